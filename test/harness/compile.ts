@@ -1,0 +1,91 @@
+/**
+ * Compiles the C programs of the tests, each once: build/workloads/<hash>/<name>, where the hash covers every source,
+ * the flags and the compiler's own command line. A source asks for more flags in a comment: `cflags: -mavx2 -ldl`.
+ */
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const projectRoot = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const workloads = join(projectRoot, "test", "workloads");
+const baseFlags = ["-O2", "-g", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-pthread"];
+const maxCompilers = 2;
+
+let running = 0;
+const waiting: (() => void)[] = [];
+const results = new Map<string, Promise<string>>();
+
+async function slot(): Promise<void> {
+  if (running >= maxCompilers) await new Promise<void>((resume) => waiting.push(resume));
+  running += 1;
+}
+
+function freeSlot(): void {
+  running -= 1;
+  waiting.shift()?.();
+}
+
+function gcc(args: readonly string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn("gcc", args, { stdio: ["ignore", "ignore", "pipe"] });
+    let errors = "";
+    child.stderr.on("data", (text: Buffer) => {
+      errors += text.toString();
+    });
+    child.on("error", (cause) => reject(new Error(`Cannot run gcc to compile the test programs: ${cause.message}`, { cause })));
+    child.on("close", (code) => (code === 0 ? resolve() : reject(new Error(`gcc ${args.join(" ")} failed:\n${errors}`))));
+  });
+}
+
+function extraFlags(source: string): string[] {
+  const found = /cflags:([^*\n]*)/.exec(source);
+  return found?.[1] === undefined ? [] : found[1].trim().split(/\s+/);
+}
+
+async function build(sources: readonly string[], headers: readonly string[]): Promise<string> {
+  const [main] = sources;
+  if (main === undefined) throw new Error("Nothing to compile");
+  const extra = extraFlags(readFileSync(main, "utf8"));
+  const hash = createHash("sha256");
+  for (const file of [...sources, ...headers]) hash.update(readFileSync(file)).update("\0");
+  hash.update(JSON.stringify([baseFlags, extra, process.arch]));
+  const folder = join(projectRoot, "build", "workloads", hash.digest("hex").slice(0, 16));
+  const program = join(folder, basename(main, ".c"));
+  if (existsSync(program)) return program;
+  await slot();
+  try {
+    mkdirSync(folder, { recursive: true });
+    // Another test file may compile the same program now: make it under a name of our own, then put it in place at once.
+    const temporary = `${program}.${process.pid}`;
+    const libraries = extra.filter((flag) => flag.startsWith("-l"));
+    const others = extra.filter((flag) => !flag.startsWith("-l"));
+    await gcc([...baseFlags, ...others, `-I${workloads}`, ...sources, "-o", temporary, ...libraries]);
+    renameSync(temporary, program);
+    rmSync(temporary, { force: true });
+  } finally {
+    freeSlot();
+  }
+  return program;
+}
+
+function once(key: string, make: () => Promise<string>): Promise<string> {
+  const known = results.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  results.set(key, made);
+  return made;
+}
+
+/** The program of a workload, for instance `signals/altstack`. */
+export function compileWorkload(name: string): Promise<string> {
+  const shared = ["workload.c", "snapshot.c"].map((file) => join(workloads, file));
+  const headers = ["workload.h", "snapshot.h"].map((file) => join(workloads, file));
+  return once(name, () => build([join(workloads, `${name}.c`), ...shared], headers));
+}
+
+/** The first process of a lane. */
+export function compileAgent(): Promise<string> {
+  return once("agent", () => build([join(projectRoot, "test", "harness", "agent.c")], []));
+}

@@ -1,0 +1,197 @@
+/** One workload, taken through one of the ways a process can be frozen and thawed. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { compileWorkload } from "./compile.js";
+import { describeExit, type Exit, type Lane, withTimeout } from "./lane.js";
+import { dumpCommand, restoreCommand, type Tool } from "./tool.js";
+
+/**
+ * alone            never frozen: proves the workload
+ * left-running     dumped with --leave-running; the images are there
+ * in-place         the same three times in a row, so that what a dump leaves behind would show
+ * killed-restored  dumped, dead, restored
+ * twice            restored, dumped again, restored again
+ */
+export type Mode = "alone" | "left-running" | "in-place" | "killed-restored" | "twice";
+export const allModes: readonly Mode[] = ["alone", "left-running", "in-place", "killed-restored", "twice"];
+
+export interface Case {
+  /** The program, for instance `signals/altstack`. */
+  readonly workload: string;
+  /** Rows of the capability catalogue that it covers. */
+  readonly rows: readonly string[];
+  /** What must be true: the title of the test. */
+  readonly claim: string;
+  readonly args?: readonly string[];
+  /** Options for dump and restore. */
+  readonly options?: readonly string[];
+  readonly modes?: readonly Mode[];
+  /** Why the peer cannot do it: then it is not tried with the peer. */
+  readonly peerCannot?: string;
+  /** Lines of the snapshot (by prefix) that the peer does not carry. */
+  readonly peerLoses?: readonly string[];
+  /** Time for the whole case. */
+  readonly timeoutMs?: number;
+  /** Time to wait after `ready` before the first dump, for a workload that has to get into its blocking call. */
+  readonly settleMs?: number;
+}
+
+/** The peer puts what it restores into a time namespace of its own. */
+const peerAlwaysLoses = ["link ns/time"];
+
+export interface Tools {
+  readonly dump: Tool;
+  readonly restore: Tool;
+}
+
+const tail = (path: string, lines: number): string =>
+  existsSync(path) ? readFileSync(path, "utf8").split("\n").slice(-lines).join("\n") : "(no such file)";
+
+const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
+
+/** The lines of a tool's log that say what went wrong. */
+function essence(path: string): string {
+  if (!existsSync(path)) return "(no log)";
+  const lines = readFileSync(path, "utf8").split("\n");
+  const errors = lines.filter((line) => /error|cannot|fail/i.test(line));
+  return [...errors.slice(-12), "...", ...lines.slice(-8)].join("\n");
+}
+
+export class CaseRun {
+  readonly folder: string;
+  readonly #lane: Lane;
+  readonly #case: Case;
+  readonly #tools: Tools;
+  readonly #logs: string[] = [];
+  #pid = 0;
+  #exit: Promise<Exit> | undefined;
+  #filesAtReady: string[] = [];
+
+  constructor(lane: Lane, one: Case, tools: Tools) {
+    this.#lane = lane;
+    this.#case = one;
+    this.#tools = tools;
+    // Workloads that give up their privileges must still reach their files.
+    this.folder = mkdtempSync(join(tmpdir(), "floe-case-"));
+    mkdirSync(join(this.folder, "work"), { mode: 0o777 });
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  async run(mode: Mode): Promise<void> {
+    const limit = this.#case.timeoutMs ?? 30_000;
+    try {
+      await withTimeout(this.#steps(mode), limit, "The whole case");
+      rmSync(this.folder, { recursive: true, force: true });
+    } catch (error) {
+      const cause = error instanceof Error ? error : new Error(String(error));
+      throw new Error(`${cause.message}\n${this.#evidence()}`, { cause });
+    }
+  }
+
+  async #steps(mode: Mode): Promise<void> {
+    await this.start();
+    if (mode === "left-running") await this.dump("images", true);
+    if (mode === "in-place") for (const round of [1, 2, 3]) await this.dump(`images-${round}`, true);
+    if (mode === "killed-restored" || mode === "twice") await this.throughDeath("images");
+    if (mode === "twice") await this.throughDeath("images-again");
+    await this.finish();
+  }
+
+  async start(): Promise<void> {
+    const program = await compileWorkload(this.#case.workload);
+    const argv = [program, join(this.folder, "go"), ...(this.#case.args ?? [])];
+    this.#pid = await this.#lane.spawn({ argv, cwd: join(this.folder, "work"), output: join(this.folder, "out"), session: true });
+    this.#exit = this.#lane.nextExit(this.#pid);
+    await this.#untilReady();
+    this.#filesAtReady = readdirSync(join(this.folder, "work")).sort();
+    await pause(this.#case.settleMs ?? 0);
+  }
+
+  async throughDeath(images: string): Promise<void> {
+    await this.dump(images, false);
+    const exit = await withTimeout(this.#exited(), 10_000, "The death of the dumped root task");
+    if (exit.signal !== 9) throw new Error(`The dumped root task ${describeExit(exit)}, not by SIGKILL`);
+    await this.#untilEmpty();
+    await this.restore(images);
+  }
+
+  async dump(images: string, leaveRunning: boolean): Promise<void> {
+    const folder = join(this.folder, images);
+    mkdirSync(folder);
+    const options = this.#case.options ?? [];
+    const request = { pid: this.#pid, images: folder, logFile: join(folder, "dump.log"), leaveRunning, options };
+    await this.#tool(dumpCommand(this.#tools.dump, request), request.logFile, "Dump");
+    for (const image of ["inventory.img", "pstree.img", `core-${this.#pid}.img`]) {
+      if (!existsSync(join(folder, image))) throw new Error(`The dump made no ${image}`);
+    }
+  }
+
+  async restore(images: string): Promise<void> {
+    const folder = join(this.folder, images);
+    this.#exit = this.#lane.nextExit(this.#pid);
+    const request = { images: folder, logFile: join(folder, "restore.log"), options: this.#case.options ?? [] };
+    await this.#tool(restoreCommand(this.#tools.restore, request), request.logFile, "Restore");
+  }
+
+  /** Says go, waits for the verdict, looks for leftovers. */
+  async finish(): Promise<void> {
+    const usesPeer = this.#tools.dump.name === "criu" || this.#tools.restore.name === "criu";
+    const go = join(this.folder, "go");
+    writeFileSync(`${go}.new`, `${(usesPeer ? [...peerAlwaysLoses, ...(this.#case.peerLoses ?? [])] : []).join("\n")}\n`);
+    renameSync(`${go}.new`, go);
+    const exit = await this.#exited();
+    const report = readFileSync(join(this.folder, "out"), "utf8").trimEnd().split("\n");
+    if (exit.code !== 0) throw new Error(`The workload ${describeExit(exit)}`);
+    if (report.at(-1) !== "PASS") throw new Error("The workload did not say PASS");
+    if (report.filter((line) => line === "ready").length !== 1) throw new Error("The workload said ready more than once");
+    await this.#untilEmpty();
+    const files = readdirSync(join(this.folder, "work")).sort().filter((name) => !this.#filesAtReady.includes(name));
+    if (files.length > 0) throw new Error(`New files were left: ${files.join(", ")}`);
+  }
+
+  async #tool(argv: readonly string[], log: string, what: string): Promise<void> {
+    this.#logs.push(log);
+    const output = `${log}.output`;
+    this.#logs.push(output);
+    const exit = await this.#lane.run({ argv, cwd: this.folder, output }, 25_000);
+    if (exit.code !== 0) throw new Error(`${what} ${describeExit(exit)}: ${argv.join(" ")}`);
+  }
+
+  #exited(): Promise<Exit> {
+    if (this.#exit === undefined) throw new Error("The workload was not started");
+    return this.#exit;
+  }
+
+  async #untilReady(): Promise<void> {
+    let ended: Exit | undefined;
+    void this.#exited().then((exit) => {
+      ended = exit;
+    });
+    for (const until = Date.now() + 20_000; Date.now() < until; await pause(3)) {
+      if (/^ready$/m.test(tail(join(this.folder, "out"), 1000))) return;
+      if (ended !== undefined) throw new Error(`The workload ${describeExit(ended)} before it was ready`);
+    }
+    throw new Error("The workload did not get ready");
+  }
+
+  /** The kernel may need a moment to take the last process away. */
+  async #untilEmpty(): Promise<void> {
+    let left: string[] = [];
+    for (const until = Date.now() + 3000; Date.now() < until; await pause(5)) {
+      left = await this.#lane.inspect();
+      if (left.length === 0) return;
+    }
+    throw new Error(`Left behind: ${left.join("; ")}`);
+  }
+
+  #evidence(): string {
+    const parts = [`-- report (${this.folder})`, tail(join(this.folder, "out"), 30)];
+    for (const log of this.#logs) parts.push(`-- ${log}`, essence(log));
+    return parts.join("\n");
+  }
+}

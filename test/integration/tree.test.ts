@@ -1,0 +1,4 @@
+import { suite } from "../harness/suite.js";
+import { treeCases } from "../workloads/tree/cases.js";
+
+suite("tree", treeCases);

@@ -1,0 +1,227 @@
+#include "workload.h"
+
+#include <stdarg.h>
+
+#include "snapshot.h"
+
+static const char *go_path = "go";
+static int go_directory = AT_FDCWD;
+static unsigned differences;
+static pid_t main_process;
+
+__attribute__((constructor)) static void take_arguments(int argc, char **argv)
+{
+	if (argc > 1)
+		go_path = argv[1];
+	main_process = getpid();
+}
+
+void note(const char *format, ...)
+{
+	char text[2048];
+	va_list list;
+	size_t used = (size_t)snprintf(text, sizeof text, "[%d] ", getpid());
+
+	va_start(list, format);
+	used += (size_t)vsnprintf(text + used, sizeof text - used - 1, format, list);
+	va_end(list);
+	if (used > sizeof text - 2)
+		used = sizeof text - 2;
+	text[used++] = '\n';
+	if (write(1, text, used) < 0)
+		_exit(99);
+}
+
+bool check(bool condition, const char *format, ...)
+{
+	char text[1900];
+	va_list list;
+
+	if (condition)
+		return true;
+	va_start(list, format);
+	vsnprintf(text, sizeof text, format, list);
+	va_end(list);
+	note("DIFFERS: %s", text);
+	__atomic_add_fetch(&differences, 1, __ATOMIC_SEQ_CST);
+	return false;
+}
+
+void fail(const char *format, ...)
+{
+	char text[1900];
+	va_list list;
+
+	va_start(list, format);
+	vsnprintf(text, sizeof text, format, list);
+	va_end(list);
+	note("FAIL: %s", text);
+	_exit(1);
+}
+
+void ready(void)
+{
+	keep_state();
+	if (write(1, "ready\n", 6) != 6)
+		_exit(99);
+}
+
+void look_for_go_in(int directory, const char *name)
+{
+	go_directory = directory;
+	go_path = name;
+}
+
+/* The go file may name snapshot lines that the tool under test is known not to carry. */
+static void read_tolerances(void)
+{
+	static char text[4096];
+	int fd = openat(go_directory, go_path, O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+	char *rest = text, *row;
+
+	if (fd < 0)
+		return;
+	got = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = 0;
+	while ((row = strsep(&rest, "\n")))
+		if (*row)
+			snapshot_ignores(row);
+}
+
+bool go_given(void)
+{
+	return faccessat(go_directory, go_path, F_OK, 0) == 0;
+}
+
+void wait_for_go(void)
+{
+	while (!go_given())
+		sleep_ms(2);
+}
+
+void keep_state(void)
+{
+	snapshot_keep();
+}
+
+void check_state(void)
+{
+	read_tolerances();
+	differences += snapshot_compare();
+}
+
+void pass(void)
+{
+	if (getpid() != main_process)
+		fail("pass() called in a child");
+	check_state();
+	if (differences)
+		fail("%u differences", differences);
+	if (write(1, "PASS\n", 5) != 5)
+		_exit(99);
+	_exit(0);
+}
+
+void child_done(void)
+{
+	check_state();
+	_exit(differences ? 1 : 0);
+}
+
+void child_passed(pid_t child)
+{
+	int status = 0;
+	pid_t got;
+
+	do
+		got = waitpid(child, &status, 0);
+	while (got < 0 && errno == EINTR);
+	check(got == child, "waitpid(%d) gave %d: %s", child, got, strerror(errno));
+	check(got != child || status == 0, "child %d ended with wait status %#x", child, status);
+}
+
+int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void sleep_ms(int ms)
+{
+	struct timespec t = {ms / 1000, (ms % 1000) * 1000000L};
+
+	nanosleep(&t, NULL);
+}
+
+pid_t gettid_now(void)
+{
+	return (pid_t)syscall(SYS_gettid);
+}
+
+char task_state(pid_t tid)
+{
+	char path[64], text[512];
+	const char *at;
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	got = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = 0;
+	at = strrchr(text, ')');
+	return at ? at[2] : 0;
+}
+
+void until_asleep(pid_t tid)
+{
+	for (int i = 0; i < 5000 && task_state(tid) != 'S'; i++)
+		sleep_ms(1);
+	sleep_ms(5);
+	if (task_state(tid) != 'S')
+		fail("task %d does not go to sleep", tid);
+}
+
+void *shared_memory(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		fail("mmap of %zu shared bytes: %s", bytes, strerror(errno));
+	return memory;
+}
+
+static uint64_t pattern_at(uint64_t seed, size_t index)
+{
+	uint64_t x = seed * 0x9e3779b97f4a7c15u + index;
+
+	x ^= x >> 31;
+	x *= 0xbf58476d1ce4e5b9u;
+	return x ^ (x >> 29);
+}
+
+void fill_pattern(void *memory, size_t bytes, uint64_t seed)
+{
+	uint64_t *words = memory;
+
+	for (size_t i = 0; i < bytes / sizeof *words; i++)
+		words[i] = pattern_at(seed, i);
+}
+
+bool check_pattern(const void *memory, size_t bytes, uint64_t seed, const char *what)
+{
+	const uint64_t *words = memory;
+
+	for (size_t i = 0; i < bytes / sizeof *words; i++)
+		if (words[i] != pattern_at(seed, i))
+			return check(false, "%s: at byte %zu of %zu (%p): %#lx instead of %#lx", what, i * 8, bytes,
+				(const void *)(words + i), (unsigned long)words[i], (unsigned long)pattern_at(seed, i));
+	return true;
+}
