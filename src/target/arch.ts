@@ -1,0 +1,65 @@
+/**
+ * What differs between processors, behind one interface. x86-64 is filled; aarch64 will be.
+ */
+import { CAVE, CAVE_CODE } from "./x86_64/cave.js";
+import { REGS_BYTES, callRegs, caveImage, getReg, resumeRegs, stubFrame, stubRegs } from "./x86_64/registers.js";
+import { FRAME, STUB_CODE, STUB_PAUSE_OFFSET, STUB_STOP_OFFSET } from "./x86_64/stub.js";
+
+/** Where a thread's stub, table and frame lie, as addresses in the target. */
+export interface StubPlace {
+  readonly code: bigint;
+  readonly table: bigint;
+  readonly frame: bigint;
+}
+
+/** Whom the stub signals at the end of a program, and what it puts back when nobody traces it any more. */
+export interface FrameInit {
+  readonly tgid: number;
+  readonly tid: number;
+  readonly signal: number;
+  readonly mask: bigint;
+  readonly regs: Buffer;
+}
+
+/** The processor-dependent half of working inside a stopped thread. */
+export interface Arch {
+  readonly name: "x86_64" | "aarch64";
+  readonly regsBytes: number;
+  readonly stubCode: Uint8Array;
+  /** Where a thread stands, relative to the stub, when a program has ended. */
+  readonly stubStopOffset: number;
+  /** A loop in the stub that waits for ever. */
+  readonly stubPauseOffset: number;
+  readonly frame: { readonly sizeBytes: number; readonly end: number; readonly cleanup: number };
+  readonly caveBytes: number;
+  /** Registers with which a frozen thread goes on: interrupted system calls are set to start again. */
+  resumeRegs(regs: Buffer, keepsRestartBlock: boolean): Buffer;
+  stubRegs(regs: Buffer, where: StubPlace): Buffer;
+  /** Registers that make one system call at the address `rip` of a system-call instruction. */
+  callRegs(regs: Buffer, call: { rip: bigint; nr: number; args: readonly bigint[] }): Buffer;
+  stubFrame(init: FrameInit): Buffer;
+  /** Code that makes one call and goes on with `regs` and `mask` whether or not the tracer lives. */
+  caveImage(regs: Buffer, mask: bigint): Buffer;
+  instructionPointer(regs: Buffer): bigint;
+  syscallResult(regs: Buffer): bigint;
+}
+
+const x86_64: Arch = {
+  name: "x86_64",
+  regsBytes: REGS_BYTES,
+  stubCode: STUB_CODE,
+  stubStopOffset: STUB_STOP_OFFSET,
+  stubPauseOffset: STUB_PAUSE_OFFSET,
+  frame: FRAME,
+  caveBytes: Math.max(CAVE.sizeBytes, CAVE_CODE.length),
+  resumeRegs,
+  stubRegs,
+  callRegs,
+  stubFrame,
+  caveImage,
+  instructionPointer: (regs) => getReg(regs, "rip"),
+  syscallResult: (regs) => BigInt.asIntN(64, getReg(regs, "rax")),
+};
+
+/** The processor this machine has. */
+export const arch: Arch = x86_64;

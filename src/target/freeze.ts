@@ -1,0 +1,291 @@
+/**
+ * Freezing a process tree by ptrace: every thread of every process is seized and interrupted, again and again until no
+ * new one appears; and letting it go.
+ */
+import { readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { Refusal, UsageError } from "../errors.js";
+import { errnoText, kernelError } from "../linux/errno.js";
+import {
+  PTRACE_O_SUSPEND_SECCOMP,
+  PTRACE_O_TRACESYSGOOD,
+  WNOHANG,
+  ptraceCont,
+  ptraceDetach,
+  ptraceGetRegs,
+  ptraceGetSigmask,
+  ptraceInterrupt,
+  ptracePeekSiginfo,
+  ptraceSeize,
+  waitThread,
+} from "../linux/ptrace.js";
+import { arch } from "./arch.js";
+import { TracedTask, TracedThread } from "./thread.js";
+
+const EPERM = 1;
+const ESRCH = 3;
+const SIGTRAP = 5;
+/** Signals that are ignored by default: candidates for the end of a program (asm-generic/signal.h). */
+const TRAP_CANDIDATES = [23 /* SIGURG */, 28 /* SIGWINCH */, 17 /* SIGCHLD */, 18 /* SIGCONT */] as const;
+
+/** A process of the tree that is dead but not yet waited for. */
+export interface ZombieTask {
+  readonly pid: number;
+  readonly ppid: number;
+}
+
+/** A tree that stands still. */
+export interface FrozenTree {
+  /** Parents before their children. */
+  readonly tasks: TracedTask[];
+  readonly zombies: ZombieTask[];
+}
+
+export interface FreezeOptions {
+  /** Limit for the whole tree to stand still, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+interface Seized {
+  readonly tree: FrozenTree;
+  readonly known: Map<number, TracedThread>;
+  readonly waiting: TracedThread[];
+  readonly ownPidNs: string;
+  readonly deadline: number;
+}
+
+/** Freezes the tree below `rootPid`; on any failure everything is let go again and the reason thrown. */
+export function freezeTree(rootPid: number, options: FreezeOptions): FrozenTree {
+  const state: Seized = {
+    tree: { tasks: [], zombies: [] },
+    known: new Map(),
+    waiting: [],
+    ownPidNs: readlinkSync("/proc/self/ns/pid"),
+    deadline: performance.now() + options.timeoutMs,
+  };
+  try {
+    seizeTask(state, rootPid, 0);
+    settle(state);
+  } catch (error) {
+    releaseTree(state.tree, { only: state.known });
+    throw error;
+  }
+  if (state.tree.tasks.length === 0) {
+    throw new UsageError({
+      code: "PROCESS_IS_DEAD",
+      message: `Cannot dump process ${rootPid}: it is dead and waits for its parent to take notice`,
+      remedy: ["Dump its parent instead, or a process that is alive"],
+    });
+  }
+  return state.tree;
+}
+
+/** Seizes what is new and waits for it, until a whole pass over the tree finds nothing new. */
+function settle(state: Seized): void {
+  for (;;) {
+    for (const thread of state.waiting.splice(0)) waitStopped(state, thread);
+    let found = 0;
+    for (const task of [...state.tree.tasks]) {
+      found += seizeThreads(state, task);
+      found += seizeChildren(state, task);
+    }
+    if (found > 0) continue;
+    for (const task of state.tree.tasks) readIdentity(state, task);
+    return;
+  }
+}
+
+function seizeTask(state: Seized, pid: number, ppid: number): number {
+  const stat = readStat(pid);
+  if (stat === undefined) {
+    if (ppid !== 0) return 0;
+    throw new UsageError({
+      code: "NO_SUCH_PROCESS",
+      message: `Cannot dump process ${pid}: there is no process with this pid`,
+      remedy: ["Look the pid up again (ps -e)"],
+    });
+  }
+  if (stat.state === "Z" || stat.state === "X") {
+    const known = state.tree.zombies.some((z) => z.pid === pid);
+    if (!known) state.tree.zombies.push({ pid, ppid });
+    return known ? 0 : 1;
+  }
+  const task = new TracedTask(pid, stat.comm);
+  state.tree.tasks.push(task);
+  return 1 + seizeThreads(state, task);
+}
+
+function seizeThreads(state: Seized, task: TracedTask): number {
+  let names: string[];
+  try {
+    names = readdirSync(`/proc/${task.pid}/task`);
+  } catch {
+    throw vanished(task);
+  }
+  let found = 0;
+  for (const name of names) {
+    const tid = Number(name);
+    if (state.known.has(tid)) continue;
+    const error = seizeThread(tid);
+    if (error === ESRCH || (error !== 0 && isDeadThread(task.pid, tid))) continue;
+    if (error !== 0) throw cannotSeize(task, tid, error);
+    const thread = new TracedThread(task, tid);
+    task.threads.push(thread);
+    state.known.set(tid, thread);
+    state.waiting.push(thread);
+    found++;
+  }
+  return found;
+}
+
+function seizeThread(tid: number): number {
+  let error = ptraceSeize(tid, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP);
+  // Suspending seccomp needs CAP_SYS_ADMIN and a kernel built for it; a task without filters does not need it.
+  if (error < 0) error = ptraceSeize(tid, PTRACE_O_TRACESYSGOOD);
+  if (error === 0) error = ptraceInterrupt(tid);
+  return -error;
+}
+
+function seizeChildren(state: Seized, task: TracedTask): number {
+  let found = 0;
+  for (const { tid } of task.threads) {
+    for (const pid of childrenOf(task.pid, tid)) {
+      if (!state.known.has(pid)) found += seizeTask(state, pid, task.pid);
+    }
+  }
+  return found;
+}
+
+function childrenOf(pid: number, tid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${tid}/children`, "latin1").trim();
+    return text === "" ? [] : text.split(" ").map(Number);
+  } catch {
+    return [];
+  }
+}
+
+const nap = new Int32Array(new SharedArrayBuffer(4));
+
+/** Waits for the stop that PTRACE_INTERRUPT asked for and reads what belongs to the thread alone. */
+function waitStopped(state: Seized, thread: TracedThread): void {
+  for (let polls = 0; ; polls++) {
+    const status = waitThread(thread.tid, WNOHANG);
+    if (status.kind === "none") {
+      if (performance.now() > state.deadline) throw doesNotStop(thread);
+      if (polls > 200) Atomics.wait(nap, 0, 0, 0.2);
+      continue;
+    }
+    if (status.kind === "exited" || status.kind === "killed") {
+      forget(state, thread);
+      return;
+    }
+    // A signal was on its way: let it take its course, the interrupt is still due.
+    if (status.kind === "signal-stop") ptraceCont(thread.tid, status.signal);
+    else if (status.kind === "event-stop") {
+      thread.stopSignal = status.signal === SIGTRAP ? 0 : status.signal;
+      break;
+    } else ptraceCont(thread.tid);
+  }
+  thread.regs = Buffer.alloc(arch.regsBytes);
+  ptraceGetRegs(thread.tid, thread.regs);
+  thread.sigmask = ptraceGetSigmask(thread.tid);
+  thread.pending = ptracePeekSiginfo(thread.tid, false);
+}
+
+function forget(state: Seized, thread: TracedThread): void {
+  state.known.delete(thread.tid);
+  const { threads } = thread.task;
+  threads.splice(threads.indexOf(thread), 1);
+  if (threads.length > 0) return;
+  state.tree.tasks.splice(state.tree.tasks.indexOf(thread.task), 1);
+}
+
+/** Pids as the task sees them itself, and a signal for the ends of programs that it neither catches nor has pending. */
+function readIdentity(state: Seized, task: TracedTask): void {
+  task.sharedPending = ptracePeekSiginfo(task.leader.tid, true);
+  const text = readFileSync(`/proc/${task.pid}/status`, "latin1");
+  let taken = BigInt(`0x${statusField(text, "SigCgt") || "0"}`);
+  for (const info of [...task.sharedPending, ...task.threads.flatMap((t) => t.pending)]) {
+    taken |= 1n << BigInt(info.readInt32LE(0) - 1);
+  }
+  task.trapSignal = TRAP_CANDIDATES.find((s) => (taken & (1n << BigInt(s - 1))) === 0n) ?? TRAP_CANDIDATES[0];
+  if (readlinkSync(`/proc/${task.pid}/ns/pid`) === state.ownPidNs) return;
+  task.nsPid = Number(statusField(text, "NStgid").split("\t").at(-1) ?? task.pid);
+  for (const thread of task.threads) {
+    const own = readFileSync(`/proc/${task.pid}/task/${thread.tid}/status`, "latin1");
+    thread.nsTid = Number(statusField(own, "NSpid").split("\t").at(-1) ?? thread.tid);
+  }
+}
+
+function statusField(text: string, name: string): string {
+  return new RegExp(`^${name}:\\s*(.*)$`, "m").exec(text)?.[1] ?? "";
+}
+
+function readStat(pid: number): { comm: string; state: string } | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const close = text.lastIndexOf(")");
+    return { comm: text.slice(text.indexOf("(") + 1, close), state: text.charAt(close + 2) };
+  } catch {
+    return undefined;
+  }
+}
+
+function isDeadThread(pid: number, tid: number): boolean {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${tid}/stat`, "latin1");
+    const state = text.charAt(text.lastIndexOf(")") + 2);
+    return state === "Z" || state === "X";
+  } catch {
+    return true;
+  }
+}
+
+function vanished(task: TracedTask): Error {
+  return new UsageError({
+    code: "PROCESS_VANISHED",
+    message: `Cannot dump process ${task.pid} (${task.comm}): it ended while it was being frozen`,
+  });
+}
+
+function cannotSeize(task: TracedTask, tid: number, error: number): Error {
+  const status = readFileSync(`/proc/${task.pid}/task/${tid}/status`, "latin1");
+  const tracer = Number(/^TracerPid:\s*(\d+)/m.exec(status)?.[1] ?? 0);
+  if (error === EPERM && tracer !== 0) {
+    return new Refusal({
+      code: "ALREADY_TRACED",
+      process: { pid: task.pid, comm: task.comm },
+      resource: `thread ${tid}`,
+      because: `it is traced by process ${tracer} already, and Linux allows one tracer`,
+      remedy: ["Detach the debugger or tracer, then dump again"],
+    });
+  }
+  return kernelError(`ptrace(PTRACE_SEIZE, ${tid})`, error, `freezing process ${task.pid} (${task.comm})`);
+}
+
+function doesNotStop(thread: TracedThread): Error {
+  return new Refusal({
+    code: "DOES_NOT_STOP",
+    process: { pid: thread.task.pid, comm: thread.task.comm },
+    resource: `thread ${thread.tid}`,
+    because: "it did not stop in time: it is in an uninterruptible wait, for example an unfinished vfork or a dead disk",
+    remedy: ["Dump again when the wait is over", "Give it longer with --timeout SECONDS"],
+  });
+}
+
+/** Lets go of every thread; registers and masks must be in place. Dead threads are passed over. */
+export function releaseTree(tree: FrozenTree, options: { only?: ReadonlyMap<number, TracedThread> } = {}): void {
+  for (const task of tree.tasks) {
+    for (const thread of task.threads) {
+      if (options.only !== undefined && !options.only.has(thread.tid)) continue;
+      if (ptraceDetach(thread.tid) === 0) continue;
+      // Not stopped yet (a failure while freezing): wait for the interrupt, then let go.
+      const status = waitThread(thread.tid);
+      const signal = status.kind === "signal-stop" ? status.signal : 0;
+      const error = status.kind === "exited" || status.kind === "killed" ? -ESRCH : ptraceDetach(thread.tid, signal);
+      if (error !== 0 && error !== -ESRCH) {
+        throw kernelError(`ptrace(PTRACE_DETACH, ${thread.tid}): ${errnoText(-error)}`, error);
+      }
+    }
+  }
+}

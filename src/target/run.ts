@@ -1,0 +1,139 @@
+/**
+ * Carries out system-call programs in stopped threads, many threads at once.
+ */
+import { kernelError } from "../linux/errno.js";
+import {
+  type WaitStatus,
+  ptraceCont,
+  ptraceSetRegs,
+  readProcessMemory,
+  waitThread,
+  writeProcessMemory,
+} from "../linux/ptrace.js";
+import { arch } from "./arch.js";
+import { ENTRY_BYTES, type Program, type Round, layOut, takeBack } from "./program.js";
+import type { TracedThread } from "./thread.js";
+
+const ESRCH = 3;
+const SIGSTOP = 19;
+
+/** A program and the thread that is to run it. */
+export interface Job {
+  readonly thread: TracedThread;
+  readonly program: Program;
+}
+
+interface Running {
+  readonly job: Job;
+  readonly round: Round;
+}
+
+/** Runs `program` in `thread`; throws the typed error of the first call that had to succeed and did not. */
+export function run(thread: TracedThread, program: Program): void {
+  runAll([{ thread, program }]);
+}
+
+/**
+ * Runs programs in many threads at once: all are started, then all are waited for, until every program has ended.
+ *
+ * Throws after all have stopped again, with the first failure. A thread may appear only once.
+ */
+export function runAll(jobs: readonly Job[]): void {
+  let pending = jobs.filter((job) => job.program.entries.length > 0).map((job) => ({ job, from: 0 }));
+  let failure: Error | undefined;
+  while (pending.length > 0) {
+    const running: Running[] = [];
+    try {
+      for (const { job, from } of pending) running.push(start(job, from));
+    } catch (error) {
+      failure ??= error as Error;
+    }
+    pending = [];
+    for (const r of running) {
+      try {
+        finish(r);
+      } catch (error) {
+        failure ??= error as Error;
+        continue;
+      }
+      const failed = r.job.program.failure;
+      if (failed !== undefined) failure ??= failed.error();
+      else if (r.round.next < r.job.program.entries.length && failure === undefined) {
+        pending.push({ job: r.job, from: r.round.next });
+      }
+    }
+  }
+  if (failure !== undefined) throw failure;
+}
+
+function start(job: Job, from: number): Running {
+  const { thread, program } = job;
+  const slot = thread.slot;
+  if (slot === undefined) throw new Error(`internal error: thread ${thread.tid} has no stub`);
+  const round = layOut(program, from, { base: slot.table, capacity: slot.tableBytes });
+  writeTarget(thread, slot.table, round.image);
+  writeTarget(thread, slot.frame + BigInt(arch.frame.end), ZERO);
+  ptraceSetRegs(thread.tid, arch.stubRegs(thread.regs, slot));
+  ptraceCont(thread.tid);
+  return { job, round };
+}
+
+const ZERO = Buffer.alloc(8);
+const endPointer = Buffer.alloc(8);
+
+function finish({ job, round }: Running): void {
+  const { thread } = job;
+  const slot = thread.slot;
+  if (slot === undefined) return;
+  waitForEnd(thread, slot.frame);
+  const memory = Buffer.alloc(round.readBackBytes);
+  const got = readProcessMemory(thread.task.pid, slot.table, memory);
+  if (got !== memory.length) throw kernelError(`process_vm_readv(${thread.task.pid})`, got < 0 ? got : -14);
+  const endIndex = Number((endPointer.readBigUInt64LE(0) - slot.table) / BigInt(ENTRY_BYTES));
+  takeBack(round, memory, { base: slot.table, endIndex });
+}
+
+/**
+ * Waits until the stub has reported the end of its program by its signal.
+ *
+ * A stop signal from outside is let through (it takes effect when the thread is released); the trap signal sent by a
+ * stranger is told apart by the end pointer, which only the stub writes.
+ */
+function waitForEnd(thread: TracedThread, frame: bigint): void {
+  for (;;) {
+    const status = waitThread(thread.tid);
+    if (status.kind === "signal-stop" && status.signal === thread.task.trapSignal) {
+      const got = readProcessMemory(thread.task.pid, frame + BigInt(arch.frame.end), endPointer);
+      if (got === 8 && endPointer.readBigUInt64LE(0) !== 0n) return;
+      ptraceCont(thread.tid);
+      continue;
+    }
+    resumeStrayStop(thread, status);
+  }
+}
+
+/** Handles a stop that is not the one waited for; throws when the thread is gone or faulted. */
+export function resumeStrayStop(thread: TracedThread, status: WaitStatus): void {
+  const who = `thread ${thread.tid} of process ${thread.task.pid} (${thread.task.comm})`;
+  if (status.kind === "exited" || status.kind === "killed") {
+    throw kernelError(`${who} died while it was held`, ESRCH);
+  }
+  if (status.kind === "signal-stop" && status.signal === SIGSTOP) {
+    ptraceCont(thread.tid, SIGSTOP);
+    return;
+  }
+  if (status.kind === "event-stop") {
+    ptraceCont(thread.tid);
+    return;
+  }
+  throw new Error(`internal error: ${who} stopped unexpectedly: ${JSON.stringify(status)}`);
+}
+
+/** Writes into the target's memory; FRAME_AREA_BYTES and tables are always writable there. */
+export function writeTarget(thread: TracedThread, address: bigint, bytes: Uint8Array): void {
+  const wrote = writeProcessMemory(thread.task.pid, address, bytes);
+  if (wrote !== bytes.length) {
+    throw kernelError(`process_vm_writev(${thread.task.pid}, 0x${address.toString(16)}, ${bytes.length})`, wrote < 0 ? wrote : -14);
+  }
+}
+

@@ -1,0 +1,162 @@
+/**
+ * Putting the stub into a frozen process and taking it out again, without a moment at which our death would hurt it.
+ *
+ * The first mapping and the last unmapping are made in the *cave*: unused bytes at the end of the vdso (or of another
+ * executable page), where one system call, the original signal mask and the original registers follow one another. Each
+ * step below leaves the thread in a state from which it goes on by itself when the tracer dies; hence their order.
+ */
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { Refusal } from "../errors.js";
+import { kernelError } from "../linux/errno.js";
+import { ptraceGetRegs, ptraceSetRegs, ptraceSetSigmask, ptraceSyscall, waitThread } from "../linux/ptrace.js";
+import { SYS } from "../linux/syscalls.js";
+import { arch } from "./arch.js";
+import { regionBytes, regionHeader, slotAt } from "./region.js";
+import { resumeStrayStop, writeTarget } from "./run.js";
+import type { TracedTask, TracedThread } from "./thread.js";
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const PROT_EXEC = 4;
+const MAP_PRIVATE = 2;
+const MAP_ANONYMOUS = 0x20;
+const ALL_SIGNALS = 0xffffffffffffffffn;
+
+/** An executable range of a target in whose last bytes the cave may lie. */
+export interface CodeRange {
+  readonly end: bigint;
+}
+
+/** Runs `step` with /proc/PID/mem open, through which read-only memory can be written as well. */
+function withMemory<T>(pid: number, step: (fd: number) => T): T {
+  const fd = openSync(`/proc/${pid}/mem`, "r+");
+  try {
+    return step(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Chooses the first range whose last bytes are zero, that is, unused. */
+function findCave(task: TracedTask, ranges: readonly CodeRange[]): bigint {
+  const size = arch.caveBytes;
+  const bytes = Buffer.alloc(size);
+  return withMemory(task.pid, (fd) => {
+    for (const range of ranges) {
+      const at = range.end - BigInt(size);
+      try {
+        readSync(fd, bytes, 0, size, Number(at));
+      } catch {
+        continue; // not readable (a hole behind the end of a file): not usable either
+      }
+      if (bytes.every((b) => b === 0)) return at;
+    }
+    throw new Refusal({
+      code: "NO_CODE_CAVE",
+      process: { pid: task.pid, comm: task.comm },
+      resource: "its memory",
+      because: `no executable mapping ends in ${size} unused bytes, so it cannot be entered safely`,
+      remedy: ["Start the program with a vdso (the kernel's default)"],
+    });
+  });
+}
+
+/** Makes one system call in the leader through the cave; afterwards the leader stands behind that call, in the cave. */
+function callThroughCave(task: TracedTask, call: { nr: number; args: readonly bigint[] }): bigint {
+  const { leader, cave } = task;
+  if (cave === undefined) throw new Error("internal error: no cave");
+  const after = arch.resumeRegs(leader.regs, true);
+  withMemory(task.pid, (fd) => writeSync(fd, arch.caveImage(after, leader.sigmask), 0, arch.caveBytes, Number(cave)));
+  // Registers first: should we die before the mask is set, the cave sets the original mask anyway.
+  ptraceSetRegs(leader.tid, arch.callRegs(leader.regs, { rip: cave, ...call }));
+  ptraceSetSigmask(leader.tid, ALL_SIGNALS);
+  for (let stop = 0; stop < 2; stop++) {
+    ptraceSyscall(leader.tid);
+    for (;;) {
+      const status = waitThread(leader.tid);
+      if (status.kind === "syscall-stop") break;
+      strayInCave(leader, status);
+    }
+  }
+  const regs = Buffer.alloc(arch.regsBytes);
+  ptraceGetRegs(leader.tid, regs);
+  return arch.syscallResult(regs);
+}
+
+function strayInCave(leader: TracedThread, status: ReturnType<typeof waitThread>): void {
+  if (status.kind === "event-stop") ptraceSyscall(leader.tid);
+  else if (status.kind === "signal-stop" && status.signal === 19) ptraceSyscall(leader.tid, 19);
+  else resumeStrayStop(leader, status);
+}
+
+/**
+ * Maps the stub region into `task` and parks every thread of it at the stub.
+ *
+ * `ranges`: executable ranges, best first (the vdso). All threads must be stopped, with `regs` and `sigmask` read.
+ */
+export function attachStub(task: TracedTask, ranges: readonly CodeRange[]): void {
+  task.cave = findCave(task, ranges);
+  const length = regionBytes(task.threads.length);
+  const prot = BigInt(PROT_READ | PROT_WRITE | PROT_EXEC);
+  const args = [0n, BigInt(length), prot, BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
+  const address = callThroughCave(task, { nr: SYS.mmap, args });
+  if (address < 0n && address >= -4095n) {
+    leaveCave(task);
+    throw kernelError(`mmap(0, ${length}, PROT_READ|PROT_WRITE|PROT_EXEC) in process ${task.pid}`, address);
+  }
+  task.region = { address, length };
+  writeTarget(task.leader, address, regionHeader(arch.stubCode));
+  task.threads.forEach((thread, index) => parkThread(thread, index, address));
+  clearCave(task);
+}
+
+/** Gives a thread its slot and sets it to the stub; its mask is changed last. */
+export function parkThread(thread: TracedThread, index: number, region: bigint): void {
+  const { task } = thread;
+  const slot = slotAt(region, index);
+  const after = arch.resumeRegs(thread.regs, true);
+  const frame = arch.stubFrame({
+    tgid: task.nsPid,
+    tid: thread.nsTid,
+    signal: task.trapSignal,
+    mask: thread.sigmask,
+    regs: after,
+  });
+  const empty = Buffer.alloc(64);
+  empty.writeInt32LE(-1, 0);
+  writeTarget(thread, slot.frame, Buffer.concat([frame, empty]));
+  thread.slot = slot;
+  ptraceSetRegs(thread.tid, arch.stubRegs(thread.regs, slot));
+  ptraceSetSigmask(thread.tid, ALL_SIGNALS & ~(1n << BigInt(task.trapSignal - 1)));
+}
+
+/** Takes the stub out of `task` and puts every thread's registers and mask back; the threads stay stopped. */
+export function detachStub(task: TracedTask): void {
+  if (task.region === undefined) return;
+  for (const thread of task.threads.slice(1)) {
+    // The mask first: should we die in between, the stub's tail sets the same mask again.
+    ptraceSetSigmask(thread.tid, thread.sigmask);
+    ptraceSetRegs(thread.tid, arch.resumeRegs(thread.regs, true));
+    thread.slot = undefined;
+  }
+  const { address, length } = task.region;
+  const result = callThroughCave(task, { nr: SYS.munmap, args: [address, BigInt(length)] });
+  task.region = undefined;
+  task.leader.slot = undefined;
+  leaveCave(task);
+  if (result !== 0n) throw kernelError(`munmap(0x${address.toString(16)}) in process ${task.pid}`, result);
+}
+
+function leaveCave(task: TracedTask): void {
+  const { leader } = task;
+  ptraceSetSigmask(leader.tid, leader.sigmask);
+  ptraceSetRegs(leader.tid, arch.resumeRegs(leader.regs, true));
+  clearCave(task);
+}
+
+function clearCave(task: TracedTask): void {
+  const { cave } = task;
+  if (cave !== undefined) {
+    withMemory(task.pid, (fd) => writeSync(fd, Buffer.alloc(arch.caveBytes), 0, arch.caveBytes, Number(cave)));
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * A process held by ptrace: its threads, their own registers and masks, and the region that holds our stub.
+ */
+import type { Slot } from "./region.js";
+
+/** A thread that we have seized and stopped. */
+export class TracedThread {
+  /** Thread id as we see it. */
+  readonly tid: number;
+  /** Thread id in its own, innermost pid namespace. */
+  nsTid: number;
+  readonly task: TracedTask;
+  /** Its own general registers, as they were when it stopped. */
+  regs: Buffer = Buffer.alloc(0);
+  /** Its own blocked-signal mask. */
+  sigmask = 0n;
+  /** Signals queued for this thread alone, as siginfo_t of 128 bytes. */
+  pending: Buffer[] = [];
+  /** Where its frame and table lie; undefined until the stub is in place. */
+  slot: Slot | undefined;
+  /** Whether the stop was a group stop (SIGSTOP and relatives), and by which signal; 0: running before. */
+  stopSignal = 0;
+
+  constructor(task: TracedTask, tid: number) {
+    this.task = task;
+    this.tid = tid;
+    this.nsTid = tid;
+  }
+}
+
+/** A process that we hold. */
+export class TracedTask {
+  /** Process id as we see it. */
+  readonly pid: number;
+  /** Process id in its own, innermost pid namespace. */
+  nsPid: number;
+  readonly comm: string;
+  /** The leader comes first. */
+  readonly threads: TracedThread[] = [];
+  /** Signals queued for the whole process, as siginfo_t of 128 bytes. */
+  sharedPending: Buffer[] = [];
+  /** Stub region: address and length in bytes; undefined until it is mapped. */
+  region: { readonly address: bigint; readonly length: number } | undefined;
+  /** Unused bytes in executable memory through which the task is entered and left. */
+  cave: bigint | undefined;
+  /** Signal that ends a program: ignored by the task, not caught, not pending. */
+  trapSignal = 23;
+
+  constructor(pid: number, comm: string) {
+    this.pid = pid;
+    this.nsPid = pid;
+    this.comm = comm;
+  }
+
+  get leader(): TracedThread {
+    const leader = this.threads[0];
+    if (leader === undefined) throw new Error(`internal error: process ${this.pid} has no thread`);
+    return leader;
+  }
+}
+

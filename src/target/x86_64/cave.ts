@@ -1,0 +1,21 @@
+/**
+ * The bytes of cave.S, and where its variables lie. stub.test.ts assembles cave.S and compares.
+ */
+
+/** Position-independent code and data of the cave. */
+export const CAVE_CODE: Uint8Array = Buffer.from(
+    "0f05b80e000000bf02000000488d3555000000ba0000000041ba080000000f05488b0549000000488b0d4a000000488b" +
+    "154b000000488b354c000000488b3d4d0000004c8b054e0000004c8b0d4f0000004c8b15500000004c8b1d51000000ff" +
+    "25530000000f1f0000000000000000000000000000000000000000000000000000000000000000000000000000000000" +
+    "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+  "hex",
+);
+
+/** Byte offsets inside the cave. */
+export const CAVE = {
+  jump: 0x5f,
+  mask: 0x68,
+  slots: 0x70,
+  target: 0xb8,
+  sizeBytes: 0xc0,
+} as const;

@@ -1,0 +1,34 @@
+/**
+ * The bytes of stub.S, and the layout of the frame it works on. stub.test.ts assembles stub.S and compares.
+ */
+
+/** Position-independent code of the stub. */
+export const STUB_CODE: Uint8Array = Buffer.from(
+    "8b0385c07832488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f0548894338f64304017408483d01f0ffff" +
+    "73244883c340ebc883f8ff7419488b7308488b36488b7b1083f8fe7505488937ebe08937ebdc48895d28b8ea00000048" +
+    "8b7d00488b7508488b55100f0531db48875d204885db7588b80e000000bf02000000488d751831d241ba080000000f05" +
+    "4c8b7d304c8b75384c8b6d404c8b65484c8b5d504c8b55584c8b4d604c8b4568488b4d70488b5578488bb58000000048" +
+    "8bbd88000000488b9d90000000488b85a0000000047f9e488b8598000000488dada8000000ffe5b8220000000f05ebf7",
+  "hex",
+);
+
+/** Offset of the pause(2) loop in {@link STUB_CODE}: where a new task waits to be told what to do. */
+export const STUB_PAUSE_OFFSET = 0xe7;
+
+/** Offset of the instruction behind the tgkill(2) that ends a program: where a stopped task's rip is. */
+export const STUB_STOP_OFFSET = 0x6d;
+
+/** Byte offsets inside a frame. */
+export const FRAME = {
+  tgid: 0,
+  tid: 8,
+  signal: 16,
+  mask: 24,
+  cleanup: 32,
+  end: 40,
+  registers: 48,
+  rax: 152,
+  flagWord: 160,
+  trampoline: 168,
+  sizeBytes: 256,
+} as const;
