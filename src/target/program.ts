@@ -21,6 +21,8 @@ export class Data {
   readonly content: Buffer;
   /** Whether the target writes to it, so that it is read back. */
   readonly isOutput: boolean;
+  /** Pointers inside the content: filled in when addresses are known. */
+  readonly pointers: { readonly offset: number; readonly of: Place }[] = [];
   /** Address in the target during the present round; set while a round is laid out. */
   address = 0n;
 
@@ -152,6 +154,11 @@ export class Program {
     this.entries.push(new Entry(width === 8 ? COPY8 : COPY4, [result, place]));
   }
 
+  /** Writes the address that `of` has in the target into data: for pointers inside structs. Resolved when laid out. */
+  storeAddress(to: Place, of: Data | Place): void {
+    to.data.pointers.push({ offset: to.offset, of: of instanceof Data ? of.at(0) : of });
+  }
+
   /** The first call that had to succeed and did not. */
   get failure(): Entry | undefined {
     return this.entries.find((e) => e.must && e.result !== undefined && e.result < 0n && e.result >= -4095n);
@@ -202,7 +209,11 @@ export function layOut(program: Program, from: number, where: { base: bigint; ca
   });
   table.forEach((slot, i) => writeSlot(image, i * ENTRY_BYTES, { slot, places }));
   image.writeInt32LE(END, table.length * ENTRY_BYTES);
-  for (const data of [...outputs, ...inputs]) data.content.copy(image, Number(data.address - where.base));
+  for (const data of [...outputs, ...inputs]) {
+    const offset = Number(data.address - where.base);
+    data.content.copy(image, offset);
+    for (const p of data.pointers) image.writeBigUInt64LE(p.of.data.address + BigInt(p.of.offset), offset + p.offset);
+  }
   const entries = table.flatMap((slot, index) => (slot.kind === "entry" ? [{ entry: slot.entry, index }] : []));
   return { image, readBackBytes, entries, outputs: [...outputs], next: chosen.next };
 }
@@ -225,9 +236,13 @@ function choose(program: Program, from: number, capacity: number) {
     if (storeEarlierResult(entry, inRound)) continue;
     const fresh: Data[] = [];
     const copies: Slot[] = [];
+    const need = (data: Data | undefined) => {
+      if (data === undefined || outputs.has(data) || inputs.has(data) || fresh.includes(data)) return;
+      fresh.push(data);
+      for (const p of data.pointers) need(p.of.data);
+    };
     entry.args.forEach((arg, argument) => {
-      const data = dataOf(arg);
-      if (data !== undefined && !outputs.has(data) && !inputs.has(data) && !fresh.includes(data)) fresh.push(data);
+      need(dataOf(arg));
       if (entry.nr >= 0 && arg instanceof Result && inRound.has(arg.entry)) {
         copies.push({ kind: "copy", from: arg.entry, to: entry, argument });
       }

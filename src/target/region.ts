@@ -14,6 +14,10 @@ export const FRAME_AREA_BYTES = 256;
 /** Slot of the leader, and of every other thread, in bytes. */
 export const LEADER_SLOT_BYTES = 1 << 20;
 export const THREAD_SLOT_BYTES = 8 << 10;
+/** End of every slot: the cleanup table, which the task works through when its tracer has died. */
+const CLEANUP_BYTES = 512;
+/** Calls a cleanup table can hold; the last entry is the end mark. */
+export const CLEANUP_CALLS = CLEANUP_BYTES / 64 - 1;
 
 /** One thread's part of the region. */
 export interface Slot {
@@ -21,6 +25,7 @@ export interface Slot {
   readonly frame: bigint;
   readonly table: bigint;
   readonly tableBytes: number;
+  readonly cleanup: bigint;
 }
 
 /** Bytes a region needs for a process of `threads` threads. */
@@ -37,7 +42,8 @@ export function slotAt(base: bigint, index: number): Slot {
     code: base + BigInt(CODE_OFFSET),
     frame,
     table: frame + BigInt(FRAME_AREA_BYTES),
-    tableBytes: size - FRAME_AREA_BYTES,
+    tableBytes: size - FRAME_AREA_BYTES - CLEANUP_BYTES,
+    cleanup: frame + BigInt(size - CLEANUP_BYTES),
   };
 }
 

@@ -12,6 +12,8 @@ import {
 } from "../linux/ptrace.js";
 import { arch } from "./arch.js";
 import { ENTRY_BYTES, type Program, type Round, layOut, takeBack } from "./program.js";
+import { CLEANUP_CALLS, type Slot } from "./region.js";
+import { SYS } from "../linux/syscalls.js";
 import type { TracedThread } from "./thread.js";
 
 const ESRCH = 3;
@@ -72,13 +74,29 @@ function start(job: Job, from: number): Running {
   if (slot === undefined) throw new Error(`internal error: thread ${thread.tid} has no stub`);
   const round = layOut(program, from, { base: slot.table, capacity: slot.tableBytes });
   writeTarget(thread, slot.table, round.image);
-  writeTarget(thread, slot.frame + BigInt(arch.frame.end), ZERO);
+  armCleanup(thread, slot);
   ptraceSetRegs(thread.tid, arch.stubRegs(thread.regs, slot));
   ptraceCont(thread.tid);
   return { job, round };
 }
 
-const ZERO = Buffer.alloc(8);
+/** Clears the end pointer and sets what the task does by itself should we die: it closes the descriptors we put there. */
+function armCleanup(thread: TracedThread, slot: Slot): void {
+  const fds = thread.strayFds.slice(0, CLEANUP_CALLS);
+  const state = Buffer.alloc(16); // cleanup pointer, end pointer: neighbours in the frame
+  if (fds.length > 0) {
+    const table = Buffer.alloc((fds.length + 1) * ENTRY_BYTES);
+    fds.forEach((fd, i) => {
+      table.writeInt32LE(SYS.close, i * ENTRY_BYTES);
+      table.writeBigInt64LE(BigInt(fd), i * ENTRY_BYTES + 8);
+    });
+    table.writeInt32LE(-1, fds.length * ENTRY_BYTES);
+    writeTarget(thread, slot.cleanup, table);
+    state.writeBigUInt64LE(slot.cleanup, 0);
+  }
+  writeTarget(thread, slot.frame + BigInt(arch.frame.cleanup), state);
+}
+
 const endPointer = Buffer.alloc(8);
 
 function finish({ job, round }: Running): void {

@@ -21,10 +21,18 @@ export class TracedThread {
   /** Whether the stop was a group stop (SIGSTOP and relatives), and by which signal; 0: running before. */
   stopSignal = 0;
 
+  /** Descriptors in the task that are ours: it closes them itself when the tracer dies before it could. */
+  strayFds: readonly number[] = [];
+
   constructor(task: TracedTask, tid: number) {
     this.task = task;
     this.tid = tid;
     this.nsTid = tid;
+  }
+
+  /** Sets which descriptors the task closes by itself should the tracer die; takes effect with the next program. */
+  closeOnDeath(fds: readonly number[]): void {
+    this.strayFds = fds;
   }
 }
 

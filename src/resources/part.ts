@@ -1,0 +1,192 @@
+/**
+ * What a part is: the interfaces that the engine and the kinds of kernel object meet at.
+ *
+ * Two shapes of part cover almost everything. A {@link ThreadPart} carries an attribute of a thread or process that is
+ * read and set by system calls inside it. A {@link FileKind} carries one kind of open file. Memory and the process
+ * tree, which the engine has to drive step by step, have entry points of their own (`memory/`, `tasks/`).
+ *
+ * Parts are synchronous, open no image file and make no FFI call of their own; they are given a session.
+ */
+import type { MessageType } from "../images/codec/schema.js";
+import type { Program } from "../target/program.js";
+import type { TracedTask, TracedThread } from "../target/thread.js";
+import type { Refusal } from "../errors.js";
+import type { ImageError, KernelError, UsageError } from "../errors.js";
+import type { ProcStat } from "../linux/proc/stat.js";
+import type { ProcStatus } from "../linux/proc/status.js";
+import type { FdInfo } from "../linux/proc/fdinfo.js";
+import type { Vma } from "../linux/proc/maps.js";
+import type { CoreEntry } from "./tasks/core.schema.js";
+import type { FownEntry } from "./files/owner.schema.js";
+import type { FileEntry } from "./files/table.schema.js";
+import type { PolicyOptions } from "./policy.js";
+
+/** A file descriptor of Floe's own process. */
+export type Fd = number;
+
+/** Anything a part may report; problems are collected and shown together. */
+export type Problem = Refusal | ImageError | UsageError | KernelError;
+
+/** Where a part puts messages: one image kind, the numbers of its file name, a message, and bytes that follow it. */
+export interface ImageSink {
+  append<T>(kind: string, ids: readonly (number | bigint)[], record: { type: MessageType<T>; value: T; extra?: Uint8Array }): void;
+  /** Opens `name` for raw bytes (pages, queues written by the kernel); the sink closes it. Append-only use. */
+  rawFile(name: string): Fd;
+}
+
+/** Where a part reads messages back from. A missing image has no records. */
+export interface ImageSource {
+  records<T>(kind: string, ids: readonly (number | bigint)[], type: MessageType<T>): { value: T; extra: Uint8Array }[];
+  exists(kind: string, ids: readonly (number | bigint)[]): boolean;
+  rawFile(name: string): Fd;
+}
+
+/** A dump under way, as parts see it. Everything is frozen while a part's `dump` runs. */
+export interface DumpSession {
+  readonly options: PolicyOptions;
+  readonly images: ImageSink;
+  readonly tasks: readonly DumpTask[];
+  /** Reports something that cannot be carried; the dump goes on looking and fails at the end, with all of them. */
+  refuse(problem: Problem): void;
+  warn(message: string): void;
+  /** The id of a regular file for mappings, exe links, cwd and root: dumps the file entry once, returns its id. */
+  fileId(file: PathFile): number;
+}
+
+/** A file known by its path and identity rather than by a descriptor: a mapped file, an exe link, a directory. */
+export interface PathFile {
+  readonly task: DumpTask;
+  /** A path below /proc through which the very file can be opened (map_files/…, exe, cwd, root). */
+  readonly procPath: string;
+  /** open(2) flags to record. */
+  readonly flags: number;
+}
+
+/** A frozen process with what /proc says of it. */
+export interface DumpTask {
+  readonly traced: TracedTask;
+  /** Pid inside the root task's pid namespace: the number used in images. */
+  readonly pid: number;
+  readonly comm: string;
+  readonly stat: ProcStat;
+  readonly status: ProcStatus;
+  /** Mappings as they were before the stub was put in. */
+  readonly vmas: readonly Vma[];
+  /** The leader's core message; parts fill it in. */
+  readonly core: CoreEntry;
+  /** ids of shared objects (ids-PID): equal numbers mean the same object. */
+  readonly ids: { vm: number; files: number; fs: number; sighand: number };
+}
+
+/** What a {@link ThreadPart} is given on dump. */
+export interface ThreadDump {
+  readonly session: DumpSession;
+  readonly task: DumpTask;
+  readonly thread: TracedThread;
+  readonly isLeader: boolean;
+  /** /proc/PID/task/TID/status and stat of this very thread. */
+  readonly status: ProcStatus;
+  readonly stat: ProcStat;
+  /** The program this thread is going to run: add calls, read results in the returned function. */
+  readonly program: Program;
+  /** This thread's core message (for the leader the same object as `task.core`). */
+  readonly core: CoreEntry;
+}
+
+/** A restore under way, as parts see it. */
+export interface RestoreSession {
+  readonly options: PolicyOptions;
+  readonly images: ImageSource;
+  readonly tasks: readonly RestoreTask[];
+  /** By (saved) pid. */
+  task(pid: number): RestoreTask | undefined;
+  /** A descriptor of ours for the open file of this id (files.img), opened on first use. */
+  file(id: number): Fd;
+  /** The entry of this id in files.img. */
+  fileEntry(id: number): FileEntry | undefined;
+  warn(message: string): void;
+}
+
+/** A process that is being made. */
+export interface RestoreTask {
+  /** The pid it had and will have, inside the root task's pid namespace. */
+  readonly pid: number;
+  readonly comm: string;
+  readonly core: CoreEntry;
+  /** Core messages of all threads, leader first, with their tids. */
+  readonly threads: readonly { readonly tid: number; readonly core: CoreEntry }[];
+  /** The living process; set once it has been created. */
+  readonly traced: TracedTask;
+}
+
+/** What a {@link ThreadPart} is given on restore. */
+export interface ThreadRestore {
+  readonly session: RestoreSession;
+  readonly task: RestoreTask;
+  readonly thread: TracedThread;
+  readonly isLeader: boolean;
+  readonly tid: number;
+  readonly program: Program;
+  readonly core: CoreEntry;
+}
+
+/**
+ * When a thread part is restored.
+ *
+ * `process`: once per process, in the leader, when its memory and descriptors are in place and it has one thread only.
+ * `thread`: in every thread, when all threads exist. `last`: in every thread, after everything else: what takes away
+ * rights (credentials, seccomp) or must not be disturbed.
+ */
+export type Stage = "process" | "thread" | "last";
+
+/** An attribute of a thread or process. Order of restore: by stage, then as listed in the registry. */
+export interface ThreadPart {
+  /** `folder/part`, as in `signals/altstack`. */
+  readonly name: string;
+  /** Rows of the capability catalogue that it carries. */
+  readonly rows: readonly string[];
+  readonly stage: Stage;
+  /** Adds calls and returns what is to be done with their results; or fills in `core` at once. Process-wide state: only when `isLeader`. */
+  dump?(context: ThreadDump): (() => void) | undefined;
+  /** Adds calls; the returned function runs when they have been made. */
+  restore?(context: ThreadRestore): (() => void) | undefined;
+  /** Looks for what certainly cannot be restored, before anything is made. */
+  check?(task: RestoreTask, session: RestoreSession): Problem[];
+}
+
+/** One open file description (struct file) of the tree, seen through one of its descriptors. */
+export interface OpenFile {
+  /** Its id in files.img. */
+  readonly id: number;
+  /** One holder of it, and the number there. */
+  readonly task: DumpTask;
+  readonly fd: number;
+  /** A duplicate in Floe: fstat, fcntl, ioctl, getsockopt and reading work on it and see the very same description. */
+  readonly local: Fd;
+  /** Text of /proc/PID/fd/N. */
+  readonly link: string;
+  /** fstat(2) of it (bigint). */
+  readonly stat: import("node:fs").BigIntStats;
+  /** From fdinfo: open flags (without O_CLOEXEC), position, mount id, and the lines of its kind. */
+  readonly info: FdInfo;
+  readonly fown: FownEntry;
+}
+
+/** A kind of open file. E: its message, a member of file_entry. */
+export interface FileKind<E> {
+  readonly name: string;
+  readonly rows: readonly string[];
+  /** fd_types name (REG, PIPE, …) and the field of file_entry that holds the message. */
+  readonly type: string;
+  readonly field: keyof FileEntry;
+  /** Whether an open file is of this kind; kinds are asked in registry order. */
+  matches(file: Pick<OpenFile, "link" | "stat" | "info" | "local">): boolean;
+  /** The message; may append other images (queues, contents). Problems go to `session.refuse`. */
+  dump(file: OpenFile, session: DumpSession): E | undefined;
+  /** Makes the open file in Floe and returns a descriptor of ours; flags and owner are set by the table. */
+  open(entry: E, session: RestoreSession): Fd;
+  /** Work that needs every file and task to exist (epoll targets, owners, locks); programs run in holders. */
+  link?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): void;
+  /** Looks for what certainly cannot be restored, before anything is made. */
+  check?(entry: E, session: RestoreSession): Problem[];
+}

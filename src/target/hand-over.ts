@@ -1,0 +1,112 @@
+/**
+ * Passing descriptors between Floe and a stopped task.
+ *
+ * Into the task by SCM_RIGHTS over a socket pair that the task makes itself: this needs no right of the task over Floe
+ * and crosses every namespace. Out of the task by pidfd_getfd(2).
+ */
+import { checked } from "../linux/errno.js";
+import { addressOf, syscallNumber } from "../linux/ffi/native.unsafe.js";
+import { SYS } from "../linux/syscalls.js";
+import { Program } from "./program.js";
+import { run } from "./run.js";
+import type { TracedThread } from "./thread.js";
+
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SCM_RIGHTS = 1;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+/** Descriptors one message can carry (net/scm.h: SCM_MAX_FD). */
+const SCM_MAX_FD = 253;
+
+/** pidfd_open(2) — a descriptor for process `pid`, close-on-exec. */
+export function openPidfd(pid: number): number {
+  return checked(syscallNumber(SYS.pidfd_open, pid, 0), () => `pidfd_open(${pid})`);
+}
+
+/** Duplicates descriptor `remoteFd` of the process behind `pidfd` into Floe (close-on-exec); needs CAP_SYS_PTRACE over it. */
+export function takeOver(pidfd: number, remoteFd: number): number {
+  return checked(syscallNumber(SYS.pidfd_getfd, pidfd, remoteFd, 0), () => `pidfd_getfd(${pidfd}, ${remoteFd})`);
+}
+
+/**
+ * Puts duplicates of `localFds` into the process of `thread`; returns their numbers there, in order, all close-on-exec.
+ *
+ * Should the tracer die before the task has closed them, the task closes them itself. `undo` closes them in a program.
+ */
+export function handOver(thread: TracedThread, localFds: readonly number[]): number[] {
+  const make = new Program();
+  const pair = make.buffer(8);
+  make.call(SYS.socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair).must("making a socket pair to pass descriptors");
+  run(thread, make);
+  const ends = [pair.bytes().readInt32LE(0), pair.bytes().readInt32LE(4)] as const;
+  thread.closeOnDeath(ends);
+  const pidfd = openPidfd(thread.task.pid);
+  const got: number[] = [];
+  try {
+    const socket = takeOver(pidfd, ends[0]);
+    try {
+      for (let i = 0; i < localFds.length; i += SCM_MAX_FD) {
+        const part = localFds.slice(i, i + SCM_MAX_FD);
+        send(socket, part);
+        got.push(...receive(thread, ends[1], part.length));
+        thread.closeOnDeath([...ends, ...got]);
+      }
+    } finally {
+      syscallNumber(SYS.close, socket);
+    }
+  } finally {
+    syscallNumber(SYS.close, pidfd);
+    closeRemote(thread, ends);
+    thread.closeOnDeath(got);
+  }
+  return got;
+}
+
+/** Closes descriptors in the task. */
+export function closeRemote(thread: TracedThread, fds: readonly number[]): void {
+  const program = new Program();
+  for (const fd of fds) program.call(SYS.close, fd);
+  run(thread, program);
+  thread.closeOnDeath([]);
+}
+
+function controlMessage(fds: number): { control: Buffer; message: Buffer; vector: Buffer } {
+  const control = Buffer.alloc(Math.ceil((16 + fds * 4) / 8) * 8); // struct cmsghdr { size_t len; int level; int type; }
+  control.writeBigUInt64LE(BigInt(16 + fds * 4), 0);
+  control.writeInt32LE(SOL_SOCKET, 8);
+  control.writeInt32LE(SCM_RIGHTS, 12);
+  return { control, message: Buffer.alloc(56), vector: Buffer.alloc(16) };
+}
+
+function send(socket: number, fds: readonly number[]): void {
+  const { control, message, vector } = controlMessage(fds.length);
+  fds.forEach((fd, i) => control.writeInt32LE(fd, 16 + i * 4));
+  const byte = Buffer.alloc(1);
+  vector.writeBigUInt64LE(addressOf(byte), 0);
+  vector.writeBigUInt64LE(1n, 8);
+  message.writeBigUInt64LE(addressOf(vector), 16); // struct msghdr: iov at 16, iovlen at 24, control at 32, its length at 40
+  message.writeBigUInt64LE(1n, 24);
+  message.writeBigUInt64LE(addressOf(control), 32);
+  message.writeBigUInt64LE(BigInt(control.length), 40);
+  checked(syscallNumber(SYS.sendmsg, socket, message, 0), () => `sendmsg(${socket}, SCM_RIGHTS × ${fds.length})`);
+  // SAFETY: byte, vector and control are reachable until here.
+  if (byte.length + vector.length + control.length === 0) throw new Error("internal error");
+}
+
+function receive(thread: TracedThread, socket: number, count: number): number[] {
+  const program = new Program();
+  const control = program.buffer(Math.ceil((16 + count * 4) / 8) * 8);
+  const byte = program.buffer(8);
+  const rest = program.buffer(16 + 56); // struct iovec, then struct msghdr
+  for (const [at, place] of [[0, byte], [16 + 16, rest], [16 + 32, control]] as const) {
+    program.storeAddress(rest.at(at), place.at(0));
+  }
+  rest.content.writeBigUInt64LE(1n, 8);
+  rest.content.writeBigUInt64LE(1n, 16 + 24);
+  rest.content.writeBigUInt64LE(BigInt(control.content.length), 16 + 40);
+  program.call(SYS.recvmsg, socket, rest.at(16), MSG_CMSG_CLOEXEC).must("receiving descriptors");
+  run(thread, program);
+  return Array.from({ length: count }, (_, i) => control.bytes().readInt32LE(16 + i * 4));
+}
