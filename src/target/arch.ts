@@ -40,6 +40,8 @@ export interface Arch {
   stubFrame(init: FrameInit): Buffer;
   /** Code that makes one call and goes on with `regs` and `mask` whether or not the tracer lives. */
   caveImage(regs: Buffer, mask: bigint): Buffer;
+  /** Whether `bytes` are a cave that an earlier run left. */
+  isCave(bytes: Buffer): boolean;
   instructionPointer(regs: Buffer): bigint;
   syscallResult(regs: Buffer): bigint;
 }
@@ -57,6 +59,7 @@ const x86_64: Arch = {
   callRegs,
   stubFrame,
   caveImage,
+  isCave: (bytes) => bytes.subarray(0, CAVE.jump).equals(CAVE_CODE.subarray(0, CAVE.jump)),
   instructionPointer: (regs) => getReg(regs, "rip"),
   syscallResult: (regs) => BigInt.asIntN(64, getReg(regs, "rax")),
 };

@@ -11,8 +11,10 @@ import { kernelError } from "../linux/errno.js";
 import { ptraceGetRegs, ptraceSetRegs, ptraceSetSigmask, ptraceSyscall, waitThread } from "../linux/ptrace.js";
 import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
+import type { AddressRange, CodeRanges } from "./code-ranges.js";
+import { Program } from "./program.js";
 import { regionBytes, regionHeader, slotAt } from "./region.js";
-import { resumeStrayStop, writeTarget } from "./run.js";
+import { resumeStrayStop, run, writeTarget } from "./run.js";
 import type { TracedTask, TracedThread } from "./thread.js";
 
 const PROT_READ = 1;
@@ -21,11 +23,6 @@ const PROT_EXEC = 4;
 const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
 const ALL_SIGNALS = 0xffffffffffffffffn;
-
-/** An executable range of a target in whose last bytes the cave may lie. */
-export interface CodeRange {
-  readonly end: bigint;
-}
 
 /** Runs `step` with /proc/PID/mem open, through which read-only memory can be written as well. */
 function withMemory<T>(pid: number, step: (fd: number) => T): T {
@@ -37,8 +34,8 @@ function withMemory<T>(pid: number, step: (fd: number) => T): T {
   }
 }
 
-/** Chooses the first range whose last bytes are zero, that is, unused. */
-function findCave(task: TracedTask, ranges: readonly CodeRange[]): bigint {
+/** Chooses the first range whose last bytes are unused: zero, or the cave of a dumper that was killed. */
+function findCave(task: TracedTask, ranges: readonly AddressRange[]): bigint {
   const size = arch.caveBytes;
   const bytes = Buffer.alloc(size);
   return withMemory(task.pid, (fd) => {
@@ -49,7 +46,7 @@ function findCave(task: TracedTask, ranges: readonly CodeRange[]): bigint {
       } catch {
         continue; // not readable (a hole behind the end of a file): not usable either
       }
-      if (bytes.every((b) => b === 0)) return at;
+      if (bytes.every((b) => b === 0) || arch.isCave(bytes)) return at;
     }
     throw new Refusal({
       code: "NO_CODE_CAVE",
@@ -89,13 +86,24 @@ function strayInCave(leader: TracedThread, status: ReturnType<typeof waitThread>
   else resumeStrayStop(leader, status);
 }
 
+/** Whether a thread is still under way in the stub of a dumper that was killed; it gets out by itself. */
+export function isInsideStub(task: TracedTask, ranges: CodeRanges): boolean {
+  const inside = [...ranges.leftBehind];
+  const cave = ranges.code[0];
+  if (cave !== undefined) inside.push({ start: cave.end - BigInt(arch.caveBytes), end: cave.end });
+  return task.threads.some((thread) => {
+    const at = arch.instructionPointer(thread.regs);
+    return inside.some((range) => at >= range.start && at < range.end);
+  });
+}
+
 /**
- * Maps the stub region into `task` and parks every thread of it at the stub.
+ * Maps the stub region into `task` and parks every thread of it at the stub; removes what a killed dumper left behind.
  *
- * `ranges`: executable ranges, best first (the vdso). All threads must be stopped, with `regs` and `sigmask` read.
+ * All threads must be stopped, with `regs` and `sigmask` read, and none inside an older stub ({@link isInsideStub}).
  */
-export function attachStub(task: TracedTask, ranges: readonly CodeRange[]): void {
-  task.cave = findCave(task, ranges);
+export function attachStub(task: TracedTask, ranges: CodeRanges): void {
+  task.cave = findCave(task, ranges.code);
   const length = regionBytes(task.threads.length);
   const prot = BigInt(PROT_READ | PROT_WRITE | PROT_EXEC);
   const args = [0n, BigInt(length), prot, BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
@@ -108,6 +116,10 @@ export function attachStub(task: TracedTask, ranges: readonly CodeRange[]): void
   writeTarget(task.leader, address, regionHeader(arch.stubCode));
   task.threads.forEach((thread, index) => parkThread(thread, index, address));
   clearCave(task);
+  if (ranges.leftBehind.length === 0) return;
+  const program = new Program();
+  for (const { start, end } of ranges.leftBehind) program.call(SYS.munmap, start, end - start).must();
+  run(task.leader, program);
 }
 
 /** Gives a thread its slot and sets it to the stub; its mask is changed last. */

@@ -1,0 +1,40 @@
+/**
+ * Where in a target's address space our code can lie, and where code of a dumper that was killed still lies.
+ */
+import { readProcessMemory } from "../linux/ptrace.js";
+import { REGION_MAGIC } from "./region.js";
+
+/** An address range of a target. */
+export interface AddressRange {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+/** What a look at /proc/PID/maps says about code. */
+export interface CodeRanges {
+  /** Executable mappings in whose last bytes the cave may lie, best first: the vdso, then file mappings. */
+  readonly code: readonly AddressRange[];
+  /** Stub regions that a dumper left behind when it was killed. */
+  readonly leftBehind: readonly AddressRange[];
+}
+
+const LINE = /^([0-9a-f]+)-([0-9a-f]+) r(.)xp [0-9a-f]+ \S+ (\d+) *(.*)$/gm;
+
+/** Takes the text of /proc/PID/maps apart. */
+export function codeRanges(pid: number, maps: string): CodeRanges {
+  const vdso: AddressRange[] = [];
+  const files: AddressRange[] = [];
+  const leftBehind: AddressRange[] = [];
+  for (const [, start, end, writable, inode, name] of maps.matchAll(LINE)) {
+    const range = { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`) };
+    if (name === "[vdso]") vdso.push(range);
+    else if (inode !== "0") files.push(range);
+    else if (writable === "w" && name === "" && isRegion(pid, range)) leftBehind.push(range);
+  }
+  return { code: [...vdso, ...files], leftBehind };
+}
+
+function isRegion(pid: number, range: AddressRange): boolean {
+  const magic = Buffer.alloc(REGION_MAGIC.length);
+  return readProcessMemory(pid, range.start, magic) === magic.length && magic.equals(REGION_MAGIC);
+}
