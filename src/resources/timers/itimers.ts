@@ -1,0 +1,49 @@
+/**
+ * Interval timers, setitimer(2): ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF.
+ *
+ * Read from   getitimer(2) inside the process: interval and what remains
+ * Made with   setitimer(2), as late as possible
+ */
+import { SYS } from "../../linux/syscalls.js";
+import type { ThreadPart } from "../part.js";
+
+const WHICH = ["real", "virt", "prof"] as const;
+const ITIMERVAL_BYTES = 32;
+
+export const itimers: ThreadPart = {
+  name: "timers/itimers",
+  rows: ["time.itimers"],
+  stage: "last",
+
+  dump({ isLeader, program, core }) {
+    if (!isLeader) return undefined;
+    const memory = WHICH.map(() => program.buffer(ITIMERVAL_BYTES));
+    memory.forEach((value, which) => program.call(SYS.getitimer, which, value).must("reading interval timers"));
+    return () => {
+      if (core.tc === undefined) return;
+      const [real, virt, prof] = memory.map((m) => ({
+        isec: m.bytes().readBigUInt64LE(0),
+        iusec: m.bytes().readBigUInt64LE(8),
+        vsec: m.bytes().readBigUInt64LE(16),
+        vusec: m.bytes().readBigUInt64LE(24),
+      }));
+      if (real !== undefined && virt !== undefined && prof !== undefined) {
+        core.tc.timers = { real, virt, prof, posix: core.tc.timers?.posix ?? [] };
+      }
+    };
+  },
+
+  restore({ isLeader, program, core }) {
+    const { timers } = core.tc ?? {};
+    if (!isLeader || timers === undefined) return undefined;
+    WHICH.forEach((name, which) => {
+      const value = Buffer.alloc(ITIMERVAL_BYTES);
+      value.writeBigUInt64LE(timers[name].isec, 0);
+      value.writeBigUInt64LE(timers[name].iusec, 8);
+      value.writeBigUInt64LE(timers[name].vsec, 16);
+      value.writeBigUInt64LE(timers[name].vusec, 24);
+      program.call(SYS.setitimer, which, program.bytes(value), 0).must(`setting interval timer ${name}`);
+    });
+    return undefined;
+  },
+};
