@@ -19,6 +19,7 @@ import {
   waitThread,
 } from "../linux/ptrace.js";
 import { arch } from "./arch.js";
+import { leaveRestartableSequence } from "./rseq.js";
 import { TracedTask, TracedThread } from "./thread.js";
 
 const EPERM = 1;
@@ -188,6 +189,7 @@ function waitStopped(state: Seized, thread: TracedThread): void {
   }
   thread.regs = Buffer.alloc(arch.regsBytes);
   ptraceGetRegs(thread.tid, thread.regs);
+  if (arch.inUserCode(thread.regs)) leaveRestartableSequence(thread);
   thread.sigmask = ptraceGetSigmask(thread.tid);
   thread.pending = ptracePeekSiginfo(thread.tid, false);
 }

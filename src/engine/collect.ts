@@ -1,0 +1,75 @@
+/**
+ * What /proc says about a frozen tree, and the sessions that parts work with.
+ */
+import { readFileSync } from "node:fs";
+import { readStat, readStatus } from "../linux/proc/read.js";
+import { parseSmaps } from "../linux/proc/smaps.js";
+import type { DumpTask } from "../resources/part.js";
+import { kernelIds } from "../resources/tasks/kernel-ids.js";
+import { gpregsToImage } from "../resources/tasks/core-x86.js";
+import type { CoreEntry } from "../resources/tasks/core.schema.js";
+import { arch } from "../target/arch.js";
+import { codeRanges, type CodeRanges } from "../target/code-ranges.js";
+import type { FrozenTree } from "../target/freeze.js";
+import type { TracedTask, TracedThread } from "../target/thread.js";
+
+/** Task states of task_core_entry; the image format's own numbers. */
+export const TASK_STATE = { ALIVE: 1, DEAD: 2, STOPPED: 3 } as const;
+const MARCH_X86_64 = 1;
+/** ids below this one are Floe's own (root_ids of the inventory). */
+const FIRST_OBJECT_ID = 2;
+
+/** A frozen task together with where code can lie in it. */
+export interface CollectedTask extends DumpTask {
+  readonly code: CodeRanges;
+}
+
+/** Reads what belongs to each task as a whole; must come before the stub is put in, so that mappings are the task's own. */
+export function collect(tree: FrozenTree): CollectedTask[] {
+  const ids = kernelIds(tree.tasks.map((t) => t.pid), FIRST_OBJECT_ID);
+  return tree.tasks.map((traced) => {
+    const stat = readStat(traced.pid);
+    const smaps = readFileSync(`/proc/${traced.pid}/smaps`);
+    return {
+      traced,
+      pid: traced.nsPid,
+      comm: traced.comm,
+      stat,
+      status: readStatus(traced.pid),
+      vmas: parseSmaps(smaps, traced.pid),
+      code: codeRanges(traced.pid, readFileSync(`/proc/${traced.pid}/maps`, "latin1")),
+      core: emptyCore(traced.leader, true),
+      ids: ids.get(traced.pid) ?? { vm: 0, files: 0, fs: 0, sighand: 0 },
+    };
+  });
+}
+
+/** A core message with what is known without running anything in the thread; the parts fill in the rest. */
+export function emptyCore(thread: TracedThread, isLeader: boolean): CoreEntry {
+  const regs = arch.resumeRegs(thread.regs, false);
+  const core: CoreEntry = {
+    mtype: MARCH_X86_64,
+    thread_info: {
+      clear_tid_addr: 0n,
+      gpregs: { ...gpregsToImage(regs) },
+      fpregs: undefined as never,
+      tls: [],
+    },
+    thread_core: { futex_rla: 0n, futex_rla_len: 0 },
+  };
+  if (isLeader) {
+    core.tc = {
+      task_state: thread.stopSignal === 0 ? TASK_STATE.ALIVE : TASK_STATE.STOPPED,
+      exit_code: 0,
+      personality: 0,
+      flags: 0,
+      blk_sigset: thread.sigmask,
+      comm: thread.task.comm,
+      sigactions: [],
+      ...(thread.stopSignal === 0 ? {} : { stop_signo: thread.stopSignal }),
+    };
+  } else if (core.thread_core !== undefined) core.thread_core.blk_sigset = thread.sigmask;
+  return core;
+}
+
+export type { TracedTask };
