@@ -1,0 +1,24 @@
+/**
+ * Image messages: eventpoll_tfd_entry, eventpoll_file_entry.
+ */
+import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
+import { fownEntry } from "../files/owner.schema.js";
+
+export const eventpollTfdEntry = message("eventpoll_tfd_entry", {
+  id: required.uint32(1),
+  tfd: required.uint32(2),
+  events: required.uint32(3),
+  data: required.uint64(4),
+  dev: optional.uint32(5),
+  inode: optional.uint64(6),
+  pos: optional.uint64(7),
+});
+export type EventpollTfdEntry = Infer<typeof eventpollTfdEntry>;
+
+export const eventpollFileEntry = message("eventpoll_file_entry", {
+  id: required.uint32(1),
+  flags: required.uint32(2),
+  fown: required.message(3, () => fownEntry),
+  tfd: repeated.message(4, () => eventpollTfdEntry),
+});
+export type EventpollFileEntry = Infer<typeof eventpollFileEntry>;

@@ -1,0 +1,26 @@
+/**
+ * Image messages: ghost_file_entry, ghost_chunk_entry.
+ */
+import { type Infer, message, optional, required } from "../../images/codec/schema.js";
+import { timeval } from "../timers/time.schema.js";
+
+export const ghostFileEntry = message("ghost_file_entry", {
+  uid: required.uint32(1),
+  gid: required.uint32(2),
+  mode: required.uint32(3),
+  dev: optional.uint32(4),
+  ino: optional.uint64(5),
+  rdev: optional.uint32(6),
+  atim: optional.message(7, () => timeval),
+  mtim: optional.message(8, () => timeval),
+  chunks: optional.bool(9),
+  size: optional.uint64(10),
+  symlnk_target: optional.string(11),
+});
+export type GhostFileEntry = Infer<typeof ghostFileEntry>;
+
+export const ghostChunkEntry = message("ghost_chunk_entry", {
+  len: required.uint64(1),
+  off: required.uint64(2),
+});
+export type GhostChunkEntry = Infer<typeof ghostChunkEntry>;

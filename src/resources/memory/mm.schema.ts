@@ -1,0 +1,33 @@
+/**
+ * Image messages: aio_ring_entry, mm_entry.
+ */
+import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
+import { vmaEntry } from "./vma.schema.js";
+
+export const aioRingEntry = message("aio_ring_entry", {
+  id: required.uint64(1),
+  nr_req: required.uint32(2),
+  ring_len: required.uint32(3),
+});
+export type AioRingEntry = Infer<typeof aioRingEntry>;
+
+export const mmEntry = message("mm_entry", {
+  mm_start_code: required.uint64(1),
+  mm_end_code: required.uint64(2),
+  mm_start_data: required.uint64(3),
+  mm_end_data: required.uint64(4),
+  mm_start_stack: required.uint64(5),
+  mm_start_brk: required.uint64(6),
+  mm_brk: required.uint64(7),
+  mm_arg_start: required.uint64(8),
+  mm_arg_end: required.uint64(9),
+  mm_env_start: required.uint64(10),
+  mm_env_end: required.uint64(11),
+  exe_file_id: required.uint32(12),
+  mm_saved_auxv: repeated.uint64(13),
+  vmas: repeated.message(14, () => vmaEntry),
+  dumpable: optional.int32(15),
+  aios: repeated.message(16, () => aioRingEntry),
+  thp_disabled: optional.bool(17),
+});
+export type MmEntry = Infer<typeof mmEntry>;

@@ -1,0 +1,34 @@
+/**
+ * Image messages: file_perms_entry, unix_sk_entry.
+ */
+import { type Infer, message, optional, required } from "../../images/codec/schema.js";
+import { fownEntry } from "../files/owner.schema.js";
+import { skOptsEntry, skShutdown } from "./options.schema.js";
+
+export const filePermsEntry = message("file_perms_entry", {
+  mode: required.uint32(1),
+  uid: required.uint32(2),
+  gid: required.uint32(3),
+});
+export type FilePermsEntry = Infer<typeof filePermsEntry>;
+
+export const unixSkEntry = message("unix_sk_entry", {
+  id: required.uint32(1),
+  ino: required.uint32(2),
+  type: required.uint32(3),
+  state: required.uint32(4),
+  flags: required.uint32(5),
+  uflags: required.uint32(6),
+  backlog: required.uint32(7),
+  peer: required.uint32(8),
+  fown: required.message(9, () => fownEntry),
+  opts: required.message(10, () => skOptsEntry),
+  name: required.bytes(11),
+  shutdown: optional.enum(12, () => skShutdown),
+  file_perms: optional.message(13, () => filePermsEntry),
+  name_dir: optional.string(14),
+  deleted: optional.bool(15),
+  ns_id: optional.uint32(16),
+  mnt_id: optional.sint32(17, { default: -1 }),
+});
+export type UnixSkEntry = Infer<typeof unixSkEntry>;

@@ -1,0 +1,123 @@
+/**
+ * Image messages: task_core_entry, task_kobj_ids_entry, thread_sas_entry, thread_core_entry, task_rlimits_entry, core_entry, seccomp_mode.
+ */
+import { type Infer, enumeration, message, optional, repeated, required } from "../../images/codec/schema.js";
+import { saEntry } from "../signals/actions.schema.js";
+import { signalQueueEntry } from "../signals/pending.schema.js";
+import { taskTimersEntry } from "../timers/timers.schema.js";
+import { threadInfoAarch64 } from "./core-aarch64.schema.js";
+import { threadInfoArm } from "./core-arm.schema.js";
+import { threadInfoLoongarch64 } from "./core-loongarch64.schema.js";
+import { threadInfoMips } from "./core-mips.schema.js";
+import { threadInfoPpc64 } from "./core-ppc64.schema.js";
+import { threadInfoRiscv64 } from "./core-riscv64.schema.js";
+import { threadInfoS390 } from "./core-s390.schema.js";
+import { threadInfoX86 } from "./core-x86.schema.js";
+import { credsEntry } from "./credentials.schema.js";
+import { rlimitEntry } from "./limits.schema.js";
+import { rseqEntry } from "./rseq.schema.js";
+
+export const seccompMode = enumeration("seccomp_mode", {
+  disabled: 0,
+  strict: 1,
+  filter: 2,
+});
+
+export const taskCoreEntry = message("task_core_entry", {
+  task_state: required.uint32(1),
+  exit_code: required.uint32(2),
+  personality: required.uint32(3),
+  flags: required.uint32(4),
+  blk_sigset: required.uint64(5),
+  comm: required.string(6),
+  timers: optional.message(7, () => taskTimersEntry),
+  rlimits: optional.message(8, () => taskRlimitsEntry),
+  cg_set: optional.uint32(9),
+  signals_s: optional.message(10, () => signalQueueEntry),
+  old_seccomp_mode: optional.enum(11, () => seccompMode),
+  old_seccomp_filter: optional.uint32(12),
+  loginuid: optional.uint32(13),
+  oom_score_adj: optional.int32(14),
+  sigactions: repeated.message(15, () => saEntry),
+  child_subreaper: optional.bool(18),
+  blk_sigset_extended: optional.uint64(20),
+  stop_signo: optional.uint32(21),
+  membarrier_registration_mask: optional.uint32(22),
+});
+export type TaskCoreEntry = Infer<typeof taskCoreEntry>;
+
+export const taskKobjIdsEntry = message("task_kobj_ids_entry", {
+  vm_id: required.uint32(1),
+  files_id: required.uint32(2),
+  fs_id: required.uint32(3),
+  sighand_id: required.uint32(4),
+  pid_ns_id: optional.uint32(5),
+  net_ns_id: optional.uint32(6),
+  ipc_ns_id: optional.uint32(7),
+  uts_ns_id: optional.uint32(8),
+  mnt_ns_id: optional.uint32(9),
+  user_ns_id: optional.uint32(10),
+  cgroup_ns_id: optional.uint32(11),
+  time_ns_id: optional.uint32(12),
+});
+export type TaskKobjIdsEntry = Infer<typeof taskKobjIdsEntry>;
+
+export const threadSasEntry = message("thread_sas_entry", {
+  ss_sp: required.uint64(1),
+  ss_size: required.uint64(2),
+  ss_flags: required.uint32(3),
+});
+export type ThreadSasEntry = Infer<typeof threadSasEntry>;
+
+export const threadCoreEntry = message("thread_core_entry", {
+  futex_rla: required.uint64(1),
+  futex_rla_len: required.uint32(2),
+  sched_nice: optional.sint32(3),
+  sched_policy: optional.uint32(4),
+  sched_prio: optional.uint32(5),
+  blk_sigset: optional.uint64(6),
+  sas: optional.message(7, () => threadSasEntry),
+  pdeath_sig: optional.uint32(8),
+  signals_p: optional.message(9, () => signalQueueEntry),
+  creds: optional.message(10, () => credsEntry),
+  seccomp_mode: optional.enum(11, () => seccompMode),
+  seccomp_filter: optional.uint32(12),
+  comm: optional.string(13),
+  blk_sigset_extended: optional.uint64(14),
+  rseq_entry: optional.message(15, () => rseqEntry),
+  cg_set: optional.uint32(16),
+});
+export type ThreadCoreEntry = Infer<typeof threadCoreEntry>;
+
+export const taskRlimitsEntry = message("task_rlimits_entry", {
+  rlimits: repeated.message(1, () => rlimitEntry),
+});
+export type TaskRlimitsEntry = Infer<typeof taskRlimitsEntry>;
+
+export const coreEntryMarch = enumeration("march", {
+  UNKNOWN: 0,
+  X86_64: 1,
+  ARM: 2,
+  AARCH64: 3,
+  PPC64: 4,
+  S390: 5,
+  MIPS: 6,
+  LOONGARCH64: 7,
+  RISCV64: 8,
+});
+
+export const coreEntry = message("core_entry", {
+  mtype: required.enum(1, () => coreEntryMarch),
+  thread_info: optional.message(2, () => threadInfoX86),
+  ti_arm: optional.message(6, () => threadInfoArm),
+  ti_aarch64: optional.message(8, () => threadInfoAarch64),
+  ti_ppc64: optional.message(9, () => threadInfoPpc64),
+  ti_s390: optional.message(10, () => threadInfoS390),
+  ti_mips: optional.message(11, () => threadInfoMips),
+  ti_loongarch64: optional.message(12, () => threadInfoLoongarch64),
+  ti_riscv64: optional.message(13, () => threadInfoRiscv64),
+  tc: optional.message(3, () => taskCoreEntry),
+  ids: optional.message(4, () => taskKobjIdsEntry),
+  thread_core: optional.message(5, () => threadCoreEntry),
+});
+export type CoreEntry = Infer<typeof coreEntry>;
