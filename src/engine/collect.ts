@@ -2,8 +2,7 @@
  * What /proc says about a frozen tree, and the sessions that parts work with.
  */
 import { readFileSync } from "node:fs";
-import { readStat, readStatus } from "../linux/proc/read.js";
-import { parseSmaps } from "../linux/proc/smaps.js";
+import { readSmaps, readStat, readStatus } from "../linux/proc/read.js";
 import type { DumpTask } from "../resources/part.js";
 import { kernelIds } from "../resources/tasks/kernel-ids.js";
 import { gpregsToImage } from "../resources/tasks/core-x86.js";
@@ -29,14 +28,13 @@ export function collect(tree: FrozenTree): CollectedTask[] {
   const ids = kernelIds(tree.tasks.map((t) => t.pid), FIRST_OBJECT_ID);
   return tree.tasks.map((traced) => {
     const stat = readStat(traced.pid);
-    const smaps = readFileSync(`/proc/${traced.pid}/smaps`);
     return {
       traced,
       pid: traced.nsPid,
       comm: traced.comm,
       stat,
       status: readStatus(traced.pid),
-      vmas: parseSmaps(smaps, traced.pid),
+      vmas: readSmaps(traced.pid),
       code: codeRanges(traced.pid, readFileSync(`/proc/${traced.pid}/maps`, "latin1")),
       core: emptyCore(traced.leader, true),
       ids: ids.get(traced.pid) ?? { vm: 0, files: 0, fs: 0, sighand: 0 },

@@ -7,6 +7,7 @@
  * Restored last of all that needs a right: what comes after runs with the task's own credentials.
  */
 import { SYS } from "../../linux/syscalls.js";
+import { readStatus } from "../../linux/proc/read.js";
 import type { Program } from "../../target/program.js";
 import type { ThreadPart } from "../part.js";
 import type { CredsEntry } from "./credentials.schema.js";
@@ -84,7 +85,8 @@ export const credentials: ThreadPart = {
   restore({ program, core, thread }) {
     const creds = core.thread_core?.creds;
     if (creds === undefined) return undefined;
-    const own = ownCapabilities(thread.tid);
+    const status = readStatus(thread.task.pid, thread.tid);
+    const own = { permitted: status.capPrm, bounding: status.capBnd };
     const want = {
       effective: fromWords(creds.cap_eff),
       permitted: fromWords(creds.cap_prm),
