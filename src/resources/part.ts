@@ -8,6 +8,7 @@
  * Parts are synchronous, open no image file and make no FFI call of their own; they are given a session.
  */
 import type { MessageType } from "../images/codec/schema.js";
+import type { ImageKindName } from "../images/kinds.js";
 import type { Program } from "../target/program.js";
 import type { TracedTask, TracedThread } from "../target/thread.js";
 import type { Refusal } from "../errors.js";
@@ -29,15 +30,23 @@ export type Problem = Refusal | ImageError | UsageError | KernelError;
 
 /** Where a part puts messages: one image kind, the numbers of its file name, a message, and bytes that follow it. */
 export interface ImageSink {
-  append<T>(kind: string, ids: readonly (number | bigint)[], record: { type: MessageType<T>; value: T; extra?: Uint8Array }): void;
+  append<T>(kind: ImageKindName, ids: readonly (number | bigint)[], record: { type: MessageType<T>; value: T; extra?: Uint8Array }): void;
+  /** Makes the image even if it gets no record. */
+  touch(kind: ImageKindName, ids: readonly (number | bigint)[]): void;
   /** Opens `name` for raw bytes (pages, queues written by the kernel); the sink closes it. Append-only use. */
   rawFile(name: string): Fd;
 }
 
 /** Where a part reads messages back from. A missing image has no records. */
 export interface ImageSource {
-  records<T>(kind: string, ids: readonly (number | bigint)[], type: MessageType<T>): { value: T; extra: Uint8Array }[];
-  exists(kind: string, ids: readonly (number | bigint)[]): boolean;
+  records<T>(
+    kind: ImageKindName,
+    ids: readonly (number | bigint)[],
+    type: MessageType<T>,
+    extraBytes?: (value: T) => number,
+  ): { readonly value: T; readonly extra: Buffer; readonly offsetBytes: number }[];
+  single<T>(kind: ImageKindName, ids: readonly (number | bigint)[], type: MessageType<T>): T;
+  exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean;
   rawFile(name: string): Fd;
 }
 

@@ -1,0 +1,166 @@
+/**
+ * Writing an image directory: records are gathered in memory while the target stands still and go to disk afterwards.
+ *
+ * Files are made 0600 in a directory made 0700. A file that gets no record is not made; one that an earlier dump left
+ * under a name that this dump writes is replaced.
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  unlinkSync,
+  writevSync,
+} from "node:fs";
+import { join } from "node:path";
+import { UsageError } from "../errors.js";
+import { encode } from "./codec/encode.js";
+import type { MessageType } from "./codec/schema.js";
+import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, SERVICE_MAGIC, imageFileName } from "./kinds.js";
+
+const OPEN_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+/** Names that a dump may have made; only such files are removed by {@link DirectorySink.discard}. */
+const writevLimit = 1024;
+
+/** A record: its schema, its value, and the bytes that follow it. */
+export interface ImageRecord<T> {
+  readonly type: MessageType<T>;
+  readonly value: T;
+  readonly extra?: Uint8Array;
+}
+
+/** Gathers images and writes them into one directory. */
+export class DirectorySink {
+  readonly directory: string;
+  readonly #files = new Map<string, Buffer[]>();
+  readonly #raw = new Map<string, number>();
+  readonly #made: string[] = [];
+
+  /** Opens the directory, making it if need be (0700). */
+  constructor(directory: string) {
+    this.directory = directory;
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      readdirSync(directory);
+    } catch (cause) {
+      throw new UsageError({
+        code: "IMAGES_DIR_UNUSABLE",
+        message: `Cannot use the images directory "${directory}": ${cause instanceof Error ? cause.message : String(cause)}`,
+        remedy: ["Name a directory that can be written with --images-dir"],
+        cause,
+      });
+    }
+  }
+
+  /** Adds a record to the image of `kind` with the number(s) `ids` in its name. */
+  append<T>(kind: ImageKindName, ids: readonly (number | bigint)[], record: ImageRecord<T>): void {
+    const message = encode(record.type, record.value);
+    const length = Buffer.allocUnsafe(4);
+    length.writeUInt32LE(message.length, 0);
+    this.#chunks(kind, ids).push(length, message);
+    if (record.extra !== undefined) this.#chunks(kind, ids).push(Buffer.from(record.extra.buffer, record.extra.byteOffset, record.extra.byteLength));
+  }
+
+  /** Makes the image of `kind` even if it gets no record. */
+  touch(kind: ImageKindName, ids: readonly (number | bigint)[]): void {
+    this.#chunks(kind, ids);
+  }
+
+  #chunks(kind: ImageKindName, ids: readonly (number | bigint)[]): Buffer[] {
+    const name = imageFileName(kind, ids);
+    const found = this.#files.get(name);
+    if (found !== undefined) return found;
+    const { framing, magic } = IMAGE_KINDS[kind];
+    const head = Buffer.allocUnsafe(8);
+    let at = 0;
+    if (framing === "plain") at = head.writeUInt32LE(COMMON_MAGIC, at);
+    if (framing === "service") at = head.writeUInt32LE(SERVICE_MAGIC, at);
+    if (framing !== "raw") at = head.writeUInt32LE(magic, at);
+    const chunks = [head.subarray(0, at)];
+    this.#files.set(name, chunks);
+    return chunks;
+  }
+
+  /** A descriptor for raw bytes (pages, queues), made at once; closed by {@link finish} or {@link discard}. */
+  rawFile(name: string): number {
+    const found = this.#raw.get(name);
+    if (found !== undefined) return found;
+    const fd = this.#create(name);
+    this.#raw.set(name, fd);
+    return fd;
+  }
+
+  #create(name: string): number {
+    const path = join(this.directory, name);
+    try {
+      const fd = openSync(path, OPEN_FLAGS, 0o600);
+      this.#made.push(path);
+      fchmodSync(fd, 0o600);
+      return fd;
+    } catch (cause) {
+      throw new UsageError({
+        code: "IMAGE_NOT_WRITABLE",
+        message: `Cannot write image "${path}": ${cause instanceof Error ? cause.message : String(cause)}`,
+        remedy: ["Name an empty directory on a file system with room with --images-dir"],
+        cause,
+      });
+    }
+  }
+
+  /** Writes what was gathered. `durable`: nothing is lost if the machine stops right after (fsync). */
+  finish(durable = false): void {
+    for (const [name, chunks] of this.#files) {
+      const fd = this.#create(name);
+      try {
+        writeAll(fd, chunks, join(this.directory, name));
+        if (durable) fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    }
+    this.#files.clear();
+    for (const fd of this.#raw.values()) closeSync(fd);
+    this.#raw.clear();
+  }
+
+  /** Removes every file this sink has made. */
+  discard(): void {
+    for (const fd of this.#raw.values()) closeSync(fd);
+    this.#raw.clear();
+    this.#files.clear();
+    for (const path of this.#made) {
+      try {
+        unlinkSync(path);
+      } catch {
+        // Somebody else removed it: what was wanted.
+      }
+    }
+  }
+}
+
+function writeAll(fd: number, chunks: readonly Buffer[], path: string): void {
+  try {
+    for (let i = 0; i < chunks.length; ) {
+      const part = chunks.slice(i, i + writevLimit);
+      const total = part.reduce((sum, c) => sum + c.length, 0);
+      const wrote = writevSync(fd, part);
+      if (wrote === total) i += part.length;
+      else {
+        // A short write: go on from the middle in one piece.
+        const rest = Buffer.concat(part).subarray(wrote);
+        for (let at = 0; at < rest.length; ) at += writevSync(fd, [rest.subarray(at)]);
+        i += part.length;
+      }
+    }
+  } catch (cause) {
+    throw new UsageError({
+      code: "IMAGE_NOT_WRITABLE",
+      message: `Cannot write image "${path}": ${cause instanceof Error ? cause.message : String(cause)}`,
+      remedy: ["Make room on its file system", "Name another directory with --images-dir"],
+      cause,
+    });
+  }
+}

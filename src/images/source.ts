@@ -1,0 +1,133 @@
+/**
+ * Reading an image directory. Images are untrusted: framing, lengths and references are checked before use.
+ */
+import { closeSync, existsSync, openSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { ImageError, UsageError } from "../errors.js";
+import { decode } from "./codec/decode.js";
+import type { MessageType } from "./codec/schema.js";
+import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, SERVICE_MAGIC, imageFileName } from "./kinds.js";
+
+const MAX_MESSAGE_BYTES = 256 << 20;
+
+/** A record and the bytes that follow it. */
+export interface ReadRecord<T> {
+  readonly value: T;
+  readonly extra: Buffer;
+  readonly offsetBytes: number;
+}
+
+/** Reads images out of one directory. */
+export class DirectorySource {
+  readonly directory: string;
+  readonly #raw = new Map<string, number>();
+
+  constructor(directory: string) {
+    this.directory = directory;
+    try {
+      readdirSync(directory);
+    } catch (cause) {
+      throw new UsageError({
+        code: "IMAGES_DIR_UNUSABLE",
+        message: `Cannot read the images directory "${directory}": ${cause instanceof Error ? cause.message : String(cause)}`,
+        remedy: ["Name the directory of a dump with --images-dir"],
+        cause,
+      });
+    }
+  }
+
+  exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean {
+    return existsSync(join(this.directory, imageFileName(kind, ids)));
+  }
+
+  /** All records of an image; a missing image has none. `extraBytes` says how many bytes follow a record. */
+  records<T>(
+    kind: ImageKindName,
+    ids: readonly (number | bigint)[],
+    type: MessageType<T>,
+    extraBytes: (value: T) => number = () => 0,
+  ): ReadRecord<T>[] {
+    const file = imageFileName(kind, ids);
+    const path = join(this.directory, file);
+    if (!existsSync(path)) return [];
+    const bytes = readFileSync(path);
+    const out: ReadRecord<T>[] = [];
+    for (let at = checkMagic(kind, file, bytes); at < bytes.length; ) {
+      const offsetBytes = at;
+      const length = at + 4 <= bytes.length ? bytes.readUInt32LE(at) : Number.POSITIVE_INFINITY;
+      at += 4;
+      if (length > MAX_MESSAGE_BYTES || at + length > bytes.length) {
+        throw bad(file, offsetBytes, `a record of ${length} bytes is announced, ${Math.max(0, bytes.length - at)} are left`);
+      }
+      const value = decode(type, bytes.subarray(at, at + length), { file, offsetBytes: at });
+      at += length;
+      const extra = extraBytes(value);
+      if (extra < 0 || at + extra > bytes.length) {
+        throw bad(file, at, `${extra} bytes should follow the record, ${bytes.length - at} are left`);
+      }
+      out.push({ value, extra: bytes.subarray(at, at + extra), offsetBytes });
+      at += extra;
+    }
+    return out;
+  }
+
+  /** The one record that an image must have. */
+  single<T>(kind: ImageKindName, ids: readonly (number | bigint)[], type: MessageType<T>): T {
+    const [first] = this.records(kind, ids, type);
+    if (first !== undefined) return first.value;
+    const file = imageFileName(kind, ids);
+    const because = this.exists(kind, ids) ? "it has no record" : "there is no such file";
+    throw new ImageError({
+      code: "IMAGE_MISSING",
+      place: { file },
+      because,
+      remedy: ["Use a complete copy of the images directory", "Dump the process again"],
+    });
+  }
+
+  /** A descriptor of a raw image for reading; closed by {@link close}. */
+  rawFile(name: string): number {
+    const found = this.#raw.get(name);
+    if (found !== undefined) return found;
+    try {
+      const fd = openSync(join(this.directory, name), "r");
+      this.#raw.set(name, fd);
+      return fd;
+    } catch (cause) {
+      throw new ImageError({
+        code: "IMAGE_MISSING",
+        place: { file: name },
+        because: cause instanceof Error ? cause.message : String(cause),
+        remedy: ["Use a complete copy of the images directory"],
+        cause,
+      });
+    }
+  }
+
+  close(): void {
+    for (const fd of this.#raw.values()) closeSync(fd);
+    this.#raw.clear();
+  }
+}
+
+/** Checks the magics of an image and returns the offset of the first record. Version 1 images have only their own magic. */
+function checkMagic(kind: ImageKindName, file: string, bytes: Buffer): number {
+  const { framing, magic } = IMAGE_KINDS[kind];
+  if (framing === "raw") return 0;
+  const first = bytes.length >= 4 ? bytes.readUInt32LE(0) : undefined;
+  if (first === magic) return 4;
+  const common = framing === "service" ? SERVICE_MAGIC : COMMON_MAGIC;
+  if (first !== common) throw bad(file, 0, first === undefined ? "it is cut off" : "it does not begin with the magic of an image");
+  const second = bytes.length >= 8 ? bytes.readUInt32LE(4) : undefined;
+  if (second !== magic) throw bad(file, 4, second === undefined ? "it is cut off" : "it is an image of another kind");
+  return 8;
+}
+
+function bad(file: string, offsetBytes: number, because: string): ImageError {
+  return new ImageError({
+    code: "IMAGE_BAD_FRAMING",
+    place: { file, offsetBytes },
+    because,
+    remedy: ["Use an intact copy of the image", "Dump the process again"],
+  });
+}
