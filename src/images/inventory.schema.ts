@@ -2,7 +2,7 @@
  * Image messages: plugins_entry, inventory_entry, lsmtype.
  */
 import { type Infer, enumeration, message, optional, repeated, required } from "./codec/schema.js";
-import { taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
+import { taskKobjIdsEntry } from "./object-ids.schema.js";
 
 export const lsmtype = enumeration("lsmtype", {
   NO_LSM: 0,

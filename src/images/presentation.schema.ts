@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional } from "./codec/schema.js";
 
-export const cRIUOpts = message("CRIU_Opts", {
+export const criuOpts = message("CRIU_Opts", {
   hex: optional.bool(1),
   ipadd: optional.bool(2),
   flags: optional.string(3),
@@ -12,4 +12,4 @@ export const cRIUOpts = message("CRIU_Opts", {
   dict: optional.string(6),
   conv: optional.string(7),
 });
-export type CRIUOpts = Infer<typeof cRIUOpts>;
+export type CriuOpts = Infer<typeof criuOpts>;

@@ -17,13 +17,14 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { UsageError } from "../errors.js";
-import { encode } from "./codec/encode.js";
+import { MessageWriter } from "./codec/encode.js";
 import type { MessageType } from "./codec/schema.js";
 import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, SERVICE_MAGIC, imageFileName } from "./kinds.js";
 
 const OPEN_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-/** Names that a dump may have made; only such files are removed by {@link DirectorySink.discard}. */
-const writevLimit = 1024;
+/** Extra bytes up to this size are copied behind their record; bigger ones are written from where they are. */
+const COPY_LIMIT_BYTES = 64 << 10;
+const WRITEV_LIMIT = 1024;
 
 /** A record: its schema, its value, and the bytes that follow it. */
 export interface ImageRecord<T> {
@@ -32,10 +33,16 @@ export interface ImageRecord<T> {
   readonly extra?: Uint8Array;
 }
 
+/** An image that is being gathered: finished pieces, and records still being added. */
+interface PendingFile {
+  readonly chunks: Buffer[];
+  writer: MessageWriter;
+}
+
 /** Gathers images and writes them into one directory. */
 export class DirectorySink {
   readonly directory: string;
-  readonly #files = new Map<string, Buffer[]>();
+  readonly #files = new Map<string, PendingFile>();
   readonly #raw = new Map<string, number>();
   readonly #made: string[] = [];
 
@@ -57,19 +64,24 @@ export class DirectorySink {
 
   /** Adds a record to the image of `kind` with the number(s) `ids` in its name. */
   append<T>(kind: ImageKindName, ids: readonly (number | bigint)[], record: ImageRecord<T>): void {
-    const message = encode(record.type, record.value);
-    const length = Buffer.allocUnsafe(4);
-    length.writeUInt32LE(message.length, 0);
-    this.#chunks(kind, ids).push(length, message);
-    if (record.extra !== undefined) this.#chunks(kind, ids).push(Buffer.from(record.extra.buffer, record.extra.byteOffset, record.extra.byteLength));
+    const file = this.#pending(kind, ids);
+    file.writer.record(record.type, record.value);
+    const { extra } = record;
+    if (extra === undefined) return;
+    if (extra.length <= COPY_LIMIT_BYTES) {
+      file.writer.raw(extra);
+      return;
+    }
+    file.chunks.push(file.writer.written(), Buffer.from(extra.buffer, extra.byteOffset, extra.byteLength));
+    file.writer = new MessageWriter();
   }
 
   /** Makes the image of `kind` even if it gets no record. */
   touch(kind: ImageKindName, ids: readonly (number | bigint)[]): void {
-    this.#chunks(kind, ids);
+    this.#pending(kind, ids);
   }
 
-  #chunks(kind: ImageKindName, ids: readonly (number | bigint)[]): Buffer[] {
+  #pending(kind: ImageKindName, ids: readonly (number | bigint)[]): PendingFile {
     const name = imageFileName(kind, ids);
     const found = this.#files.get(name);
     if (found !== undefined) return found;
@@ -79,9 +91,9 @@ export class DirectorySink {
     if (framing === "plain") at = head.writeUInt32LE(COMMON_MAGIC, at);
     if (framing === "service") at = head.writeUInt32LE(SERVICE_MAGIC, at);
     if (framing !== "raw") at = head.writeUInt32LE(magic, at);
-    const chunks = [head.subarray(0, at)];
-    this.#files.set(name, chunks);
-    return chunks;
+    const file: PendingFile = { chunks: [head.subarray(0, at)], writer: new MessageWriter() };
+    this.#files.set(name, file);
+    return file;
   }
 
   /** A descriptor for raw bytes (pages, queues), made at once; closed by {@link finish} or {@link discard}. */
@@ -112,10 +124,10 @@ export class DirectorySink {
 
   /** Writes what was gathered. `durable`: nothing is lost if the machine stops right after (fsync). */
   finish(durable = false): void {
-    for (const [name, chunks] of this.#files) {
+    for (const [name, { chunks, writer }] of this.#files) {
       const fd = this.#create(name);
       try {
-        writeAll(fd, chunks, join(this.directory, name));
+        writeAll(fd, [...chunks, writer.written()], join(this.directory, name));
         if (durable) fsyncSync(fd);
       } finally {
         closeSync(fd);
@@ -144,7 +156,7 @@ export class DirectorySink {
 function writeAll(fd: number, chunks: readonly Buffer[], path: string): void {
   try {
     for (let i = 0; i < chunks.length; ) {
-      const part = chunks.slice(i, i + writevLimit);
+      const part = chunks.slice(i, i + WRITEV_LIMIT);
       const total = part.reduce((sum, c) => sum + c.length, 0);
       const wrote = writevSync(fd, part);
       if (wrote === total) i += part.length;

@@ -1,15 +1,21 @@
 /**
- * Reading messages. Bytes come from images that nobody vouches for: every length is checked, nesting has a limit, and an
- * error says file, byte offset, message and field.
+ * Reading messages. Bytes come from images that nobody vouches for: every length is checked, nesting and the number of
+ * values have limits, and an error says file, byte offset, message and field.
  */
 import { ImageError } from "../../errors.js";
-import { type CompiledField, type MessageType, UNKNOWN, type UnknownField, compile } from "./schema.js";
+import { type Compiled, type CompiledField, type MessageType, UNKNOWN, type UnknownField, compile, compiledSub } from "./schema.js";
+import { textOf } from "./text.js";
 
 const MAX_DEPTH = 64;
+/** Values in one message, those in its messages included; the largest real ones have some hundred thousand. */
+const MAX_VALUES = 1 << 24;
 const VARINT = 0;
 const FIXED64 = 1;
 const BYTES = 2;
 const FIXED32 = 5;
+const TWO_32 = 0x1_0000_0000;
+/** High words below this make numbers that JavaScript's own numbers hold exactly. */
+const SAFE_HIGH = 1 << 21;
 
 /** Where the bytes come from, for messages. */
 export interface DecodePlace {
@@ -18,202 +24,180 @@ export interface DecodePlace {
   readonly offsetBytes: number;
 }
 
+type Value = Record<string | symbol, unknown>;
+
+/** Reads a message of `type` from all of `bytes`; throws an {@link ImageError} when it is not one. */
+export function decode<T>(type: MessageType<T>, bytes: Uint8Array, place: DecodePlace): T {
+  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return new Reader(buffer, place).message(compile(type as MessageType<unknown>), buffer.length, 0) as T;
+}
+
 class Reader {
   readonly bytes: Buffer;
   readonly place: DecodePlace;
-  at: number;
+  at = 0;
+  values = 0;
+  /** The words of the varint read last. */
+  low = 0;
+  high = 0;
 
   constructor(bytes: Buffer, place: DecodePlace) {
     this.bytes = bytes;
     this.place = place;
-    this.at = 0;
   }
 
-  fail(because: string, message: string, field?: string): ImageError {
+  message(type: Compiled, end: number, depth: number): Value {
+    if (depth > MAX_DEPTH) throw this.fail(`messages are nested deeper than ${MAX_DEPTH}`, type);
+    const out: Value = {};
+    for (const name of type.repeatedNames) out[name] = [];
+    let last = 0;
+    while (this.at < end) {
+      const start = this.at;
+      if (!this.varint(end) || this.high !== 0) throw this.fail("a field has an impossible tag", type);
+      const tag = this.low;
+      const field = type.byNumber[tag >>> 3];
+      if (field === undefined) {
+        const unknown = (out[UNKNOWN] ??= []) as UnknownField[];
+        unknown.push(this.unknown(tag, { start, end, after: last, type }));
+        continue;
+      }
+      if (++this.values > MAX_VALUES) throw this.fail(`it holds more than ${MAX_VALUES} values`, type, field);
+      last = field.number;
+      if (tag !== field.tag) this.packed(tag & 7, out, { field, end, type });
+      else if (field.repeated) (out[field.name] as unknown[]).push(this.value(field, end, type, depth));
+      else out[field.name] = this.value(field, end, type, depth);
+    }
+    for (const name of type.requiredNames) {
+      if (out[name] === undefined) throw this.fail("a required field is missing", type, { name });
+    }
+    return out;
+  }
+
+  /** Numbers of a repeated field may come packed into one run of bytes. */
+  packed(wire: number, out: Value, { field, end, type }: { field: CompiledField; end: number; type: Compiled }): void {
+    if (wire !== BYTES || !field.repeated || field.wire === BYTES) {
+      throw this.fail(`the field has wire type ${wire}, not ${field.wire}`, type, field);
+    }
+    const stop = this.length(field, end, type);
+    const list = out[field.name] as unknown[];
+    while (this.at < stop) {
+      if (++this.values > MAX_VALUES) throw this.fail(`it holds more than ${MAX_VALUES} values`, type, field);
+      list.push(this.value(field, stop, type, 0));
+    }
+  }
+
+  value(field: CompiledField, end: number, type: Compiled, depth: number): unknown {
+    switch (field.kind) {
+      case "uint32":
+        this.number(field, end, type);
+        return this.low;
+      case "int32":
+      case "enum":
+        this.number(field, end, type);
+        return this.low | 0;
+      case "sint32":
+        this.number(field, end, type);
+        return (this.low >>> 1) ^ -(this.low & 1);
+      case "bool":
+        this.number(field, end, type);
+        return this.low !== 0 || this.high !== 0;
+      case "uint64":
+        this.number(field, end, type);
+        return join(this.high, this.low);
+      case "int64":
+        this.number(field, end, type);
+        return BigInt.asIntN(64, join(this.high, this.low));
+      case "sint64": {
+        this.number(field, end, type);
+        const zigzag = join(this.high, this.low);
+        return (zigzag >> 1n) ^ -(zigzag & 1n);
+      }
+      case "fixed32":
+      case "fixed64": {
+        const size = field.kind === "fixed32" ? 4 : 8;
+        if (this.at + size > end) throw this.fail("a number is cut off", type, field);
+        this.at += size;
+        return size === 4 ? this.bytes.readUInt32LE(this.at - 4) : this.bytes.readBigUInt64LE(this.at - 8);
+      }
+      case "message":
+        return this.message(compiledSub(field), this.length(field, end, type), depth + 1);
+      case "string":
+      case "bytes": {
+        const stop = this.length(field, end, type);
+        const bytes = this.bytes.subarray(this.at, stop);
+        this.at = stop;
+        return field.kind === "string" ? textOf(bytes) : Buffer.from(bytes);
+      }
+    }
+  }
+
+  number(field: CompiledField, end: number, type: Compiled): void {
+    if (!this.varint(end)) throw this.fail("a number is cut off or too long", type, field);
+  }
+
+  /** End of the content whose length comes next. */
+  length(field: { name: string } | undefined, end: number, type: Compiled): number {
+    if (!this.varint(end)) throw this.fail("a length is cut off or too long", type, field);
+    const length = this.high * TWO_32 + this.low;
+    if (length > end - this.at) throw this.fail(`${length} bytes are announced, ${end - this.at} are left`, type, field);
+    return this.at + length;
+  }
+
+  /** Reads a varint into `low` and `high`; false if it reaches beyond `end` or has more than ten bytes. */
+  varint(end: number): boolean {
+    const { bytes } = this;
+    let at = this.at;
+    let low = 0;
+    let high = 0;
+    for (let shift = 0; shift < 70 && at < end; shift += 7) {
+      const b = bytes[at++] as number;
+      if (shift < 28) low |= (b & 0x7f) << shift;
+      else if (shift === 28) {
+        low |= (b & 0x0f) << 28;
+        high = (b & 0x7f) >>> 4;
+      } else high |= (b & 0x7f) << (shift - 32);
+      if (b < 0x80) {
+        this.at = at;
+        this.low = low >>> 0;
+        this.high = high >>> 0;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  unknown(tag: number, { start, end, after, type }: { start: number; end: number; after: number; type: Compiled }): UnknownField {
+    const number = tag >>> 3;
+    const wire = tag & 7;
+    if (number === 0) throw this.fail("a field has an impossible tag", type);
+    if (wire === VARINT) {
+      if (!this.varint(end)) throw this.fail(`unknown field ${number} is cut off`, type);
+    } else if (wire === BYTES) this.at = this.length(undefined, end, type);
+    else if (wire === FIXED64 || wire === FIXED32) this.at += wire === FIXED64 ? 8 : 4;
+    else throw this.fail(`unknown field ${number} has wire type ${wire}`, type);
+    if (this.at > end) {
+      this.at = start;
+      throw this.fail(`unknown field ${number} is cut off`, type);
+    }
+    return { number, after, bytes: Buffer.from(this.bytes.subarray(start, this.at)) };
+  }
+
+  fail(because: string, message: { name: string }, field?: { name: string }): ImageError {
     return new ImageError({
       code: "IMAGE_BAD_MESSAGE",
       place: {
         file: this.place.file,
         offsetBytes: this.place.offsetBytes + this.at,
-        message,
-        ...(field === undefined ? {} : { field }),
+        message: message.name,
+        ...(field === undefined ? {} : { field: field.name }),
       },
       because,
       remedy: ["Use an intact copy of the image"],
     });
   }
-
-  /** A varint below 2^53 as number; larger ones (or negative 32-bit values) lose their upper bits on purpose. */
-  varint32(): number {
-    const { bytes } = this;
-    let b = bytes[this.at] as number;
-    if (b < 0x80) {
-      this.at++;
-      return b;
-    }
-    let value = 0;
-    for (let shift = 0; shift < 70; shift += 7) {
-      b = bytes[this.at++] as number;
-      if (b === undefined) return Number.NaN;
-      if (shift < 32) value |= (b & 0x7f) << shift;
-      if (b < 0x80) return value >>> 0;
-    }
-    return Number.NaN;
-  }
-
-  varint64(): bigint | undefined {
-    const { bytes } = this;
-    let low = 0;
-    let b = 0;
-    let shift = 0;
-    for (; shift < 28; shift += 7) {
-      b = bytes[this.at++] as number;
-      if (b === undefined) return undefined;
-      low |= (b & 0x7f) << shift;
-      if (b < 0x80) return BigInt(low >>> 0);
-    }
-    let value = BigInt(low >>> 0);
-    for (; shift < 70; shift += 7) {
-      b = bytes[this.at++] as number;
-      if (b === undefined) return undefined;
-      value |= BigInt(b & 0x7f) << BigInt(shift);
-      if (b < 0x80) return BigInt.asUintN(64, value);
-    }
-    return undefined;
-  }
 }
 
-/** Reads a message of `type` from all of `bytes`; throws an {@link ImageError} when it is not one. */
-export function decode<T>(type: MessageType<T>, bytes: Uint8Array, place: DecodePlace): T {
-  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const reader = new Reader(buffer, place);
-  return readMessage(reader, type as MessageType<unknown>, { end: buffer.length, depth: 0 }) as T;
-}
-
-function readMessage(reader: Reader, type: MessageType<unknown>, limits: { end: number; depth: number }): object {
-  const { byNumber, repeatedNames, requiredFields } = compile(type);
-  if (limits.depth > MAX_DEPTH) throw reader.fail(`messages are nested deeper than ${MAX_DEPTH}`, type.name);
-  const out: Record<string | symbol, unknown> = {};
-  for (const name of repeatedNames) out[name] = [];
-  while (reader.at < limits.end) {
-    const start = reader.at;
-    const tag = reader.varint32();
-    const number = tag >>> 3;
-    if (Number.isNaN(tag) || number === 0) throw reader.fail("a field has an impossible tag", type.name);
-    const field = byNumber.get(number);
-    if (field === undefined) {
-      skip(reader, tag & 7, { type, end: limits.end });
-      const unknown = (out[UNKNOWN] ??= []) as UnknownField[];
-      unknown.push({ number, bytes: Buffer.from(reader.bytes.subarray(start, reader.at)) });
-      continue;
-    }
-    readField(reader, { out, field, wire: tag & 7, type, end: limits.end, depth: limits.depth });
-  }
-  if (reader.at !== limits.end) throw reader.fail("a field reaches beyond the end of its message", type.name);
-  for (const field of requiredFields) {
-    if (out[field.name] === undefined) throw reader.fail("a required field is missing", type.name, field.name);
-  }
-  return out;
-}
-
-interface FieldContext {
-  readonly out: Record<string | symbol, unknown>;
-  readonly field: CompiledField;
-  readonly wire: number;
-  readonly type: MessageType<unknown>;
-  readonly end: number;
-  readonly depth: number;
-}
-
-const WIRE_OF: Readonly<Record<string, number>> = {
-  fixed32: FIXED32,
-  fixed64: FIXED64,
-  string: BYTES,
-  bytes: BYTES,
-  message: BYTES,
-};
-
-function readField(reader: Reader, context: FieldContext): void {
-  const { field, out, wire, type } = context;
-  const wanted = WIRE_OF[field.kind] ?? VARINT;
-  if (wire === wanted) {
-    const value = readValue(reader, context);
-    if (field.label === "repeated") (out[field.name] as unknown[]).push(value);
-    else out[field.name] = value;
-    return;
-  }
-  // Numbers of a repeated field may come packed into one run of bytes.
-  if (wire !== BYTES || field.label !== "repeated" || wanted === BYTES) {
-    throw reader.fail(`the field has wire type ${wire}, not ${wanted}`, type.name, field.name);
-  }
-  const end = lengthEnd(reader, context);
-  while (reader.at < end) (out[field.name] as unknown[]).push(readValue(reader, { ...context, end }));
-}
-
-function lengthEnd(reader: Reader, { type, field, end }: FieldContext): number {
-  const length = reader.varint32();
-  if (Number.isNaN(length) || reader.at + length > end) {
-    throw reader.fail(`the field says ${length} bytes, there are ${end - reader.at}`, type.name, field.name);
-  }
-  return reader.at + length;
-}
-
-function readValue(reader: Reader, context: FieldContext): unknown {
-  const { field, type, end } = context;
-  switch (field.kind) {
-    case "uint32":
-    case "int32":
-    case "enum":
-    case "bool":
-    case "sint32": {
-      const value = reader.varint32();
-      if (Number.isNaN(value) || reader.at > end) throw reader.fail("a number is cut off", type.name, field.name);
-      if (field.kind === "bool") return value !== 0;
-      if (field.kind === "sint32") return (value >>> 1) ^ -(value & 1);
-      return field.kind === "uint32" ? value : value | 0;
-    }
-    case "uint64":
-    case "int64":
-    case "sint64": {
-      const value = reader.varint64();
-      if (value === undefined || reader.at > end) throw reader.fail("a number is cut off", type.name, field.name);
-      if (field.kind === "sint64") return BigInt.asIntN(64, (value >> 1n) ^ -(value & 1n));
-      return field.kind === "uint64" ? value : BigInt.asIntN(64, value);
-    }
-    case "fixed32":
-    case "fixed64": {
-      const size = field.kind === "fixed32" ? 4 : 8;
-      if (reader.at + size > end) throw reader.fail("a number is cut off", type.name, field.name);
-      const value = size === 4 ? reader.bytes.readUInt32LE(reader.at) : reader.bytes.readBigUInt64LE(reader.at);
-      reader.at += size;
-      return value;
-    }
-    default:
-      return readBytes(reader, context);
-  }
-}
-
-function readBytes(reader: Reader, context: FieldContext): unknown {
-  const { field } = context;
-  const end = lengthEnd(reader, context);
-  if (field.kind === "message" && field.message !== undefined) {
-    return readMessage(reader, field.message(), { end, depth: context.depth + 1 });
-  }
-  const bytes = reader.bytes.subarray(reader.at, end);
-  reader.at = end;
-  return field.kind === "string" ? bytes.toString("utf8") : Buffer.from(bytes);
-}
-
-function skip(reader: Reader, wire: number, { type, end }: { type: MessageType<unknown>; end: number }): void {
-  if (wire === VARINT) reader.varint64();
-  else if (wire === FIXED64) reader.at += 8;
-  else if (wire === FIXED32) reader.at += 4;
-  else if (wire === BYTES) {
-    const length = reader.varint32();
-    reader.at += Number.isNaN(length) ? Number.POSITIVE_INFINITY : length;
-  } else throw reader.fail(`an unknown field has wire type ${wire}`, type.name);
-  if (!(reader.at <= end)) {
-    reader.at = Math.min(end, reader.bytes.length);
-    throw reader.fail("an unknown field is cut off", type.name);
-  }
+function join(high: number, low: number): bigint {
+  if (high < SAFE_HIGH) return BigInt(high * TWO_32 + low);
+  return (BigInt(high) << 32n) | BigInt(low);
 }

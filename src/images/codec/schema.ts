@@ -122,23 +122,43 @@ export const repeated = label("repeated");
 /** Where fields that a schema does not know are kept on a value, so that writing it again loses nothing. */
 export const UNKNOWN = Symbol("unknown fields");
 
-/** An unknown field: its number and its bytes, tag included. */
+/** An unknown field: its bytes, tag included, and the number of the known field it came behind (0: at the very front). */
 export interface UnknownField {
   readonly number: number;
+  readonly after: number;
   readonly bytes: Buffer;
 }
 
 /** A field with its name, as reading and writing use it. */
 export interface CompiledField extends Field<unknown, Label> {
   readonly name: string;
+  readonly wire: number;
+  /** The tag as it stands before a value: number and wire type. */
+  readonly tag: number;
+  readonly repeated: boolean;
+  /** Tables of the message in the field; found when first needed, since messages may contain themselves. */
+  sub: Compiled | undefined;
 }
 
 /** Tables of a schema: fields in the order of their numbers, and by number. */
 export interface Compiled {
+  readonly name: string;
   readonly ordered: readonly CompiledField[];
-  readonly byNumber: ReadonlyMap<number, CompiledField>;
+  readonly byNumber: readonly (CompiledField | undefined)[];
   readonly repeatedNames: readonly string[];
-  readonly requiredFields: readonly CompiledField[];
+  readonly requiredNames: readonly string[];
+}
+
+const VARINT = 0;
+const FIXED64 = 1;
+const BYTES = 2;
+const FIXED32 = 5;
+
+/** Wire type of a kind of field. */
+export function wireType(kind: FieldKind): number {
+  if (kind === "fixed64") return FIXED64;
+  if (kind === "fixed32") return FIXED32;
+  return kind === "string" || kind === "bytes" || kind === "message" ? BYTES : VARINT;
 }
 
 const compiled = new WeakMap<object, Compiled>();
@@ -148,14 +168,29 @@ export function compile(type: MessageType<unknown>): Compiled {
   const found = compiled.get(type);
   if (found !== undefined) return found;
   const ordered = Object.entries(type.fields)
-    .map(([name, field]) => ({ ...field, name }))
+    .map(([name, field]): CompiledField => {
+      const wire = wireType(field.kind);
+      return { ...field, name, wire, tag: (field.number << 3) | wire, repeated: field.label === "repeated", sub: undefined };
+    })
     .sort((a, b) => a.number - b.number);
+  const byNumber: (CompiledField | undefined)[] = [];
+  for (let number = 0; number <= (ordered.at(-1)?.number ?? 0); number++) byNumber.push(undefined);
+  for (const field of ordered) byNumber[field.number] = field;
   const made: Compiled = {
+    name: type.name,
     ordered,
-    byNumber: new Map(ordered.map((f) => [f.number, f])),
-    repeatedNames: ordered.filter((f) => f.label === "repeated").map((f) => f.name),
-    requiredFields: ordered.filter((f) => f.label === "required"),
+    byNumber,
+    repeatedNames: ordered.filter((f) => f.repeated).map((f) => f.name),
+    requiredNames: ordered.filter((f) => f.label === "required").map((f) => f.name),
   };
   compiled.set(type, made);
   return made;
+}
+
+/** The tables of the message in a field of kind `message`. */
+export function compiledSub(field: CompiledField): Compiled {
+  if (field.sub !== undefined) return field.sub;
+  if (field.message === undefined) throw new Error(`internal error: ${field.name} has no message type`);
+  field.sub = compile(field.message());
+  return field.sub;
 }

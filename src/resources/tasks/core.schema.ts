@@ -1,7 +1,8 @@
 /**
- * Image messages: task_core_entry, task_kobj_ids_entry, thread_sas_entry, thread_core_entry, task_rlimits_entry, core_entry, seccomp_mode.
+ * Image messages: task_core_entry, thread_sas_entry, thread_core_entry, task_rlimits_entry, core_entry, seccomp_mode.
  */
 import { type Infer, enumeration, message, optional, repeated, required } from "../../images/codec/schema.js";
+import { taskKobjIdsEntry } from "../../images/object-ids.schema.js";
 import { saEntry } from "../signals/actions.schema.js";
 import { signalQueueEntry } from "../signals/pending.schema.js";
 import { taskTimersEntry } from "../timers/timers.schema.js";
@@ -45,22 +46,6 @@ export const taskCoreEntry = message("task_core_entry", {
   membarrier_registration_mask: optional.uint32(22),
 });
 export type TaskCoreEntry = Infer<typeof taskCoreEntry>;
-
-export const taskKobjIdsEntry = message("task_kobj_ids_entry", {
-  vm_id: required.uint32(1),
-  files_id: required.uint32(2),
-  fs_id: required.uint32(3),
-  sighand_id: required.uint32(4),
-  pid_ns_id: optional.uint32(5),
-  net_ns_id: optional.uint32(6),
-  ipc_ns_id: optional.uint32(7),
-  uts_ns_id: optional.uint32(8),
-  mnt_ns_id: optional.uint32(9),
-  user_ns_id: optional.uint32(10),
-  cgroup_ns_id: optional.uint32(11),
-  time_ns_id: optional.uint32(12),
-});
-export type TaskKobjIdsEntry = Infer<typeof taskKobjIdsEntry>;
 
 export const threadSasEntry = message("thread_sas_entry", {
   ss_sp: required.uint64(1),
@@ -121,3 +106,6 @@ export const coreEntry = message("core_entry", {
   thread_core: optional.message(5, () => threadCoreEntry),
 });
 export type CoreEntry = Infer<typeof coreEntry>;
+
+// Declared below this layer because the inventory has them as well; they are looked for here.
+export { taskKobjIdsEntry, type TaskKobjIdsEntry } from "../../images/object-ids.schema.js";
