@@ -30,6 +30,8 @@ export interface Case {
   readonly modes?: readonly Mode[];
   /** Why the peer cannot do it: then it is not tried with the peer. */
   readonly peerCannot?: string;
+  /** Why Floe does not do it yet: then it is tried with the peer only. */
+  readonly floeCannot?: string;
   /** Lines of the snapshot (by prefix) that the peer does not carry. */
   readonly peerLoses?: readonly string[];
   /** Time for the whole case. */
@@ -68,6 +70,7 @@ export class CaseRun {
   #pid = 0;
   #exit: Promise<Exit> | undefined;
   #filesAtReady: string[] = [];
+  #wasRestored = false;
 
   constructor(lane: Lane, one: Case, tools: Tools) {
     this.#lane = lane;
@@ -136,13 +139,15 @@ export class CaseRun {
     this.#exit = this.#lane.nextExit(this.#pid);
     const request = { images: folder, logFile: join(folder, "restore.log"), options: this.#case.options ?? [] };
     await this.#tool(restoreCommand(this.#tools.restore, request), request.logFile, "Restore");
+    this.#wasRestored = true;
   }
 
   /** Says go, waits for the verdict, looks for leftovers. */
   async finish(): Promise<void> {
     const usesPeer = this.#tools.dump.name === "criu" || this.#tools.restore.name === "criu";
     const go = join(this.folder, "go");
-    writeFileSync(`${go}.new`, `${(usesPeer ? [...peerAlwaysLoses, ...(this.#case.peerLoses ?? [])] : []).join("\n")}\n`);
+    const lost = usesPeer ? [...peerAlwaysLoses, ...(this.#case.peerLoses ?? [])] : [];
+    writeFileSync(`${go}.new`, `${[...(this.#wasRestored ? ["restored"] : []), ...lost].join("\n")}\n`);
     renameSync(`${go}.new`, go);
     const exit = await this.#exited();
     const report = readFileSync(join(this.folder, "out"), "utf8").trimEnd().split("\n");

@@ -106,7 +106,7 @@ static void link_of(const char *path, char *into, size_t room)
 /* Shared anonymous memory is a nameless file of the kernel's; its inode number is not state. */
 static bool is_nameless(const char *name)
 {
-	return !strcmp(name, "/dev/zero (deleted)") || !strncmp(name, "/SYSV", 5);
+	return !strcmp(name, "/dev/zero (deleted)") || !strcmp(name, "/memfd:/dev/zero (deleted)") || !strncmp(name, "/SYSV", 5);
 }
 
 /* "ac" (accounted) stays with a mapping that once was writable, even while it was made: it is bookkeeping, not state. */
@@ -118,29 +118,60 @@ static void strip_accounted(char *row)
 		memmove(found, found + 3, strlen(found + 3) + 1);
 }
 
+struct mapping {
+	unsigned long start, end, offset, inode;
+	char perms[8], dev[16], name[512], key[64], flags[160];
+};
+
+static void add_mapping(struct text *t, const struct mapping *m)
+{
+	if (!m->end)
+		return;
+	if (is_nameless(m->name))
+		add(t, "map %lx-%lx %s %lx shared-anonymous", m->start, m->end, m->perms, m->offset);
+	else
+		add(t, "map %lx-%lx %s %lx %s %lu %s", m->start, m->end, m->perms, m->offset, m->dev, m->inode, m->name);
+	add(t, "mapflags %lx-%lx %s %s", m->start, m->end, m->key, m->flags);
+}
+
+/* Where one mapping ends and the next of the same kind begins is the kernel's business: it merges when it can. */
+static bool continues(const struct mapping *a, const struct mapping *b)
+{
+	bool of_file = b->inode != 0;
+
+	return a->end == b->start && !strcmp(a->perms, b->perms) && !strcmp(a->dev, b->dev) && a->inode == b->inode &&
+		!strcmp(a->name, b->name) && !strcmp(a->key, b->key) && !strcmp(a->flags, b->flags) &&
+		(!of_file || a->offset + (a->end - a->start) == b->offset);
+}
+
 static void add_mappings(struct text *t)
 {
+	static struct mapping whole, part;
 	char *rest, *row;
-	char range[64] = "";
 
+	whole.end = 0;
 	read_whole("/proc/self/smaps");
 	rest = file_bytes;
 	while ((row = strsep(&rest, "\n"))) {
-		char perms[8], dev[16];
-		unsigned long start, end, offset, inode;
 		int name_at = 0;
 
-		if (sscanf(row, "%lx-%lx %7s %lx %15s %lu %n", &start, &end, perms, &offset, dev, &inode, &name_at) >= 6 && name_at) {
-			snprintf(range, sizeof range, "%lx-%lx", start, end);
-			if (is_nameless(row + name_at))
-				add(t, "map %s %s %lx shared-anonymous", range, perms, offset);
-			else
-				add(t, "map %s %s %lx %s %lu %s", range, perms, offset, dev, inode, row + name_at);
-		} else if (!strncmp(row, "VmFlags:", 8) || !strncmp(row, "THPeligible:", 12) || !strncmp(row, "ProtectionKey:", 14)) {
+		if (isxdigit((unsigned char)row[0]) && sscanf(row, "%*x-%*x %*s %*x %*s %*u %n", &name_at) == 0 && name_at) {
+			sscanf(row, "%lx-%lx %7s %lx %15s %lu", &part.start, &part.end, part.perms, &part.offset, part.dev, &part.inode);
+			snprintf(part.name, sizeof part.name, "%s", row + name_at);
+		} else if (!strncmp(row, "ProtectionKey:", 14)) {
+			snprintf(part.key, sizeof part.key, "key %d", atoi(row + 14));
+		} else if (!strncmp(row, "VmFlags:", 8)) {
 			strip_accounted(row);
-			add(t, "mapflags %s %s", range, row);
+			snprintf(part.flags, sizeof part.flags, "%s", row);
+			if (whole.end && continues(&whole, &part)) {
+				whole.end = part.end;
+			} else {
+				add_mapping(t, &whole);
+				whole = part;
+			}
 		}
 	}
+	add_mapping(t, &whole);
 }
 
 /* ---- descriptors ------------------------------------------------------------------------------------------------- */
@@ -232,6 +263,26 @@ struct sched_attributes {
 	uint32_t util_min, util_max;
 };
 
+/* Sorted, because the order of siblings is no promise of the kernel's. */
+static void add_children(struct text *t, int tid)
+{
+	static int pids[8192];
+	char path[96], *rest = file_bytes, *word;
+	unsigned count = 0;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", tid);
+	read_whole(path);
+	while ((word = strsep(&rest, " ")) && count < 8192)
+		if (*word) {
+			unsigned at = count++;
+			for (; at > 0 && pids[at - 1] > atoi(word); at--)
+				pids[at] = pids[at - 1];
+			pids[at] = atoi(word);
+		}
+	for (unsigned i = 0; i < count; i++)
+		add(t, "task %d child %d", tid, pids[i]);
+}
+
 static void add_task(struct text *t, int tid)
 {
 	struct sched_attributes sched = {.size = sizeof sched};
@@ -244,9 +295,7 @@ static void add_task(struct text *t, int tid)
 	while ((row = strsep(&rest, "\n")))
 		if (*row && !is_volatile(row))
 			add(t, "task %d %s", tid, row);
-	snprintf(path, sizeof path, "/proc/self/task/%d/children", tid);
-	read_whole(path);
-	add(t, "task %d children %s", tid, file_bytes);
+	add_children(t, tid);
 	syscall(SYS_sched_getattr, tid, &sched, sizeof sched, 0);
 	/* The runtime field of an ordinary task is the kernel's time slice, not state. */
 	add(t, "task %d sched policy %u flags %lx nice %d priority %u", tid, sched.policy, (long)sched.flags, sched.nice, sched.priority);

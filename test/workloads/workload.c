@@ -8,6 +8,7 @@ static const char *go_path = "go";
 static int go_directory = AT_FDCWD;
 static unsigned differences;
 static pid_t main_process;
+static bool restored;
 
 __attribute__((constructor)) static void take_arguments(int argc, char **argv)
 {
@@ -72,22 +73,32 @@ void look_for_go_in(int directory, const char *name)
 	go_path = name;
 }
 
-/* The go file may name snapshot lines that the tool under test is known not to carry. */
-static void read_tolerances(void)
+/* The go file says whether we were restored, and names snapshot lines that the tool is known not to carry. */
+static void read_go_file(void)
 {
 	static char text[4096];
 	int fd = openat(go_directory, go_path, O_RDONLY | O_CLOEXEC);
 	ssize_t got;
 	char *rest = text, *row;
 
-	if (fd < 0)
+	if (*text || fd < 0) {
+		close(fd);
 		return;
+	}
 	got = read(fd, text, sizeof text - 1);
 	close(fd);
 	text[got > 0 ? got : 0] = 0;
 	while ((row = strsep(&rest, "\n")))
-		if (*row)
+		if (!strcmp(row, "restored"))
+			restored = true;
+		else if (*row)
 			snapshot_ignores(row);
+}
+
+bool was_restored(void)
+{
+	read_go_file();
+	return restored;
 }
 
 bool go_given(void)
@@ -108,7 +119,7 @@ void keep_state(void)
 
 void check_state(void)
 {
-	read_tolerances();
+	read_go_file();
 	differences += snapshot_compare();
 }
 
@@ -146,7 +157,8 @@ int64_t now_ms(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	/* Not by way of the vdso, which some workloads move. */
+	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
@@ -224,4 +236,9 @@ bool check_pattern(const void *memory, size_t bytes, uint64_t seed, const char *
 			return check(false, "%s: at byte %zu of %zu (%p): %#lx instead of %#lx", what, i * 8, bytes,
 				(const void *)(words + i), (unsigned long)words[i], (unsigned long)pattern_at(seed, i));
 	return true;
+}
+
+unsigned differences_seen(void)
+{
+	return differences;
 }

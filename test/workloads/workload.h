@@ -33,6 +33,8 @@ void ready(void);
 /* Sleeps in small steps until the go file is there. */
 void wait_for_go(void);
 bool go_given(void);
+/* Once go was given: did we die meanwhile? Else we only were frozen, or nothing happened at all. */
+bool was_restored(void);
 /* Looks the go file up below this directory descriptor from now on (for workloads that change their root). */
 void look_for_go_in(int directory, const char *name);
 
@@ -49,6 +51,8 @@ void check_state(void);
 _Noreturn void child_done(void);
 /* Waits for a child that ends with child_done(). */
 void child_passed(pid_t child);
+/* How many checks of this process failed so far. */
+unsigned differences_seen(void);
 
 /* Ignore this kind of snapshot line, by prefix ("fd 7 ", "map 7f00"): the workload changes it on purpose. */
 void snapshot_ignores(const char *prefix);

@@ -2,4 +2,38 @@ import type { Case } from "../../harness/run-case.js";
 
 export const treeCases: readonly Case[] = [
   { workload: "tree/single", rows: ["tree.pids"], claim: "a single task comes back as it was" },
+  { workload: "tree/children", rows: ["tree.pids"], claim: "pids and parents of a tree are kept, and children can be waited for" },
+  { workload: "tree/sessions", rows: ["tree.sessions"], claim: "sessions and groups are kept, also without their leaders" },
+  {
+    workload: "tree/sessions",
+    args: ["zombie-leader"],
+    rows: ["tree.sessions"],
+    claim: "a session goes on when its leader is a zombie",
+    peerCannot: "it re-parents the member to init instead of the subreaper",
+  },
+  {
+    workload: "tree/sessions",
+    args: ["dead-leader"],
+    rows: ["tree.sessions"],
+    claim: "a session goes on when its leader is gone",
+    peerCannot: "it re-parents the member to init instead of the subreaper",
+  },
+  { workload: "tree/zombies", rows: ["tree.zombies"], claim: "zombies report the end they had" },
+  {
+    workload: "tree/zombies",
+    args: ["any"],
+    rows: ["tree.zombies"],
+    claim: "zombies report any exit code and signal",
+    peerCannot: "it loses bit 7 of the exit code, and the last real-time signal",
+  },
+  { workload: "tree/stopped", rows: ["tree.stopped"], claim: "stopped tasks stay stopped and can be continued" },
+  { workload: "tree/subreaper", rows: ["tree.subreaper"], claim: "orphans go to their subreaper" },
+  { workload: "tree/shared-kobj", rows: ["tree.shared-kobj"], claim: "descriptor tables are shared as before" },
+  {
+    workload: "tree/shared-kobj",
+    args: ["fs"],
+    rows: ["tree.shared-kobj"],
+    claim: "fs structs are shared as before",
+    peerCannot: "it refuses tasks that share a fs struct",
+  },
 ];
