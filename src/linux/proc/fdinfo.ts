@@ -1,14 +1,19 @@
 /**
- * /proc/PID/fdinfo/N, proc_pid_fdinfo(5): position, flags, mount, and lines that depend on the kind of file.
+ * /proc/PID/fdinfo/N, proc_pid_fdinfo(5): position, flags, mount, locks, and lines that depend on the kind of file.
+ *
+ * What the lines of each kind say is in fdinfo-kinds.ts.
  */
-import { procTextError } from "./text.js";
+import { type FileLock, parseLock } from "./locks.js";
+import { procTextError, utf8 } from "./text.js";
 
 /** An fdinfo file. */
 export interface FdInfo {
   /** Flags of open(2), octal in the text; O_CLOEXEC is the descriptor's. */
   readonly flags: number;
   readonly pos: bigint;
+  /** Id of the mount (mountinfo), -1 where the kernel does not tell. */
   readonly mntId: number;
+  /** Inode number, since 5.14. */
   readonly ino: bigint | undefined;
   /** Every line, without its newline. */
   readonly lines: readonly string[];
@@ -16,29 +21,43 @@ export interface FdInfo {
 
 const O_CLOEXEC = 0o2000000;
 
-/** Takes the text apart; `path` is for messages. */
-export function parseFdInfo(text: string, path: string): FdInfo {
-  const lines = text.split("\n").filter((line) => line !== "");
-  const field = (name: string) => lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
-  const flags = field("flags");
-  const pos = field("pos");
-  if (flags === undefined || pos === undefined) throw procTextError(path, "it is cut off");
-  const ino = field("ino");
+/** Takes the bytes apart; `path` is for messages. */
+export function parseFdInfo(bytes: Buffer, path: string): FdInfo {
+  const text = utf8(bytes.toString("latin1"));
+  const lines = text.split("\n");
+  if (lines.pop() !== "") throw procTextError(path, "it is cut off");
+  const pos = value(lines, "pos");
+  const flags = value(lines, "flags");
+  if (flags === undefined || pos === undefined || !/^[0-7]+$/.test(flags) || !/^-?\d+$/.test(pos)) {
+    throw procTextError(path, "it has no position or no flags");
+  }
+  const ino = value(lines, "ino");
   return {
     flags: Number.parseInt(flags, 8),
     pos: BigInt(pos),
-    mntId: Number.parseInt(field("mnt_id") ?? "-1", 10),
+    mntId: Number.parseInt(value(lines, "mnt_id") ?? "-1", 10),
     ino: ino === undefined ? undefined : BigInt(ino),
     lines,
   };
 }
 
+function value(lines: readonly string[], name: string): string | undefined {
+  const head = `${name}:`;
+  for (const line of lines) if (line.startsWith(head)) return line.slice(head.length).trim();
+  return undefined;
+}
+
 /** Text of the line `name: …`, or undefined. */
 export function fdInfoField(info: FdInfo, name: string): string | undefined {
-  return info.lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+  return value(info.lines, name);
 }
 
 /** Whether the descriptor is close-on-exec. */
 export function isCloseOnExec(info: FdInfo): boolean {
   return (info.flags & O_CLOEXEC) !== 0;
+}
+
+/** Locks and leases taken through this descriptor (or, POSIX ones, by its process on the same file). */
+export function fdInfoLocks(info: FdInfo): FileLock[] {
+  return info.lines.filter((line) => line.startsWith("lock:")).map((line) => parseLock(line.slice(5), "fdinfo"));
 }

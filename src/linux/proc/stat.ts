@@ -1,9 +1,9 @@
 /**
  * /proc/PID/stat and /proc/PID/task/TID/stat, proc_pid_stat(5).
  */
-import { procTextError } from "./text.js";
+import { procTextError, utf8 } from "./text.js";
 
-/** The fields Floe uses; numbers in the comments are those of the manual. */
+/** The fields Floe uses; numbers in the code are those of the manual. */
 export interface ProcStat {
   readonly pid: number;
   readonly comm: string;
@@ -18,6 +18,7 @@ export interface ProcStat {
   /** Kernel task flags, PF_…. */
   readonly flags: number;
   readonly nice: number;
+  readonly threads: number;
   /** Clock ticks after boot. */
   readonly startTimeTicks: bigint;
   readonly startCode: bigint;
@@ -34,19 +35,25 @@ export interface ProcStat {
   readonly exitCode: number;
 }
 
-/** Takes the text of a stat file apart; `path` is for messages. The name may hold spaces and parentheses. */
-export function parseStat(text: string, path: string): ProcStat {
+/** Number of the last field, exit_code. */
+const LAST_FIELD = 52;
+
+/** Takes the bytes of a stat file apart; `path` is for messages. The name may hold spaces, newlines and parentheses. */
+export function parseStat(bytes: Buffer, path: string): ProcStat {
+  const text = bytes.toString("latin1");
   const open = text.indexOf("(");
+  // What follows the name has no parenthesis, so the last one ends it.
   const close = text.lastIndexOf(")");
-  const rest = text.slice(close + 2).trimEnd().split(" ");
-  if (open < 0 || close < open || rest.length < 50) throw procTextError(path, "it is cut off");
-  const field = (n: number) => rest[n - 3] ?? "0";
-  const int = (n: number) => Number.parseInt(field(n), 10);
-  const big = (n: number) => BigInt(field(n));
+  const rest = text.slice(close + 2).split(" ");
+  if (open < 1 || close < open || rest.length < LAST_FIELD - 2 || !text.endsWith("\n")) {
+    throw procTextError(path, "it is cut off");
+  }
+  const int = (n: number) => Number.parseInt(rest[n - 3] ?? "", 10);
+  const big = (n: number) => BigInt(rest[n - 3] ?? "");
   return {
     pid: Number.parseInt(text, 10),
-    comm: text.slice(open + 1, close),
-    state: field(3),
+    comm: utf8(text.slice(open + 1, close)),
+    state: rest[0] ?? "",
     ppid: int(4),
     pgrp: int(5),
     session: int(6),
@@ -54,6 +61,7 @@ export function parseStat(text: string, path: string): ProcStat {
     tpgid: int(8),
     flags: int(9),
     nice: int(19),
+    threads: int(20),
     startTimeTicks: big(22),
     startCode: big(26),
     endCode: big(27),
@@ -65,6 +73,6 @@ export function parseStat(text: string, path: string): ProcStat {
     argEnd: big(49),
     envStart: big(50),
     envEnd: big(51),
-    exitCode: int(52),
+    exitCode: int(LAST_FIELD),
   };
 }
