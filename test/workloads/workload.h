@@ -35,13 +35,15 @@ void wait_for_go(void);
 bool go_given(void);
 /* Once go was given: did we die meanwhile? Else we only were frozen, or nothing happened at all. */
 bool was_restored(void);
+/* ... or may a relative sleep have been interrupted, because we were restored or the tool (the peer) always does that? */
+bool was_interrupted(void);
 /* Looks the go file up below this directory descriptor from now on (for workloads that change their root). */
 void look_for_go_in(int directory, const char *name);
 
 /* Prints what differs and remembers it; the workload goes on. Returns the condition. */
 bool check(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Compares the snapshot, prints PASS when nothing differed, exits with 0 or 1. */
+/* Compares the snapshot, unless check_state() did already, prints PASS when nothing differed, exits with 0 or 1. */
 _Noreturn void pass(void);
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -38,7 +38,7 @@ int main(void)
 			child(self);
 	sleep_ms(100);
 	ready();
-	snapshot_ignores("task ");
+	check_state();
 	wait_for_go();
 	check(getpid() == self, "pid is %d, was %d", getpid(), self);
 	for (int i = 0; i < CHILDREN; i++) {

@@ -33,7 +33,7 @@ int main(int argc, char **argv)
 	}
 	ready();
 	wait_for_go();
-	snapshot_ignores("task ");
+	check_state();
 	for (int i = 0; i < zombie_count; i++)
 		check(task_state(zombies[i]) == 'Z', "zombie %d is in state %c", zombies[i], task_state(zombies[i]));
 	for (int i = 0; i < zombie_count; i++) {

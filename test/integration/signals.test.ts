@@ -1,0 +1,4 @@
+import { suite } from "../harness/suite.js";
+import { signalCases } from "../workloads/signals/cases.js";
+
+suite("signals", signalCases);

@@ -1,0 +1,4 @@
+import { suite } from "../harness/suite.js";
+import { threadCases } from "../workloads/threads/cases.js";
+
+suite("threads", threadCases);
