@@ -7,7 +7,7 @@
  * struct rseq: cpu_id_start, cpu_id (4 bytes each), rseq_cs (pointer, 8), flags (4).
  * struct rseq_cs: version, flags (4 each), start_ip, post_commit_offset, abort_ip (8 each). Source: uapi/linux/rseq.h.
  */
-import { ptraceGetRseqConfiguration, readProcessMemory, writeProcessMemory } from "../linux/ptrace.js";
+import { ptraceGetRseqConfiguration, ptraceSetRegs, readProcessMemory } from "../linux/ptrace.js";
 import { arch } from "./arch.js";
 import type { TracedThread } from "./thread.js";
 
@@ -31,5 +31,6 @@ export function leaveRestartableSequence(thread: TracedThread): void {
   if (at < start || at >= start + length) return;
   if ((descriptor.readUInt32LE(4) & RSEQ_CS_FLAG_NO_RESTART_ON_SIGNAL) !== 0) return;
   arch.setInstructionPointer(thread.regs, descriptor.readBigUInt64LE(24));
-  writeProcessMemory(pid, registered.address + RSEQ_CS_OFFSET, Buffer.alloc(8));
+  // At once, so that the thread is right even if we die now; the kernel clears rseq_cs by itself later.
+  ptraceSetRegs(thread.tid, thread.regs);
 }

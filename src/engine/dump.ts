@@ -1,0 +1,269 @@
+/**
+ * Dump: the order of things from a running tree to an image directory.
+ *
+ *   look     options, directory; nothing has been touched
+ *   freeze   every thread stands still
+ *   collect  from outside, then by one program in every thread
+ *   save     descriptors and memory
+ *   release  the stub out, registers back; run on, stay stopped, or die
+ *
+ * Whatever fails between freeze and release, the tree is released and runs on as if nothing had happened.
+ */
+import { Problems } from "../errors.js";
+import { DirectorySink } from "../images/sink.js";
+import { syscallNumber } from "../linux/ffi/native.unsafe.js";
+import { readStat, readStatus } from "../linux/proc/read.js";
+import { SYS } from "../linux/syscalls.js";
+import { dumpFiles } from "../resources/files/table.js";
+import { fileIds } from "../resources/files/path-file.js";
+import { dumpWorkingDir } from "../resources/files/working-dir.js";
+import { dumpMappings } from "../resources/memory/mappings.js";
+import { savePages } from "../resources/memory/pages.js";
+import { mmEntry } from "../resources/memory/mm.schema.js";
+import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
+import { threadParts } from "../resources/registry.js";
+import { threadInfo } from "../resources/tasks/core-x86.js";
+import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
+import { seccompEntry } from "../resources/tasks/seccomp.schema.js";
+import { inventoryEntry } from "../images/inventory.schema.js";
+import { arch } from "../target/arch.js";
+import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
+import { waitDeath } from "../target/seed.js";
+import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
+import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
+import { type CollectedTask, collect, emptyCore } from "./collect.js";
+import { faultPoint } from "./fault.js";
+import type { Logger } from "./log.js";
+import type { DumpOptions } from "./options.js";
+import { Phases } from "./phases.js";
+import { type DumpFigures, writeDumpStats } from "./stats.js";
+import { dumpThreads } from "./thread-programs.js";
+import { namespaceIds } from "./namespace-ids.js";
+import { writeTree } from "./dump-tree.js";
+
+/** What a dump did. */
+export interface DumpResult {
+  readonly pids: readonly number[];
+  readonly figures: DumpFigures;
+}
+
+/** How long a thread may take to get out of the stub of a dumper that was killed, in milliseconds. */
+const LEFTOVER_NAP_MS = 5;
+
+/** Dumps the tree below `options.tree`. Throws with the tree released and no image kept. */
+export function dump(options: DumpOptions, log: Logger): DumpResult {
+  const phases = new Phases();
+  const sink = new DirectorySink(options.imagesDir);
+  try {
+    const result = frozenDump(options, { log, sink, phases });
+    writeDumpStats(options.workDir, result.figures);
+    return result;
+  } catch (error) {
+    sink.discard();
+    throw error;
+  }
+}
+
+interface Tools {
+  readonly log: Logger;
+  readonly sink: DirectorySink;
+  readonly phases: Phases;
+}
+
+function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
+  const { log, sink, phases } = tools;
+  warmUp();
+  phases.enter("freezing");
+  const { tree, tasks } = freezeOutsideStubs(options);
+  log.info(`frozen: ${tree.tasks.length} processes, ${tree.zombies.length} dead`);
+  let released = false;
+  try {
+    phases.enter("collecting");
+    faultPoint("dump-frozen");
+    const session = new Session(options, tools, tasks);
+    for (const task of tasks) attachStub(task.traced, task.code);
+    faultPoint("dump-stub");
+    collectThreads(session);
+    faultPoint("dump-threads");
+    phases.enter("files");
+    dumpFiles(tasks, session);
+    for (const task of tasks) dumpWorkingDir(task, session);
+    const mms = tasks.map((task) => dumpMappings(task, session));
+    faultPoint("dump-files");
+    session.throwProblems();
+    phases.enter("memory");
+    const pages = savePages(tasks, session);
+    faultPoint("dump-memory");
+    tasks.forEach((task, i) => {
+      const mm = mms[i];
+      if (mm !== undefined) sink.append("MM", [task.pid], { type: mmEntry, value: mm });
+      writeCores(task, session);
+    });
+    writeTree(tree, tasks, { sink, rootPid: options.tree });
+    writeInventory(sink);
+    session.throwProblems();
+    phases.enter("writing");
+    const keepsRunning = options.leaveRunning || options.leaveStopped;
+    if (!keepsRunning) sink.finish();
+    faultPoint("dump-written");
+    phases.enter("releasing");
+    if (keepsRunning) {
+      letGo(tree, options.leaveStopped);
+      released = true;
+      phases.leave();
+      sink.finish();
+    } else {
+      killTree(tree);
+      released = true;
+      phases.leave();
+    }
+    return { pids: tasks.map((t) => t.pid), figures: { phases, pages } };
+  } finally {
+    if (!released) letGo(tree, false);
+  }
+}
+
+/** Loads and compiles what the freeze window is going to need, on ourselves, so that nothing in it is cold. */
+function warmUp(): void {
+  readStat(process.pid);
+  readStatus(process.pid);
+}
+
+/** Freezes; a tree with a thread still under way in a dead dumper's stub gets a moment to come out of it. */
+function freezeOutsideStubs(options: DumpOptions): { tree: FrozenTree; tasks: CollectedTask[] } {
+  const deadline = performance.now() + options.timeoutS * 1000;
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  for (;;) {
+    const tree = freezeTree(options.tree, { timeoutMs: Math.max(0, deadline - performance.now()) });
+    try {
+      const tasks = collect(tree);
+      if (!tasks.some((t) => isInsideStub(t.traced, t.code))) return { tree, tasks };
+    } catch (error) {
+      releaseTree(tree);
+      throw error;
+    }
+    releaseTree(tree);
+    Atomics.wait(nap, 0, 0, LEFTOVER_NAP_MS);
+  }
+}
+
+/** The session that parts see. */
+class Session implements DumpSession {
+  readonly options: DumpOptions;
+  readonly images: DirectorySink;
+  readonly tasks: readonly CollectedTask[];
+  readonly cores: ThreadDump["core"][] = [];
+  readonly #log: Logger;
+  readonly #problems: Problem[] = [];
+  readonly fileId: DumpSession["fileId"];
+
+  constructor(options: DumpOptions, tools: Tools, tasks: readonly CollectedTask[]) {
+    this.options = options;
+    this.images = tools.sink;
+    this.tasks = tasks;
+    this.#log = tools.log;
+    this.fileId = fileIds(this);
+  }
+
+  refuse(problem: Problem): void {
+    this.#problems.push(problem);
+  }
+
+  warn(message: string): void {
+    this.#log.warn(message);
+  }
+
+  throwProblems(): void {
+    if (this.#problems.length === 1 && this.#problems[0] !== undefined) throw this.#problems[0];
+    if (this.#problems.length > 1) throw new Problems(this.#problems);
+  }
+}
+
+const coresOf = new WeakMap<CollectedTask, ThreadDump["core"][]>();
+
+/** Registers from outside, everything else by one program in each thread, all threads at once. */
+function collectThreads(session: Session): void {
+  const contexts: Omit<ThreadDump, "program">[] = [];
+  for (const task of session.tasks) {
+    const cores: ThreadDump["core"][] = [];
+    task.traced.threads.forEach((thread, index) => {
+      const isLeader = index === 0;
+      const layout = xstateLayout(thread.tid);
+      const core = isLeader ? task.core : emptyCore(thread, false);
+      core.thread_info = threadInfo(arch.resumeRegs(thread.regs, false), readXstate(thread.tid, layout), layout);
+      cores.push(core);
+      contexts.push({
+        session,
+        task,
+        thread,
+        isLeader,
+        status: isLeader ? task.status : readStatus(task.traced.pid, thread.tid),
+        stat: isLeader ? task.stat : readStat(task.traced.pid, thread.tid),
+        core,
+      });
+    });
+    coresOf.set(task, cores);
+  }
+  dumpThreads(threadParts, contexts);
+}
+
+function writeCores(task: CollectedTask, session: Session): void {
+  if (task.core.tc !== undefined) task.core.tc.flags = task.stat.flags >>> 0;
+  (coresOf.get(task) ?? []).forEach((core, index) => {
+    const tid = task.traced.threads[index]?.nsTid ?? 0;
+    session.images.append("CORE", [tid], { type: coreEntry, value: core });
+  });
+  const ids = {
+    vm_id: task.ids.vm,
+    files_id: task.ids.files,
+    fs_id: task.ids.fs,
+    sighand_id: task.ids.sighand,
+    ...namespaceIds(task.traced.pid),
+  };
+  session.images.append("IDS", [task.pid], { type: taskKobjIdsEntry, value: ids });
+}
+
+const IMAGE_VERSION = 2;
+
+function writeInventory(sink: DirectorySink): void {
+  const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds(process.pid) };
+  const run = crypto.randomUUID();
+  sink.append("INVENTORY", [], {
+    type: inventoryEntry,
+    value: {
+      img_version: IMAGE_VERSION,
+      fdinfo_per_id: true,
+      root_ids,
+      ns_per_id: true,
+      root_cg_set: 1,
+      lsmtype: 0,
+      network_lock_method: 0,
+      plugins_entry: { plugins: [] },
+      dump_criu_run_id: run,
+    },
+  });
+  sink.append("SECCOMP", [], { type: seccompEntry, value: { seccomp_filters: [] } });
+}
+
+/** Stub out, registers back, detached; `stopped`: with a SIGSTOP on its way. A process that died meanwhile is no error. */
+function letGo(tree: FrozenTree, stopped: boolean): void {
+  let failure: unknown;
+  for (const task of tree.tasks) {
+    try {
+      detachStub(task);
+    } catch (error) {
+      failure ??= error;
+    }
+    if (stopped) syscallNumber(SYS.kill, task.pid, 19);
+  }
+  releaseTree(tree);
+  if (failure !== undefined) throw failure;
+}
+
+function killTree(tree: FrozenTree): void {
+  for (const task of tree.tasks) syscallNumber(SYS.kill, task.pid, 9);
+  for (const task of [...tree.tasks].reverse()) {
+    for (const thread of [...task.threads.slice(1), ...task.threads.slice(0, 1)]) waitDeath(thread.tid);
+  }
+}
+

@@ -1,0 +1,52 @@
+/**
+ * The log: levels as CRIU's, lines with the time since start, kept in memory while a target stands still.
+ */
+import { closeSync, constants, openSync, writeSync } from "node:fs";
+
+export const LOG_LEVEL = { error: 1, warning: 2, info: 3, debug: 4 } as const;
+export type LogLevel = (typeof LOG_LEVEL)[keyof typeof LOG_LEVEL];
+
+/** Where messages of the engine go. */
+export interface Logger {
+  error(message: string): void;
+  warn(message: string): void;
+  info(message: string): void;
+  debug(message: string): void;
+  /** Writes out what is kept in memory. */
+  flush(): void;
+  close(): void;
+}
+
+const STDERR = 2;
+
+/** A log that writes lines up to `level` to `file` (made 0600), or to standard error. */
+export function openLog(options: { level: number; file?: string }): Logger {
+  const fd =
+    options.file === undefined
+      ? STDERR
+      : openSync(options.file, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  let lines: string[] = [];
+  const put = (level: LogLevel, mark: string, message: string) => {
+    if (level > options.level) return;
+    const seconds = (performance.now() / 1000).toFixed(6).padStart(9, "0");
+    const stamp = options.level >= LOG_LEVEL.info || options.file !== undefined ? `(${seconds}) ` : "";
+    lines.push(`${stamp}${mark}${message}\n`);
+  };
+  const flush = () => {
+    if (lines.length === 0) return;
+    const text = lines.join("");
+    lines = [];
+    writeSync(fd, text);
+  };
+  return {
+    error: (message) => put(LOG_LEVEL.error, "Error (floe): ", message),
+    warn: (message) => put(LOG_LEVEL.warning, "Warn  (floe): ", message),
+    info: (message) => put(LOG_LEVEL.info, "", message),
+    debug: (message) => put(LOG_LEVEL.debug, "", message),
+    flush,
+    close() {
+      flush();
+      if (fd !== STDERR) closeSync(fd);
+    },
+  };
+}

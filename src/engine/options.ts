@@ -1,0 +1,45 @@
+/**
+ * What the engine can be asked for. The words are CRIU's, in camel case; every front (command line, configuration files,
+ * RPC) fills in these records from the one options table.
+ */
+import type { PolicyOptions } from "../resources/policy.js";
+
+/** Options of every action that works on an image directory. */
+export interface CommonOptions extends PolicyOptions {
+  readonly imagesDir: string;
+  /** Directory of logs, pid files, statistics; the images directory by default. */
+  readonly workDir: string;
+  readonly displayStats: boolean;
+}
+
+export interface DumpOptions extends CommonOptions {
+  /** Root of the tree to dump. */
+  readonly tree: number;
+  readonly leaveRunning: boolean;
+  readonly leaveStopped: boolean;
+  /** Limit for the tree to stand still, in seconds. */
+  readonly timeoutS: number;
+}
+
+export interface RestoreOptions extends CommonOptions {
+  /** Return when the tree runs, instead of waiting for its root to end. */
+  readonly restoreDetached: boolean;
+  readonly leaveStopped: boolean;
+  /** File that gets the pid of the restored root. */
+  readonly pidfile: string | undefined;
+  /** Program that replaces Floe after the restore and so becomes the parent of the tree. */
+  readonly execCmd: readonly string[] | undefined;
+}
+
+/** Values of everything that the user did not say. */
+export const DEFAULT_POLICY: PolicyOptions = {
+  shellJob: false,
+  fileLocks: false,
+  linkRemap: false,
+  ghostLimitBytes: 1 << 20,
+  tcpEstablished: false,
+  external: [],
+  inheritFd: [],
+  fileValidation: "buildid",
+  skipFileRwxCheck: false,
+};
