@@ -11,15 +11,23 @@ export type FieldKind =
 
 export type Label = "required" | "optional" | "repeated";
 
-/** How `crit` shows a value; has no effect on the bytes. */
+/** How `crit` shows a value in its readable form; has no effect on the bytes. */
 export interface Presentation {
+  /** As a hexadecimal number; on a message, all numbers in it. */
   readonly hex?: boolean;
+  /** As names of bits, from the table of this name. */
   readonly flags?: string;
+  /** As a name, from the table of this name. */
   readonly dict?: string;
+  /** As major:minor; packed as the kernel does inside (`dev`), or as stat(2) does (`odev`). */
   readonly dev?: boolean;
   readonly odev?: boolean;
+  /** As an internet address: one number for version 4, four for version 6. */
   readonly ipadd?: boolean;
+  /** As text in another encoding than base64. */
   readonly conv?: string;
+  /** An older name of the field; shown under it as long as no newer field has taken the name over. */
+  readonly formerly?: string;
 }
 
 /** Extra properties of a field. */

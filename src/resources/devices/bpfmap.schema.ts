@@ -6,7 +6,7 @@ import { fownEntry } from "../files/owner.schema.js";
 
 export const bpfmapFileEntry = message("bpfmap_file_entry", {
   id: required.uint32(1),
-  flags: required.uint32(2),
+  flags: required.uint32(2, { flags: "rfile.flags" }),
   pos: required.uint64(3),
   fown: required.message(4, () => fownEntry),
   map_type: required.uint32(5),

@@ -6,7 +6,7 @@ import { fownEntry } from "./owner.schema.js";
 
 export const regFileEntry = message("reg_file_entry", {
   id: required.uint32(1),
-  flags: required.uint32(2),
+  flags: required.uint32(2, { flags: "rfile.flags" }),
   pos: required.uint64(3),
   fown: required.message(5, () => fownEntry),
   name: required.string(6),

@@ -9,10 +9,10 @@ export const pagemapHead = message("pagemap_head", {
 export type PagemapHead = Infer<typeof pagemapHead>;
 
 export const pagemapEntry = message("pagemap_entry", {
-  vaddr: required.uint64(1),
-  compat_nr_pages: required.uint32(2),
+  vaddr: required.uint64(1, { hex: true }),
+  compat_nr_pages: required.uint32(2, { formerly: "nr_pages" }),
   in_parent: optional.bool(3),
-  flags: optional.uint32(4),
+  flags: optional.uint32(4, { flags: "pmap.flags" }),
   nr_pages: optional.uint64(5),
 });
 export type PagemapEntry = Infer<typeof pagemapEntry>;

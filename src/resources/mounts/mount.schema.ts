@@ -30,9 +30,9 @@ export const fstype = enumeration("fstype", {
 export const mntEntry = message("mnt_entry", {
   fstype: required.uint32(1),
   mnt_id: required.uint32(2),
-  root_dev: required.uint32(3),
+  root_dev: required.uint32(3, { dev: true }),
   parent_mnt_id: required.uint32(4),
-  flags: required.uint32(5),
+  flags: required.uint32(5, { hex: true }),
   root: required.string(6),
   mountpoint: required.string(7),
   source: required.string(8),
@@ -44,7 +44,7 @@ export const mntEntry = message("mnt_entry", {
   fsname: optional.string(14),
   internal_sharing: optional.bool(15),
   deleted: optional.bool(16),
-  sb_flags: optional.uint32(17),
+  sb_flags: optional.uint32(17, { hex: true }),
   ext_key: optional.string(18),
 });
 export type MntEntry = Infer<typeof mntEntry>;

@@ -6,8 +6,8 @@ import { fownEntry } from "../files/owner.schema.js";
 
 export const signalfdEntry = message("signalfd_entry", {
   id: required.uint32(1),
-  flags: required.uint32(2),
+  flags: required.uint32(2, { hex: true }),
   fown: required.message(3, () => fownEntry),
-  sigmask: required.uint64(4),
+  sigmask: required.uint64(4, { hex: true }),
 });
 export type SignalfdEntry = Infer<typeof signalfdEntry>;

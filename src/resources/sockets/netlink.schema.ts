@@ -10,7 +10,7 @@ export const netlinkSkEntry = message("netlink_sk_entry", {
   ino: required.uint32(2),
   protocol: required.uint32(3),
   state: required.uint32(4),
-  flags: required.uint32(6),
+  flags: required.uint32(6, { hex: true }),
   portid: required.uint32(7),
   groups: repeated.uint32(8),
   dst_portid: required.uint32(9),

@@ -27,7 +27,7 @@ export const packetSockEntry = message("packet_sock_entry", {
   id: required.uint32(1),
   type: required.uint32(2),
   protocol: required.uint32(3),
-  flags: required.uint32(4),
+  flags: required.uint32(4, { hex: true }),
   ifindex: required.uint32(5),
   fown: required.message(6, () => fownEntry),
   opts: required.message(7, () => skOptsEntry),

@@ -17,7 +17,7 @@ export const tcpStreamEntry = message("tcp_stream_entry", {
   inq_seq: required.uint32(2),
   outq_len: required.uint32(3),
   outq_seq: required.uint32(4),
-  opt_mask: required.uint32(5),
+  opt_mask: required.uint32(5, { hex: true }),
   snd_wscale: required.uint32(6),
   mss_clamp: required.uint32(7),
   rcv_wscale: optional.uint32(8),

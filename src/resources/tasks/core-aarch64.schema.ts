@@ -44,9 +44,9 @@ export const pacKeys = message("pac_keys", {
 export type PacKeys = Infer<typeof pacKeys>;
 
 export const threadInfoAarch64 = message("thread_info_aarch64", {
-  clear_tid_addr: required.uint64(1),
+  clear_tid_addr: required.uint64(1, { hex: true }),
   tls: required.uint64(2),
-  gpregs: required.message(3, () => userAarch64RegsEntry),
+  gpregs: required.message(3, () => userAarch64RegsEntry, { hex: true }),
   fpsimd: required.message(4, () => userAarch64FpsimdContextEntry),
   pac_keys: optional.message(5, () => pacKeys),
 });

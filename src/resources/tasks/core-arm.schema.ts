@@ -35,9 +35,9 @@ export const userArmVfpstateEntry = message("user_arm_vfpstate_entry", {
 export type UserArmVfpstateEntry = Infer<typeof userArmVfpstateEntry>;
 
 export const threadInfoArm = message("thread_info_arm", {
-  clear_tid_addr: required.uint64(1),
+  clear_tid_addr: required.uint64(1, { hex: true }),
   tls: required.uint32(2),
-  gpregs: required.message(3, () => userArmRegsEntry),
+  gpregs: required.message(3, () => userArmRegsEntry, { hex: true }),
   fpstate: required.message(4, () => userArmVfpstateEntry),
 });
 export type ThreadInfoArm = Infer<typeof threadInfoArm>;

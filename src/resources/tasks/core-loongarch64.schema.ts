@@ -17,9 +17,9 @@ export const userLoongarch64FpregsEntry = message("user_loongarch64_fpregs_entry
 export type UserLoongarch64FpregsEntry = Infer<typeof userLoongarch64FpregsEntry>;
 
 export const threadInfoLoongarch64 = message("thread_info_loongarch64", {
-  clear_tid_addr: required.uint64(1),
+  clear_tid_addr: required.uint64(1, { hex: true }),
   tls: required.uint64(2),
-  gpregs: required.message(3, () => userLoongarch64GpregsEntry),
-  fpregs: required.message(4, () => userLoongarch64FpregsEntry),
+  gpregs: required.message(3, () => userLoongarch64GpregsEntry, { hex: true }),
+  fpregs: required.message(4, () => userLoongarch64FpregsEntry, { hex: true }),
 });
 export type ThreadInfoLoongarch64 = Infer<typeof threadInfoLoongarch64>;

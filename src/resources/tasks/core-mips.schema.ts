@@ -86,9 +86,9 @@ export const userMipsFpregsEntry = message("user_mips_fpregs_entry", {
 export type UserMipsFpregsEntry = Infer<typeof userMipsFpregsEntry>;
 
 export const threadInfoMips = message("thread_info_mips", {
-  clear_tid_addr: required.uint64(1),
+  clear_tid_addr: required.uint64(1, { hex: true }),
   tls: required.uint64(2),
-  gpregs: required.message(3, () => userMipsRegsEntry),
-  fpregs: required.message(4, () => userMipsFpregsEntry),
+  gpregs: required.message(3, () => userMipsRegsEntry, { hex: true }),
+  fpregs: required.message(4, () => userMipsFpregsEntry, { hex: true }),
 });
 export type ThreadInfoMips = Infer<typeof threadInfoMips>;

@@ -36,7 +36,7 @@ export const userPpc64VsxstateEntry = message("user_ppc64_vsxstate_entry", {
 export type UserPpc64VsxstateEntry = Infer<typeof userPpc64VsxstateEntry>;
 
 export const userPpc64TmRegsEntry = message("user_ppc64_tm_regs_entry", {
-  gpregs: required.message(1, () => userPpc64RegsEntry),
+  gpregs: required.message(1, () => userPpc64RegsEntry, { hex: true }),
   fpstate: optional.message(2, () => userPpc64FpstateEntry),
   vrstate: optional.message(3, () => userPpc64VrstateEntry),
   vsxstate: optional.message(4, () => userPpc64VsxstateEntry),
@@ -44,8 +44,8 @@ export const userPpc64TmRegsEntry = message("user_ppc64_tm_regs_entry", {
 export type UserPpc64TmRegsEntry = Infer<typeof userPpc64TmRegsEntry>;
 
 export const threadInfoPpc64 = message("thread_info_ppc64", {
-  clear_tid_addr: required.uint64(1),
-  gpregs: required.message(2, () => userPpc64RegsEntry),
+  clear_tid_addr: required.uint64(1, { hex: true }),
+  gpregs: required.message(2, () => userPpc64RegsEntry, { hex: true }),
   fpstate: optional.message(3, () => userPpc64FpstateEntry),
   vrstate: optional.message(4, () => userPpc64VrstateEntry),
   vsxstate: optional.message(5, () => userPpc64VsxstateEntry),

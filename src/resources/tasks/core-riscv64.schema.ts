@@ -46,9 +46,9 @@ export const userRiscv64DExtEntry = message("user_riscv64_d_ext_entry", {
 export type UserRiscv64DExtEntry = Infer<typeof userRiscv64DExtEntry>;
 
 export const threadInfoRiscv64 = message("thread_info_riscv64", {
-  clear_tid_addr: required.uint64(1),
+  clear_tid_addr: required.uint64(1, { hex: true }),
   tls: required.uint64(2),
-  gpregs: required.message(3, () => userRiscv64RegsEntry),
+  gpregs: required.message(3, () => userRiscv64RegsEntry, { hex: true }),
   fpsimd: required.message(4, () => userRiscv64DExtEntry),
 });
 export type ThreadInfoRiscv64 = Infer<typeof threadInfoRiscv64>;

@@ -41,13 +41,13 @@ export const userS390RiEntry = message("user_s390_ri_entry", {
 export type UserS390RiEntry = Infer<typeof userS390RiEntry>;
 
 export const threadInfoS390 = message("thread_info_s390", {
-  clear_tid_addr: required.uint64(1),
-  gpregs: required.message(2, () => userS390RegsEntry),
-  fpregs: required.message(3, () => userS390FpregsEntry),
-  vxrs_low: optional.message(4, () => userS390VxrsLowEntry),
-  vxrs_high: optional.message(5, () => userS390VxrsHighEntry),
-  gs_cb: optional.message(6, () => userS390GsCbEntry),
-  gs_bc: optional.message(7, () => userS390GsCbEntry),
-  ri_cb: optional.message(8, () => userS390RiEntry),
+  clear_tid_addr: required.uint64(1, { hex: true }),
+  gpregs: required.message(2, () => userS390RegsEntry, { hex: true }),
+  fpregs: required.message(3, () => userS390FpregsEntry, { hex: true }),
+  vxrs_low: optional.message(4, () => userS390VxrsLowEntry, { hex: true }),
+  vxrs_high: optional.message(5, () => userS390VxrsHighEntry, { hex: true }),
+  gs_cb: optional.message(6, () => userS390GsCbEntry, { hex: true }),
+  gs_bc: optional.message(7, () => userS390GsCbEntry, { hex: true }),
+  ri_cb: optional.message(8, () => userS390RiEntry, { hex: true }),
 });
 export type ThreadInfoS390 = Infer<typeof threadInfoS390>;

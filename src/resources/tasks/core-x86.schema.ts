@@ -55,7 +55,7 @@ export const userX86XsaveEntry = message("user_x86_xsave_entry", {
   zmm_upper: repeated.uint64(6),
   hi16_zmm: repeated.uint64(7),
   pkru: repeated.uint32(8),
-  cet: optional.message(9, () => userX86CetEntry),
+  cet: optional.message(9, () => userX86CetEntry, { hex: true }),
 });
 export type UserX86XsaveEntry = Infer<typeof userX86XsaveEntry>;
 
@@ -90,8 +90,8 @@ export const userDescT = message("user_desc_t", {
 export type UserDescT = Infer<typeof userDescT>;
 
 export const threadInfoX86 = message("thread_info_x86", {
-  clear_tid_addr: required.uint64(1),
-  gpregs: required.message(2, () => userX86RegsEntry),
+  clear_tid_addr: required.uint64(1, { hex: true }),
+  gpregs: required.message(2, () => userX86RegsEntry, { hex: true }),
   fpregs: required.message(3, () => userX86FpregsEntry),
   tls: repeated.message(4, () => userDescT),
 });

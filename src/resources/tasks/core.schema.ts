@@ -25,11 +25,11 @@ export const seccompMode = enumeration("seccomp_mode", {
 });
 
 export const taskCoreEntry = message("task_core_entry", {
-  task_state: required.uint32(1),
+  task_state: required.uint32(1, { dict: "task_state" }),
   exit_code: required.uint32(2),
   personality: required.uint32(3),
   flags: required.uint32(4),
-  blk_sigset: required.uint64(5),
+  blk_sigset: required.uint64(5, { hex: true }),
   comm: required.string(6),
   timers: optional.message(7, () => taskTimersEntry),
   rlimits: optional.message(8, () => taskRlimitsEntry),
@@ -41,9 +41,9 @@ export const taskCoreEntry = message("task_core_entry", {
   oom_score_adj: optional.int32(14),
   sigactions: repeated.message(15, () => saEntry),
   child_subreaper: optional.bool(18),
-  blk_sigset_extended: optional.uint64(20),
+  blk_sigset_extended: optional.uint64(20, { hex: true }),
   stop_signo: optional.uint32(21),
-  membarrier_registration_mask: optional.uint32(22),
+  membarrier_registration_mask: optional.uint32(22, { hex: true }),
 });
 export type TaskCoreEntry = Infer<typeof taskCoreEntry>;
 

@@ -67,7 +67,7 @@ export type TtyInfoEntry = Infer<typeof ttyInfoEntry>;
 export const ttyFileEntry = message("tty_file_entry", {
   id: required.uint32(1),
   tty_info_id: required.uint32(2),
-  flags: required.uint32(3),
+  flags: required.uint32(3, { hex: true }),
   fown: required.message(4, () => fownEntry),
   regf_id: optional.uint32(6),
 });

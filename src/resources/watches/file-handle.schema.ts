@@ -17,7 +17,7 @@ export const fhEntry = message("fh_entry", {
 export type FhEntry = Infer<typeof fhEntry>;
 
 export const irmapCacheEntry = message("irmap_cache_entry", {
-  dev: required.uint32(1),
+  dev: required.uint32(1, { odev: true }),
   inode: required.uint64(2),
   path: required.string(3),
 });

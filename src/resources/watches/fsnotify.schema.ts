@@ -13,9 +13,9 @@ export const markType = enumeration("mark_type", {
 export const inotifyWdEntry = message("inotify_wd_entry", {
   id: required.uint32(1),
   i_ino: required.uint64(2),
-  mask: required.uint32(3),
-  ignored_mask: required.uint32(4),
-  s_dev: required.uint32(5),
+  mask: required.uint32(3, { hex: true }),
+  ignored_mask: required.uint32(4, { hex: true }),
+  s_dev: required.uint32(5, { dev: true }),
   wd: required.uint32(6),
   f_handle: required.message(7, () => fhEntry),
 });
@@ -23,7 +23,7 @@ export type InotifyWdEntry = Infer<typeof inotifyWdEntry>;
 
 export const inotifyFileEntry = message("inotify_file_entry", {
   id: required.uint32(1),
-  flags: required.uint32(2),
+  flags: required.uint32(2, { hex: true }),
   fown: required.message(4, () => fownEntry),
   wd: repeated.message(5, () => inotifyWdEntry),
 });
@@ -44,10 +44,10 @@ export type FanotifyMountMarkEntry = Infer<typeof fanotifyMountMarkEntry>;
 export const fanotifyMarkEntry = message("fanotify_mark_entry", {
   id: required.uint32(1),
   type: required.enum(2, () => markType),
-  mflags: required.uint32(3),
-  mask: required.uint32(4),
-  ignored_mask: required.uint32(5),
-  s_dev: required.uint32(6),
+  mflags: required.uint32(3, { hex: true }),
+  mask: required.uint32(4, { hex: true }),
+  ignored_mask: required.uint32(5, { hex: true }),
+  s_dev: required.uint32(6, { dev: true }),
   ie: optional.message(7, () => fanotifyInodeMarkEntry),
   me: optional.message(8, () => fanotifyMountMarkEntry),
 });
@@ -55,10 +55,10 @@ export type FanotifyMarkEntry = Infer<typeof fanotifyMarkEntry>;
 
 export const fanotifyFileEntry = message("fanotify_file_entry", {
   id: required.uint32(1),
-  flags: required.uint32(2),
+  flags: required.uint32(2, { hex: true }),
   fown: required.message(3, () => fownEntry),
-  faflags: required.uint32(4),
-  evflags: required.uint32(5),
+  faflags: required.uint32(4, { hex: true }),
+  evflags: required.uint32(5, { hex: true }),
   mark: repeated.message(6, () => fanotifyMarkEntry),
 });
 export type FanotifyFileEntry = Infer<typeof fanotifyFileEntry>;
