@@ -1,0 +1,131 @@
+/**
+ * ioctl(PAGEMAP_SCAN) on /proc/PID/pagemap, since 6.7, and the entries of that file, proc_pid_pagemap(5).
+ *
+ * Source: uapi/linux/fs.h, Documentation/admin-guide/mm/pagemap.rst.
+ */
+import { checked } from "./errno.js";
+import { addressOf, syscallNumber } from "./ffi/native.unsafe.js";
+import { SYS } from "./syscalls.js";
+
+/** _IOWR('f', 16, struct pm_scan_arg). */
+const PAGEMAP_SCAN = 0xc060_6610;
+
+export const PAGE_IS_WPALLOWED = 1n << 0n;
+export const PAGE_IS_WRITTEN = 1n << 1n;
+export const PAGE_IS_FILE = 1n << 2n;
+export const PAGE_IS_PRESENT = 1n << 3n;
+export const PAGE_IS_SWAPPED = 1n << 4n;
+export const PAGE_IS_PFNZERO = 1n << 5n;
+export const PAGE_IS_HUGE = 1n << 6n;
+export const PAGE_IS_SOFT_DIRTY = 1n << 7n;
+/** Since 6.15. */
+export const PAGE_IS_GUARD = 1n << 8n;
+
+export const PM_SCAN_WP_MATCHING = 1n << 0n;
+export const PM_SCAN_CHECK_WPASYNC = 1n << 1n;
+
+/** What to look for. A page matches when ((its categories ^ inverted) & mask) == mask and, if given, any of anyOf. */
+export interface PagemapScan {
+  readonly start: bigint;
+  readonly end: bigint;
+  /** PM_SCAN_…. */
+  readonly flags?: bigint;
+  readonly inverted?: bigint;
+  readonly mask?: bigint;
+  readonly anyOf?: bigint;
+  /** Categories to tell apart in the result; ranges with equal ones are joined. */
+  readonly returned: bigint;
+  /** Stop after so many pages; 0: no limit. */
+  readonly maxPages?: bigint;
+}
+
+/** struct page_region. */
+export interface PageRegion {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly categories: bigint;
+}
+
+const ARG_BYTES = 96;
+const REGION_BYTES = 24;
+const REGIONS = 4096;
+const WALK_END = 32;
+
+/** struct pm_scan_arg; `regions` is where the kernel puts its answer. */
+export function encodePagemapScan(scan: PagemapScan, regions: { address: bigint; count: number }): Buffer {
+  const bytes = Buffer.alloc(ARG_BYTES);
+  const fields = [
+    BigInt(ARG_BYTES),
+    scan.flags ?? 0n,
+    scan.start,
+    scan.end,
+    0n,
+    regions.address,
+    BigInt(regions.count),
+    scan.maxPages ?? 0n,
+    scan.inverted ?? 0n,
+    scan.mask ?? 0n,
+    scan.anyOf ?? 0n,
+    scan.returned,
+  ];
+  fields.forEach((value, i) => bytes.writeBigUInt64LE(value, i * 8));
+  return bytes;
+}
+
+/** Regions found so far, straight from the kernel: `count` times start, end, categories. Reused by the next scan. */
+const regionMemory = new BigUint64Array(REGIONS * 3);
+
+/**
+ * ioctl(fd, PAGEMAP_SCAN, arg) — calls `found` for each region of [start, end) that matches, in ascending order.
+ *
+ * `fd` is /proc/PID/pagemap. With PM_SCAN_WP_MATCHING the regions are write-protected in the same pass; the range must
+ * then be registered with a userfaultfd in WP_ASYNC mode. EINVAL or ENOTTY: the kernel has no PAGEMAP_SCAN.
+ */
+export function pagemapScanEach(fd: number, scan: PagemapScan, found: (start: bigint, end: bigint, categories: bigint) => void): void {
+  const bytes = new Uint8Array(regionMemory.buffer);
+  const arg = encodePagemapScan(scan, { address: addressOf(bytes), count: REGIONS });
+  for (let at = scan.start; at < scan.end; ) {
+    arg.writeBigUInt64LE(at, 16);
+    const count = checked(
+      syscallNumber(SYS.ioctl, fd, PAGEMAP_SCAN, arg),
+      () => `ioctl(${fd}, PAGEMAP_SCAN, 0x${at.toString(16)}-0x${scan.end.toString(16)})`,
+    );
+    for (let i = 0; i < count * 3; i += 3) {
+      found(regionMemory[i] ?? 0n, regionMemory[i + 1] ?? 0n, regionMemory[i + 2] ?? 0n);
+    }
+    const walked = arg.readBigUInt64LE(WALK_END);
+    if (walked <= at || (scan.maxPages ?? 0n) !== 0n) return;
+    at = walked;
+  }
+}
+
+/** {@link pagemapScanEach} as a list; regions that touch and are alike are joined. */
+export function pagemapScan(fd: number, scan: PagemapScan): PageRegion[] {
+  const regions: PageRegion[] = [];
+  pagemapScanEach(fd, scan, (start, end, categories) => {
+    const last = regions.at(-1);
+    if (last !== undefined && last.end === start && last.categories === categories) {
+      regions[regions.length - 1] = { start: last.start, end, categories };
+    } else regions.push({ start, end, categories });
+  });
+  return regions;
+}
+
+/** Whether descriptor `fd` of a pagemap takes PAGEMAP_SCAN. */
+export function hasPagemapScan(fd: number): boolean {
+  const arg = encodePagemapScan({ start: 0n, end: 0n, returned: 0n }, { address: 0n, count: 0 });
+  return syscallNumber(SYS.ioctl, fd, PAGEMAP_SCAN, arg) >= 0;
+}
+
+export { REGION_BYTES as PAGE_REGION_BYTES };
+
+/** Bits of an entry of /proc/PID/pagemap. */
+export const PM_SOFT_DIRTY = 1n << 55n;
+export const PM_MMAP_EXCLUSIVE = 1n << 56n;
+export const PM_UFFD_WP = 1n << 57n;
+export const PM_GUARD_REGION = 1n << 58n;
+export const PM_FILE = 1n << 61n;
+export const PM_SWAP = 1n << 62n;
+export const PM_PRESENT = 1n << 63n;
+/** Page frame number; 0 without CAP_SYS_ADMIN. */
+export const PM_PFN_MASK = (1n << 55n) - 1n;
