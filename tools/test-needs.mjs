@@ -1,0 +1,66 @@
+/** What the integration tests need of the machine: root, a compiler and a few programs, and the peer (CRIU). */
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { homedir } from "node:os";
+import { delimiter, join } from "node:path";
+
+import { fail, root, run, say } from "./setup.mjs";
+
+/** Debian package, and how to see that what it brings is there. */
+const needs = [
+  { package: "gcc", there: () => hasCommand("gcc") },
+  { package: "libc6-dev", there: () => existsSync("/usr/include/stdio.h") },
+  { package: "make", there: () => hasCommand("make") },
+  { package: "python3", there: () => hasCommand("python3") },
+];
+
+function hasCommand(name) {
+  return (process.env.PATH ?? "").split(delimiter).some((folder) => existsSync(join(folder, name)));
+}
+
+const missingPackages = () => needs.filter((need) => !need.there()).map((need) => need.package);
+
+/** Integration tests freeze processes, make namespaces and choose pids. */
+export function requireRoot() {
+  if (process.getuid() === 0) return;
+  fail("Cannot run the integration tests without root: run `sudo npm test`. Everything else: `npm run ok`.");
+}
+
+/** Installs missing Debian packages, or names them where that cannot be done. */
+export function ensurePrograms() {
+  let missing = missingPackages();
+  if (missing.length > 0 && hasCommand("apt-get")) {
+    say(`Installing with apt-get: ${missing.join(" ")}`);
+    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+    run("apt-get", ["-qq", "update"], { env });
+    run("apt-get", ["-qq", "-y", "install", "--no-install-recommends", ...missing], { env });
+    missing = missingPackages();
+  }
+  if (missing.length > 0) fail(`Cannot run the integration tests: install these (Debian's names): ${missing.join(" ")}`);
+}
+
+function peerInCache() {
+  const cache = join(homedir(), ".cache", "peer-criu");
+  const suites = existsSync(cache) ? readdirSync(cache) : [];
+  return suites.map((suite) => join(cache, suite, "bin", "criu")).find((path) => existsSync(path));
+}
+
+function works(criu) {
+  return existsSync(criu) && spawnSync(criu, ["--version"], { stdio: "ignore" }).status === 0;
+}
+
+/** Path of the peer, fetched when a script beside the project can do it; undefined when there is none. */
+export function findPeer() {
+  const given = process.env.FLOE_PEER_CRIU;
+  if (given !== undefined) {
+    if (!works(given)) fail(`FLOE_PEER_CRIU names ${given}, which does not answer --version`);
+    return given;
+  }
+  const script = join(root, "..", "shared", "tools", "peer-criu");
+  if (peerInCache() === undefined && existsSync(script)) {
+    say("Fetching the peer (CRIU) with ../shared/tools/peer-criu");
+    run(script, []);
+  }
+  const found = peerInCache();
+  return found !== undefined && works(found) ? found : undefined;
+}
