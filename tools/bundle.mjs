@@ -1,6 +1,17 @@
 /** The bundles: esbuild for Node, then bun's compiler for the executable (docs/decisions/0003-build-and-executable.md). */
 import { spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 
 import { build } from "esbuild";
@@ -75,10 +86,7 @@ export function buildTypes(library) {
 }
 
 function findBun() {
-  const places = [
-    `node_modules/@oven/bun-linux-${process.arch === "arm64" ? "aarch64" : "x64"}/bin/bun`,
-    "node_modules/bun/bin/bun.exe",
-  ];
+  const places = [`node_modules/@oven/bun-linux-${process.arch === "arm64" ? "aarch64" : "x64"}/bin/bun`, "node_modules/bun/bin/bun.exe"];
   // Until its install script has run (npm may forbid that), the package holds a short text in place of the program.
   const found = places.find((path) => existsSync(path) && statSync(path).size > 1_000_000);
   if (found === undefined) throw new Error(`bun is in none of ${places.join(", ")}: run npm ci on a machine that bun supports`);

@@ -24,11 +24,21 @@ function markedProcesses(mark) {
   return found;
 }
 
-const lines = (path) => readOr(path, "").split("\n").filter((line) => line !== "");
+const lines = (path) =>
+  readOr(path, "")
+    .split("\n")
+    .filter((line) => line !== "");
 const mounts = () => lines("/proc/self/mountinfo").map((line) => line.split(" ")[4]);
 const ipcObjects = () =>
-  ["shm", "sem", "msg"].flatMap((kind) => lines(`/proc/sysvipc/${kind}`).slice(1).map((line) => `System V ${kind} ${line.trim().split(/\s+/)[1]}`));
-const temporaryFiles = () => readdirSync(tmpdir()).filter((name) => name.startsWith("floe")).map((name) => `${tmpdir()}/${name}`);
+  ["shm", "sem", "msg"].flatMap((kind) =>
+    lines(`/proc/sysvipc/${kind}`)
+      .slice(1)
+      .map((line) => `System V ${kind} ${line.trim().split(/\s+/)[1]}`),
+  );
+const temporaryFiles = () =>
+  readdirSync(tmpdir())
+    .filter((name) => name.startsWith("floe"))
+    .map((name) => `${tmpdir()}/${name}`);
 
 function added(before, after) {
   const known = new Set(before);

@@ -8,7 +8,10 @@ import { packageCommand, root, run, say } from "./setup.mjs";
 /** Every file below `folder` (of the project) whose name ends so, in alphabetical order. */
 export function filesBelow(folder, ending) {
   const entries = readdirSync(join(root, folder), { recursive: true });
-  return entries.filter((name) => name.endsWith(ending)).sort().map((name) => join(root, folder, name));
+  return entries
+    .filter((name) => name.endsWith(ending))
+    .sort()
+    .map((name) => join(root, folder, name));
 }
 
 async function unitTests() {

@@ -89,10 +89,23 @@ function describe(result) {
   if (result.problem !== undefined) parts.push(result.problem.toUpperCase());
   const lines = [`  ${bad ? "✗" : "✓"} ${result.file}: ${parts.join(", ")} (${result.seconds.toFixed(1)} s)`];
   for (const test of result.tests.filter((one) => one.outcome === "failed")) {
-    lines.push(`      FAILED ${test.name}`, ...test.message.split("\n").slice(0, 30).map((line) => `        ${line}`));
+    lines.push(
+      `      FAILED ${test.name}`,
+      ...test.message
+        .split("\n")
+        .slice(0, 30)
+        .map((line) => `        ${line}`),
+    );
   }
   const crashed = result.problem !== undefined && result.output.trim() !== "";
-  if (crashed) lines.push(...result.output.trim().split("\n").slice(-30).map((line) => `        | ${line}`));
+  if (crashed)
+    lines.push(
+      ...result.output
+        .trim()
+        .split("\n")
+        .slice(-30)
+        .map((line) => `        | ${line}`),
+    );
   return lines.join("\n");
 }
 

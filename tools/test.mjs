@@ -45,7 +45,8 @@ if (sum.passed === 0) problems.push("no integration test passed");
 if (certain.length > 0) problems.push(`${certain.length} things left behind`);
 
 say("\n== summary");
-const row = (name, one) => `  ${name}: ${one.files} files, ${one.tests} tests, ${one.passed} passed, ${one.failed} failed, ${one.skipped} skipped`;
+const row = (name, one) =>
+  `  ${name}: ${one.files} files, ${one.tests} tests, ${one.passed} passed, ${one.failed} failed, ${one.skipped} skipped`;
 if (wanted.length === 0) say(row("unit", ok.sum));
 say(row("integration", sum));
 for (const result of results) {

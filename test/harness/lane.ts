@@ -32,8 +32,8 @@ export interface Exit {
   readonly signal: number | undefined;
 }
 
-const escape = (text: string): string => text.replaceAll("\\", "\\\\").replaceAll("\t", "\\t").replaceAll("\n", "\\n");
-const unescape = (text: string): string =>
+const escapeField = (text: string): string => text.replaceAll("\\", "\\\\").replaceAll("\t", "\\t").replaceAll("\n", "\\n");
+const unescapeField = (text: string): string =>
   text.replace(/\\(.)/g, (_, letter: string) => (letter === "t" ? "\t" : letter === "n" ? "\n" : letter));
 
 export function describeExit(exit: Exit): string {
@@ -169,7 +169,7 @@ export class Lane {
   }
 
   #send(fields: readonly string[]): void {
-    this.#child.stdin.write(`${fields.map(escape).join("\t")}\n`);
+    this.#child.stdin.write(`${fields.map(escapeField).join("\t")}\n`);
   }
 
   async #ask(word: string, expected: string): Promise<string> {
@@ -184,7 +184,7 @@ export class Lane {
   #read(text: string): void {
     const lines = (this.#pending + text).split("\n");
     this.#pending = lines.pop() ?? "";
-    for (const line of lines) this.#take(line.split("\t").map(unescape));
+    for (const line of lines) this.#take(line.split("\t").map(unescapeField));
   }
 
   #take(fields: string[]): void {

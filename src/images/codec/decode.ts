@@ -57,8 +57,8 @@ class Reader {
       const tag = this.low;
       const field = type.byNumber[tag >>> 3];
       if (field === undefined) {
-        const unknown = (out[UNKNOWN] ??= []) as UnknownField[];
-        unknown.push(this.unknown(tag, { start, end, after: last, type }));
+        out[UNKNOWN] ??= [];
+        (out[UNKNOWN] as UnknownField[]).push(this.unknown(tag, { start, end, after: last, type }));
         continue;
       }
       if (++this.values > MAX_VALUES) throw this.fail(`it holds more than ${MAX_VALUES} values`, type, field);
