@@ -10,7 +10,18 @@ export interface CommonOptions extends PolicyOptions {
   /** Directory of logs, pid files, statistics; the images directory by default. */
   readonly workDir: string;
   readonly displayStats: boolean;
+  /** Called now and then with how far long work is; never while a tree stands still. */
+  readonly progress?: ProgressHook;
 }
+
+/** How far a piece of long work is. */
+export interface Progress {
+  /** What is being done, as in `writing memory`. */
+  readonly doing: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+export type ProgressHook = (progress: Progress) => void;
 
 export interface DumpOptions extends CommonOptions {
   /** Root of the tree to dump. */
@@ -30,6 +41,9 @@ export interface RestoreOptions extends CommonOptions {
   /** Program that replaces Floe after the restore and so becomes the parent of the tree. */
   readonly execCmd: readonly string[] | undefined;
 }
+
+/** How long a tree may take to stand still when nobody says, in seconds. */
+export const DEFAULT_TIMEOUT_S = 10;
 
 /** Values of everything that the user did not say. */
 export const DEFAULT_POLICY: PolicyOptions = {

@@ -1,0 +1,63 @@
+/**
+ * Help of `criu`, made from the option table; no line is wider than 80 columns.
+ */
+import type { OptionSpec } from "./options/spec.js";
+import { argumentOf } from "./options/spec.js";
+import { OPTION_SECTIONS } from "./options/table.js";
+
+const WIDTH = 80;
+const NAME_COLUMNS = 26;
+
+const USAGE = `
+Usage:
+  criu dump -t PID [<options>]
+  criu restore [<options>]
+  criu check [--feature FEAT]
+  criu cpuinfo dump|check
+
+Commands:
+  dump           freeze a process tree and write it to files
+  restore        bring a process tree back
+  check          see whether the kernel has what is needed
+  cpuinfo dump   write cpuinfo.img for this processor
+  cpuinfo check  compare cpuinfo.img with this processor
+
+Not in this version: pre-dump, page-server, lazy-pages, service, swrk, dedup
+`;
+
+export function criuUsage(): string {
+  return `${USAGE}\nTry -h or --help for more\n`;
+}
+
+export function criuHelp(): string {
+  const sections = OPTION_SECTIONS.map(([title, options]) => `${title}:\n${options.map(optionHelp).join("")}`);
+  const note =
+    "Options marked with * have a form --no-NAME. Options marked with ! are not in\n" +
+    "this version: they are understood, and refused by name.\n";
+  return `${USAGE}\n${note}\n${sections.join("\n")}`;
+}
+
+function optionHelp(spec: OptionSpec): string {
+  const argument = argumentOf(spec) === "none" ? "" : ` ${spec.argumentName ?? "VALUE"}`;
+  const shown = argumentOf(spec) === "optional" ? argument.replace(/ (.*)/, "[=$1]") : argument;
+  const marks = `${spec.kind === "flag" && spec.negatable ? "*" : ""}${spec.built === false ? "!" : ""}`;
+  const name = `  ${spec.short === undefined ? "   " : `-${spec.short},`} --${spec.name}${shown}${marks}`;
+  const lines = wrap(spec.help, WIDTH - NAME_COLUMNS);
+  const first = name.length < NAME_COLUMNS ? name.padEnd(NAME_COLUMNS) + (lines.shift() ?? "") : name;
+  return [first, ...lines.map((line) => " ".repeat(NAME_COLUMNS) + line)].map((line) => `${line}\n`).join("");
+}
+
+/** Text in lines of at most `width` columns. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}

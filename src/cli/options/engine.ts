@@ -1,0 +1,43 @@
+/**
+ * Settings of the command line as options of the engine.
+ */
+import { DEFAULT_POLICY, DEFAULT_TIMEOUT_S, type CommonOptions, type DumpOptions, type RestoreOptions } from "../../engine/options.js";
+import type { Settings } from "./spec.js";
+
+function commonOptions(settings: Settings): CommonOptions {
+  const imagesDir = settings.imagesDir ?? ".";
+  return {
+    imagesDir,
+    workDir: settings.workDir ?? imagesDir,
+    displayStats: settings.displayStats,
+    shellJob: settings.shellJob,
+    fileLocks: settings.fileLocks,
+    linkRemap: settings.linkRemap,
+    ghostLimitBytes: settings.ghostLimitBytes ?? DEFAULT_POLICY.ghostLimitBytes,
+    tcpEstablished: settings.tcpEstablished,
+    external: settings.external,
+    inheritFd: settings.inheritFd,
+    fileValidation: settings.fileValidation,
+    skipFileRwxCheck: settings.skipFileRwxCheck,
+  };
+}
+
+export function dumpOptions(settings: Settings, tree: number): DumpOptions {
+  return {
+    ...commonOptions(settings),
+    tree,
+    leaveRunning: settings.leaveRunning,
+    leaveStopped: settings.leaveStopped,
+    timeoutS: settings.timeoutS ?? DEFAULT_TIMEOUT_S,
+  };
+}
+
+export function restoreOptions(settings: Settings, command: readonly string[] | undefined): RestoreOptions {
+  return {
+    ...commonOptions(settings),
+    restoreDetached: settings.restoreDetached,
+    leaveStopped: settings.leaveStopped,
+    pidfile: settings.pidfile,
+    execCmd: command,
+  };
+}

@@ -1,0 +1,121 @@
+/**
+ * Options with rules of their own: words out of a list, sizes, counts, optional arguments.
+ */
+import type { CgroupsMode, Settings, SpecialSpec } from "./spec.js";
+import { parseNumber, parseSize } from "./values.js";
+
+type Rules = Pick<SpecialSpec, "argument" | "apply" | "expects" | "isSet">;
+
+const LOCK_METHODS = { iptables: "iptables", nftables: "nftables", skip: "skip", none: "skip" } as const;
+const VALIDATION = { filesize: "filesize", buildid: "buildid" } as const;
+const PRE_DUMP_MODES = { splice: "splice", read: "read" } as const;
+const CGROUP_MODES: Readonly<Record<CgroupsMode, CgroupsMode>> = {
+  none: "none",
+  props: "props",
+  soft: "soft",
+  full: "full",
+  strict: "strict",
+  ignore: "ignore",
+};
+const CPU_CAPS = ["cpu", "fpu", "all", "ins", "none"];
+const MAX_VERBOSITY = 4;
+
+function oneOf<V extends string>(words: Readonly<Record<string, V>>, set: (settings: Settings, word: V) => void) {
+  return (settings: Settings, text: string | undefined): boolean => {
+    const word = text === undefined || !Object.hasOwn(words, text) ? undefined : words[text];
+    if (word === undefined) return false;
+    set(settings, word);
+    return true;
+  };
+}
+
+const quoted = (words: object) => Object.keys(words).map((word) => `"${word}"`).join(", ");
+
+export const networkLock: Rules = {
+  argument: "required",
+  expects: `one of ${quoted(LOCK_METHODS)}`,
+  apply: oneOf(LOCK_METHODS, (settings, word) => (settings.networkLock = word)),
+  isSet: (settings) => settings.networkLock !== "iptables",
+};
+
+export const fileValidation: Rules = {
+  argument: "required",
+  expects: `one of ${quoted(VALIDATION)}`,
+  apply: oneOf(VALIDATION, (settings, word) => (settings.fileValidation = word)),
+  isSet: (settings) => settings.fileValidation !== "buildid",
+};
+
+export const preDumpMode: Rules = {
+  argument: "required",
+  expects: `one of ${quoted(PRE_DUMP_MODES)}`,
+  apply: oneOf(PRE_DUMP_MODES, (settings, word) => (settings.preDumpMode = word)),
+  isSet: (settings) => settings.preDumpMode !== "splice",
+};
+
+export const manageCgroups: Rules = {
+  argument: "optional",
+  expects: `one of ${quoted(CGROUP_MODES)}`,
+  apply: (settings, text = "soft") => oneOf(CGROUP_MODES, (s, word) => (s.manageCgroups = word))(settings, text),
+  isSet: (settings) => settings.manageCgroups !== undefined,
+};
+
+/** `-x` allows every datagram peer outside; `-x1,2` or `-x[1,2]` these inodes only. Given twice, they add up. */
+export const extUnixSk: Rules = {
+  argument: "optional",
+  expects: "inode numbers, as in \"123,456\"",
+  apply(settings, text) {
+    settings.extUnixSk = true;
+    if (text === undefined) return true;
+    const numbers = text.replace(/^\[(.*)\]$/, "$1").split(",").map(parseNumber);
+    const inodes = numbers.filter((n): n is number => n !== undefined && n > 0);
+    settings.extUnixSkInodes.push(...inodes);
+    return inodes.length === numbers.length;
+  },
+  isSet: (settings) => settings.extUnixSk,
+};
+
+export const ghostLimit: Rules = {
+  argument: "required",
+  expects: "a size below 4G, as in \"500K\" or \"16M\"",
+  apply(settings, text = "") {
+    settings.ghostLimitBytes = parseSize(text);
+    return settings.ghostLimitBytes !== undefined;
+  },
+  isSet: (settings) => settings.ghostLimitBytes !== undefined,
+};
+
+export const cpuCap: Rules = {
+  argument: "optional",
+  expects: `a list of ${CPU_CAPS.join(", ")}, each possibly with a "^" in front`,
+  apply(settings, text = "all") {
+    settings.cpuCap = text;
+    return text.split(",").every((word) => CPU_CAPS.includes(word.replace(/^\^/, "")));
+  },
+  isSet: (settings) => settings.cpuCap !== undefined,
+};
+
+/** `-v`, `-vv`, `-v3`, `--verbosity=3`: without a number it counts. */
+export const verbosity: Rules = {
+  argument: "optional",
+  expects: "a number",
+  apply(settings, text) {
+    const more = text === undefined || /^v+$/.test(text);
+    const level = more ? (settings.verbosity ?? 0) + 1 + (text?.length ?? 0) : parseNumber(text);
+    if (level === undefined || level < 0) return false;
+    settings.verbosity = Math.min(level, MAX_VERBOSITY);
+    return true;
+  },
+  isSet: (settings) => settings.verbosity !== undefined,
+};
+
+export const closeFd: Rules = {
+  argument: "required",
+  expects: "the number of a descriptor",
+  apply(settings, text = "") {
+    const fd = parseNumber(text);
+    if (fd === undefined || fd < 0) return false;
+    settings.close.push(fd);
+    return true;
+  },
+  isSet: (settings) => settings.close.length > 0,
+};

@@ -1,0 +1,35 @@
+/**
+ * Errors as people read them: what, why, what to do, and the code to look up in docs/errors.md.
+ */
+import { writeSync } from "node:fs";
+import { ImageError, KernelError, Problems, Refusal, UsageError } from "../errors.js";
+
+const STDERR = 2;
+
+/** The lines that tell of an error. Only a bug of ours shows its stack. */
+export function describeError(error: unknown): string {
+  if (error instanceof Problems) {
+    const all = error.problems.map(describeError);
+    return [...all, `${all.length} problems were found; nothing was done`].join("\n");
+  }
+  if (error instanceof Refusal || error instanceof ImageError || error instanceof UsageError || error instanceof KernelError) {
+    const tries = error.remedy.map((remedy, i) => `${i === 0 ? "  Try: " : "       "}${remedy}`);
+    const [last = "", ...before] = [error.message, ...tries].reverse();
+    return [...before.reverse(), `${last}   [${error.code}]`].join("\n");
+  }
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `This is a bug of Floe; please report it with these lines:\n${stack}`;
+}
+
+export function reportError(error: unknown): void {
+  writeAll(`${describeError(error)}\n`);
+}
+
+/** All of it, also into a pipe that is full at the moment; nothing when nobody can read it. */
+function writeAll(text: string): void {
+  try {
+    writeSync(STDERR, text);
+  } catch {
+    process.stderr.write(text);
+  }
+}
