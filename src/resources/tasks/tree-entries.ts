@@ -13,7 +13,7 @@ export interface TreeEntry {
 }
 
 /** PID_MAX_LIMIT of include/linux/threads.h on 64-bit machines: pids are below it. */
-const PID_MAX_LIMIT = 4 * 1024 * 1024;
+export const PID_MAX_LIMIT = 4 * 1024 * 1024;
 
 type Report = (field: string, because: string) => void;
 

@@ -75,29 +75,6 @@ export function leaderNeeded(layout: Layout, node: number): number {
   return session === NONE ? NONE : (layout.leaderOf.get(session) ?? NONE);
 }
 
-/** Nodes in an order in which each comes after its place and after the leader of its birth session; undefined if none. */
-export function birthOrder(layout: Layout): readonly number[] | undefined {
-  const waiting = new Array<number>(layout.count).fill(0);
-  const unblocks: number[][] = Array.from({ length: layout.count }, () => []);
-  for (let node = 0; node < layout.count; node += 1) {
-    for (const before of [layout.place[node] ?? NONE, leaderNeeded(layout, node)]) {
-      if (before === NONE) continue;
-      unblocks[before]?.push(node);
-      waiting[node] = (waiting[node] ?? 0) + 1;
-    }
-  }
-  const order: number[] = [];
-  for (let node = 0; node < layout.count; node += 1) if (waiting[node] === 0) order.push(node);
-  for (const done of order) {
-    for (const node of unblocks[done] ?? []) {
-      const left = (waiting[node] ?? 0) - 1;
-      waiting[node] = left;
-      if (left === 0) order.push(node);
-    }
-  }
-  return order.length === layout.count ? order : undefined;
-}
-
 /** Must `from` be born after `to`? */
 export function dependsOn(layout: Layout, from: number, to: number): boolean {
   const seen = new Set<number>();

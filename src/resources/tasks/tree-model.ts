@@ -101,7 +101,7 @@ export class TreeModel {
   exit(pid: number): void {
     const task = this.alive(pid, "exit()");
     task.zombie = true;
-    const reaper = this.#reaperFor(task);
+    const reaper = this.reaperOf(pid);
     for (const child of task.children) this.#adopt(child, reaper);
     task.children.clear();
   }
@@ -119,13 +119,19 @@ export class TreeModel {
     this.#use(task.pgid, -1);
   }
 
-  #reaperFor(dead: ModelTask): number {
-    let up = this.tasks.get(dead.ppid);
+  /** Who gets the children of `pid` when it ends: the nearest living subreaper above it, or init. */
+  reaperOf(pid: number): number {
+    let up = this.tasks.get(this.tasks.get(pid)?.ppid ?? 0);
     while (up !== undefined) {
       if (up.subreaper && !up.zombie) return up.pid;
       up = this.tasks.get(up.ppid);
     }
     return this.init ?? 0;
+  }
+
+  /** The session of a group and how many are in it; undefined when there is no such group. */
+  group(pgid: number): { readonly sid: number; readonly members: number } | undefined {
+    return this.#groups.get(pgid);
   }
 
   #adopt(pid: number, reaper: number): void {
