@@ -91,9 +91,7 @@ export class ImageError extends Error {
   constructor(init: { code: string; place: ImagePlace; because: string; remedy?: readonly string[]; cause?: unknown }) {
     const at = init.place.offsetBytes === undefined ? "" : ` at byte ${init.place.offsetBytes}`;
     const what =
-      init.place.message === undefined
-        ? ""
-        : ` (${init.place.message}${init.place.field === undefined ? "" : `.${init.place.field}`})`;
+      init.place.message === undefined ? "" : ` (${init.place.message}${init.place.field === undefined ? "" : `.${init.place.field}`})`;
     super(`Cannot read image "${init.place.file}"${at}${what}: ${init.because}`, { cause: init.cause });
     this.code = init.code;
     this.place = init.place;

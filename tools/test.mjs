@@ -55,7 +55,8 @@ for (const result of results) {
 for (const [reason, count] of [...ok.sum.reasons, ...sum.reasons]) say(`  skipped ${count}: ${reason}`);
 say(peer === undefined ? "  NO PEER: tests against CRIU did not run; name one in FLOE_PEER_CRIU" : `  peer: ${peer}`);
 for (const leak of certain) say(`  LEFT BEHIND: ${leak}`);
-for (const leak of doubtful) say(`  new since the start, perhaps not ours: ${leak}`);
+for (const leak of doubtful.slice(0, 10)) say(`  new since the start, perhaps not ours: ${leak}`);
+if (doubtful.length > 10) say(`  and ${doubtful.length - 10} more such`);
 say(`  ${((Date.now() - started) / 60_000).toFixed(1)} minutes`);
 if (problems.length > 0) fail(`\nFAILED: ${problems.join("; ")}`);
 say("\nAll tests passed");

@@ -4,17 +4,7 @@
  * Files are made 0600 in a directory made 0700. A file that gets no record is not made; one that an earlier dump left
  * under a name that this dump writes is replaced.
  */
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  unlinkSync,
-  writevSync,
-} from "node:fs";
+import { closeSync, constants, fchmodSync, fsyncSync, mkdirSync, openSync, readdirSync, unlinkSync, writevSync } from "node:fs";
 import { join } from "node:path";
 import { UsageError } from "../errors.js";
 import { MessageWriter } from "./codec/encode.js";

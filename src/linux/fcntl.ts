@@ -52,10 +52,7 @@ export const LOCK_NB = 4;
 export const LOCK_UN = 8;
 
 function request(name: string, nr: number, fd: number, arg: number | Uint8Array = 0): number {
-  return checked(
-    syscallNumber(SYS.fcntl, fd, nr, arg),
-    () => `fcntl(${fd}, ${name}${typeof arg === "number" ? `, ${arg}` : ""})`,
-  );
+  return checked(syscallNumber(SYS.fcntl, fd, nr, arg), () => `fcntl(${fd}, ${name}${typeof arg === "number" ? `, ${arg}` : ""})`);
 }
 
 /** fcntl(fd, F_DUPFD_CLOEXEC, min) — duplicates to the lowest free number from `min` up. */

@@ -221,7 +221,10 @@ export function getxattr(path: string, name: string): Buffer | undefined {
   const value = Buffer.alloc(65536); // XATTR_SIZE_MAX, uapi/linux/limits.h
   const got = syscallNumber(SYS.getxattr, cstring(path), cstring(name), value, value.length);
   if (got === ENODATA || got === EOPNOTSUPP) return undefined;
-  return value.subarray(0, checked(got, () => `getxattr("${path}", "${name}")`));
+  return value.subarray(
+    0,
+    checked(got, () => `getxattr("${path}", "${name}")`),
+  );
 }
 
 /** int setxattr(const char *path, const char *name, const void *value, size_t size, int flags). */

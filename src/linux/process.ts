@@ -64,10 +64,7 @@ export interface DescriptorOf {
 
 /** kcmp(…, KCMP_FILE, …) — compares the open file descriptions behind two descriptors. */
 export function kcmpFile(a: DescriptorOf, b: DescriptorOf): KernelOrder {
-  return order(
-    syscallNumber(SYS.kcmp, a.pid, b.pid, KCMP_FILE, a.fd, b.fd),
-    () => `kcmp(${a.pid}, ${b.pid}, KCMP_FILE, ${a.fd}, ${b.fd})`,
-  );
+  return order(syscallNumber(SYS.kcmp, a.pid, b.pid, KCMP_FILE, a.fd, b.fd), () => `kcmp(${a.pid}, ${b.pid}, KCMP_FILE, ${a.fd}, ${b.fd})`);
 }
 
 /** What an epoll watches: the `skip`-th of its targets that were added under number `tfd`. */
@@ -164,7 +161,10 @@ const CONTINUED_STATUS = 0xffff;
  *
  * Undefined when nothing has happened (WNOHANG) or there is no such child (ECHILD).
  */
-export function waitChild(pid: number, options = 0): { readonly pid: number; readonly status: ChildStatus; readonly raw: number } | undefined {
+export function waitChild(
+  pid: number,
+  options = 0,
+): { readonly pid: number; readonly status: ChildStatus; readonly raw: number } | undefined {
   const bytes = Buffer.alloc(4);
   for (;;) {
     const got = syscallNumber(SYS.wait4, pid, bytes, options, 0);

@@ -114,7 +114,10 @@ export function getsockopt(fd: number, option: SocketOption, maxBytes = 4): Buff
   const bytes = Buffer.alloc(maxBytes);
   const length = Buffer.alloc(4);
   length.writeInt32LE(maxBytes, 0);
-  checked(syscallNumber(SYS.getsockopt, fd, option.level, option.name, bytes, length), () => `getsockopt(${fd}, ${option.level}, ${option.name})`);
+  checked(
+    syscallNumber(SYS.getsockopt, fd, option.level, option.name, bytes, length),
+    () => `getsockopt(${fd}, ${option.level}, ${option.name})`,
+  );
   return bytes.subarray(0, Math.min(maxBytes, length.readInt32LE(0)));
 }
 
@@ -125,7 +128,10 @@ export function getsockoptInt(fd: number, option: SocketOption): number {
 
 /** int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen). */
 export function setsockopt(fd: number, option: SocketOption, value: Uint8Array): void {
-  checked(syscallNumber(SYS.setsockopt, fd, option.level, option.name, value, value.length), () => `setsockopt(${fd}, ${option.level}, ${option.name})`);
+  checked(
+    syscallNumber(SYS.setsockopt, fd, option.level, option.name, value, value.length),
+    () => `setsockopt(${fd}, ${option.level}, ${option.name})`,
+  );
 }
 
 /** setsockopt(2) of an int. */

@@ -15,7 +15,10 @@ interface Facts {
   readonly service_magic: string;
   readonly files: readonly { kind: string; file: string; magic: string; message?: string; extra?: string }[];
   readonly schema: Readonly<
-    Record<string, { messages?: Readonly<Record<string, FactsMessage>>; enums?: Readonly<Record<string, Readonly<Record<string, number>>>> }>
+    Record<
+      string,
+      { messages?: Readonly<Record<string, FactsMessage>>; enums?: Readonly<Record<string, Readonly<Record<string, number>>>> }
+    >
   >;
 }
 
@@ -55,7 +58,10 @@ function describeField(name: string, field: Field<unknown, Label>): string {
   return `${field.label} ${type} ${name} = ${field.number}${fallback}`;
 }
 
-const ours = (type: MessageType<unknown>): string[] => compile(type).ordered.filter((f) => f.options.floe !== true).map((f) => describeField(f.name, f));
+const ours = (type: MessageType<unknown>): string[] =>
+  compile(type)
+    .ordered.filter((f) => f.options.floe !== true)
+    .map((f) => describeField(f.name, f));
 const sorted = (values: Readonly<Record<string, number>>): string => JSON.stringify(Object.entries(values).sort());
 /** An enumeration that belongs to a message is called `message.name` in the facts. */
 const plain = (field: string): string => field.replace(/^(\w+) \w+\.(\w+) /, "$1 $2 ");

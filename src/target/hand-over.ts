@@ -100,7 +100,11 @@ function receive(thread: TracedThread, socket: number, count: number): number[] 
   const control = program.buffer(Math.ceil((16 + count * 4) / 8) * 8);
   const byte = program.buffer(8);
   const rest = program.buffer(16 + 56); // struct iovec, then struct msghdr
-  for (const [at, place] of [[0, byte], [16 + 16, rest], [16 + 32, control]] as const) {
+  for (const [at, place] of [
+    [0, byte],
+    [16 + 16, rest],
+    [16 + 32, control],
+  ] as const) {
     program.storeAddress(rest.at(at), place.at(0));
   }
   rest.content.writeBigUInt64LE(1n, 8);

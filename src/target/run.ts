@@ -2,14 +2,7 @@
  * Carries out system-call programs in stopped threads, many threads at once.
  */
 import { kernelError } from "../linux/errno.js";
-import {
-  type WaitStatus,
-  ptraceCont,
-  ptraceSetRegs,
-  readProcessMemory,
-  waitThread,
-  writeProcessMemory,
-} from "../linux/ptrace.js";
+import { type WaitStatus, ptraceCont, ptraceSetRegs, readProcessMemory, waitThread, writeProcessMemory } from "../linux/ptrace.js";
 import { arch } from "./arch.js";
 import { ENTRY_BYTES, type Program, type Round, layOut, takeBack } from "./program.js";
 import { CLEANUP_CALLS, type Slot } from "./region.js";
@@ -159,4 +152,3 @@ export function writeTarget(thread: TracedThread, address: bigint, bytes: Uint8A
     throw kernelError(`process_vm_writev(${thread.task.pid}, 0x${address.toString(16)}, ${bytes.length})`, wrote < 0 ? wrote : -14);
   }
 }
-

@@ -8,14 +8,7 @@
 import { closeSync, writeSync } from "node:fs";
 import { checked, kernelError } from "../linux/errno.js";
 import { posixSpawn, syscallNumber } from "../linux/ffi/native.unsafe.js";
-import {
-  PTRACE_O_EXITKILL,
-  PTRACE_O_TRACESYSGOOD,
-  ptraceGetRegs,
-  ptraceInterrupt,
-  ptraceSeize,
-  waitThread,
-} from "../linux/ptrace.js";
+import { PTRACE_O_EXITKILL, PTRACE_O_TRACESYSGOOD, ptraceGetRegs, ptraceInterrupt, ptraceSeize, waitThread } from "../linux/ptrace.js";
 import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import { regionHeader } from "./region.js";

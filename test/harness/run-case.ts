@@ -158,7 +158,9 @@ export class CaseRun {
     if (report.at(-1) !== "PASS") throw new Error("The workload did not say PASS");
     if (report.filter((line) => line === "ready").length !== 1) throw new Error("The workload said ready more than once");
     await this.#untilEmpty();
-    const files = readdirSync(join(this.folder, "work")).sort().filter((name) => !this.#filesAtReady.includes(name));
+    const files = readdirSync(join(this.folder, "work"))
+      .sort()
+      .filter((name) => !this.#filesAtReady.includes(name));
     if (files.length > 0) throw new Error(`New files were left: ${files.join(", ")}`);
   }
 

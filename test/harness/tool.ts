@@ -105,7 +105,19 @@ export interface DumpRequest {
 
 export function dumpCommand(tool: Tool, request: DumpRequest): string[] {
   const end = request.leaveRunning ? ["--leave-running"] : [];
-  return [...tool.command, "dump", "-t", String(request.pid), "-D", request.images, "-o", request.logFile, "-v4", ...end, ...request.options];
+  return [
+    ...tool.command,
+    "dump",
+    "-t",
+    String(request.pid),
+    "-D",
+    request.images,
+    "-o",
+    request.logFile,
+    "-v4",
+    ...end,
+    ...request.options,
+  ];
 }
 
 export interface RestoreRequest {

@@ -47,7 +47,10 @@ describe("encode and decode", () => {
     ];
     for (const value of values) {
       const read = decode(all, encode(all, { many: [], numbers: [], large: [], ...value }), where);
-      assert.deepEqual({ ...read, raw: read.raw === undefined ? undefined : new Uint8Array(read.raw) }, { many: [], numbers: [], large: [], raw: undefined, ...value });
+      assert.deepEqual(
+        { ...read, raw: read.raw === undefined ? undefined : new Uint8Array(read.raw) },
+        { many: [], numbers: [], large: [], raw: undefined, ...value },
+      );
     }
   });
 

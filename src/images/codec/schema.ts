@@ -7,7 +7,19 @@
 
 /** How a field's value looks on the wire and in JavaScript. */
 export type FieldKind =
-  | "uint32" | "int32" | "sint32" | "fixed32" | "uint64" | "int64" | "sint64" | "fixed64" | "bool" | "string" | "bytes" | "enum" | "message";
+  | "uint32"
+  | "int32"
+  | "sint32"
+  | "fixed32"
+  | "uint64"
+  | "int64"
+  | "sint64"
+  | "fixed64"
+  | "bool"
+  | "string"
+  | "bytes"
+  | "enum"
+  | "message";
 
 export type Label = "required" | "optional" | "repeated";
 
@@ -86,7 +98,10 @@ export function message<const F extends Fields>(name: string, fields: F): Messag
 }
 
 /** Declares an enumeration. */
-export function enumeration<const V extends Readonly<Record<string, number>>>(name: string, values: V): { readonly name: string; readonly values: V } {
+export function enumeration<const V extends Readonly<Record<string, number>>>(
+  name: string,
+  values: V,
+): { readonly name: string; readonly values: V } {
   return { name, values };
 }
 

@@ -66,9 +66,7 @@ let spawn: ((...args: unknown[]) => unknown) | undefined;
  * Returns the pid, or a negative errno. The child inherits every descriptor that is not close-on-exec.
  */
 export function posixSpawn(path: string, argv: readonly string[], env: readonly string[]): number {
-  spawn ??= libc.func(
-    "int posix_spawn(int *pid, const char *path, void *actions, void *attr, const void *argv, const void *envp)",
-  );
+  spawn ??= libc.func("int posix_spawn(int *pid, const char *path, void *actions, void *attr, const void *argv, const void *envp)");
   const pid = Buffer.alloc(4);
   const keep: Buffer[] = [];
   const vector = (strings: readonly string[]) => {

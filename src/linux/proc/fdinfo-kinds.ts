@@ -212,7 +212,10 @@ export interface PidfdInfo {
 export function pidfdInfo(info: FdInfo): PidfdInfo {
   return {
     pid: decimal(required(info, "Pid"), WHERE),
-    nsPid: (fdInfoField(info, "NSpid") ?? "").split(/\s+/).filter((text) => text !== "").map((text) => decimal(text, WHERE)),
+    nsPid: (fdInfoField(info, "NSpid") ?? "")
+      .split(/\s+/)
+      .filter((text) => text !== "")
+      .map((text) => decimal(text, WHERE)),
   };
 }
 

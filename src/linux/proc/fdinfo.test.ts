@@ -44,10 +44,9 @@ test("fdinfo of an eventfd: hexadecimal count, id, semaphore", () => {
 });
 
 test("fdinfo of an epoll: targets with padding and data of 64 bits", () => {
-  assert.deepEqual(
-    epollTargets(info("tfd:        5 events: 80000019 data: ffffffffffffffff  pos:-1 ino:61af sdev:7\n")),
-    [{ fd: 5, events: 0x80000019, data: 0xffff_ffff_ffff_ffffn, pos: -1n, inode: 0x61afn, device: 7 }],
-  );
+  assert.deepEqual(epollTargets(info("tfd:        5 events: 80000019 data: ffffffffffffffff  pos:-1 ino:61af sdev:7\n")), [
+    { fd: 5, events: 0x80000019, data: 0xffff_ffff_ffff_ffffn, pos: -1n, inode: 0x61afn, device: 7 },
+  ]);
 });
 
 test("fdinfo of a signalfd, a timerfd, a pidfd, a tun", () => {
@@ -67,8 +66,7 @@ test("fdinfo of a signalfd, a timerfd, a pidfd, a tun", () => {
 });
 
 test("fdinfo of an inotify: watches with file handles", () => {
-  const line =
-    "inotify wd:1f ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:7e9e0000640d1b6d\n";
+  const line = "inotify wd:1f ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:7e9e0000640d1b6d\n";
   assert.deepEqual(inotifyWatches(info(line)), [
     {
       wd: 31,
@@ -90,11 +88,14 @@ fanotify sdev:800013 mflags:0 mask:3b ignored_mask:0
 `;
   const group = fanotifyInfo(info(lines));
   assert.deepEqual([group.flags, group.eventFlags], [0x10, 0x8002]);
-  assert.deepEqual(group.marks.map((mark) => [mark.on, mark.inode, mark.device, mark.mountId, mark.flags]), [
-    ["mount", undefined, undefined, 0x12, 0x40],
-    ["inode", 0x4f969n, 0x800013, undefined, 0],
-    ["filesystem", undefined, 0x800013, undefined, 0],
-  ]);
+  assert.deepEqual(
+    group.marks.map((mark) => [mark.on, mark.inode, mark.device, mark.mountId, mark.flags]),
+    [
+      ["mount", undefined, undefined, 0x12, 0x40],
+      ["inode", 0x4f969n, 0x800013, undefined, 0],
+      ["filesystem", undefined, 0x800013, undefined, 0],
+    ],
+  );
   assert.equal(group.marks[1]?.handle?.bytes.length, 8);
 });
 

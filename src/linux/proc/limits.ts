@@ -34,7 +34,10 @@ export function parseLimits(bytes: Buffer, path: string): Rlimit[] {
     const at = text.indexOf(`\n${title} `);
     const end = text.indexOf("\n", at + 1);
     if (at < 0 || end < 0) throw procTextError(path, `it has no complete row "${title}"`);
-    const [soft = "", hard = ""] = text.slice(at + 1 + title.length, end).trim().split(/\s+/);
+    const [soft = "", hard = ""] = text
+      .slice(at + 1 + title.length, end)
+      .trim()
+      .split(/\s+/);
     limits[resource] = { soft: value(soft, path), hard: value(hard, path) };
   }
   return limits;

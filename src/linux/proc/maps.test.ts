@@ -78,8 +78,18 @@ test("smaps: flags and page size, whatever the widths of the columns", () => {
     record("7f0000000000-7f0000200000 rw-s 00000000 00:0f 9   /anon_hugepage (deleted)", { size: "2048", flags: " rd wr sh ht" }) +
     record("7f0000400000-7f0000401000 rw-p 00000000 00:00 0 ", { size: "         4", flags: " rd wr" });
   const vmas = parseSmaps(Buffer.from(text), "x");
-  assert.deepEqual(vmas.map((vma) => [...vma.flags]), [["rd", "mr", "mw", "me"], ["rd", "wr", "sh", "ht"], ["rd", "wr"]]);
-  assert.deepEqual(vmas.map((vma) => vma.kernelPageSizeKib), [4, 2048, 4]);
+  assert.deepEqual(
+    vmas.map((vma) => [...vma.flags]),
+    [
+      ["rd", "mr", "mw", "me"],
+      ["rd", "wr", "sh", "ht"],
+      ["rd", "wr"],
+    ],
+  );
+  assert.deepEqual(
+    vmas.map((vma) => vma.kernelPageSizeKib),
+    [4, 2048, 4],
+  );
   for (let length = 1; length < text.length; length++) {
     const whole = text.slice(0, length).endsWith(" \n") && text.slice(0, length).split("\n").at(-2)?.startsWith("VmFlags");
     if (!whole) assert.throws(() => parseSmaps(Buffer.from(text.slice(0, length)), "x"), KernelError, `length ${length}`);

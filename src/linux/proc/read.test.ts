@@ -76,7 +76,10 @@ test("a process that is gone is ESRCH, a file that the kernel lacks is ENOENT", 
   assert.throws(() => read.readLoginuid(NOBODY), gone);
   assert.throws(() => readThreadIds(NOBODY), gone);
   assert.throws(() => readProcLink(NOBODY, "exe"), gone);
-  assert.throws(() => read.readProc(`/proc/${self}/nothing`), (error) => error instanceof KernelError && error.errno === 2);
+  assert.throws(
+    () => read.readProc(`/proc/${self}/nothing`),
+    (error) => error instanceof KernelError && error.errno === 2,
+  );
 });
 
 test("a file larger than the buffer is read whole", () => {

@@ -21,9 +21,33 @@ const NO_SYSCALL = 0xffffffffffffffffn;
 
 /** Field of the image message ↔ register of struct user_regs_struct. */
 const NAMES = {
-  r15: "r15", r14: "r14", r13: "r13", r12: "r12", bp: "rbp", bx: "rbx", r11: "r11", r10: "r10", r9: "r9", r8: "r8",
-  ax: "rax", cx: "rcx", dx: "rdx", si: "rsi", di: "rdi", orig_ax: "orig_rax", ip: "rip", cs: "cs", flags: "eflags",
-  sp: "rsp", ss: "ss", fs_base: "fs_base", gs_base: "gs_base", ds: "ds", es: "es", fs: "fs", gs: "gs",
+  r15: "r15",
+  r14: "r14",
+  r13: "r13",
+  r12: "r12",
+  bp: "rbp",
+  bx: "rbx",
+  r11: "r11",
+  r10: "r10",
+  r9: "r9",
+  r8: "r8",
+  ax: "rax",
+  cx: "rcx",
+  dx: "rdx",
+  si: "rsi",
+  di: "rdi",
+  orig_ax: "orig_rax",
+  ip: "rip",
+  cs: "cs",
+  flags: "eflags",
+  sp: "rsp",
+  ss: "ss",
+  fs_base: "fs_base",
+  gs_base: "gs_base",
+  ds: "ds",
+  es: "es",
+  fs: "fs",
+  gs: "gs",
 } as const satisfies Record<string, RegisterName>;
 
 type GpField = keyof typeof NAMES;

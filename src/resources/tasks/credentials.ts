@@ -69,7 +69,14 @@ export const credentials: ThreadPart = {
       const [uid, euid, suid, fsuid] = status.uids;
       const [gid, egid, sgid, fsgid] = status.gids;
       core.thread_core.creds = {
-        uid, gid, euid, egid, suid, sgid, fsuid, fsgid,
+        uid,
+        gid,
+        euid,
+        egid,
+        suid,
+        sgid,
+        fsuid,
+        fsgid,
         cap_inh: words(status.capInh),
         cap_prm: words(status.capPrm),
         cap_eff: words(status.capEff),
@@ -95,7 +102,11 @@ export const credentials: ThreadPart = {
     const bounding = fromWords(creds.cap_bnd);
     const ambient = fromWords(creds.cap_amb);
     restoreIds(program, creds);
-    capset(program, { effective: own.permitted, permitted: own.permitted, inheritable: want.inheritable }, "setting inheritable capabilities");
+    capset(
+      program,
+      { effective: own.permitted, permitted: own.permitted, inheritable: want.inheritable },
+      "setting inheritable capabilities",
+    );
     for (let cap = 0; cap < CAP_LIMIT; cap++) {
       const bit = 1n << BigInt(cap);
       if ((own.bounding & bit) !== 0n && (bounding & bit) === 0n) {

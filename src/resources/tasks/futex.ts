@@ -67,9 +67,7 @@ export const rseq: ThreadPart = {
   restore({ program, core }) {
     const entry = core.thread_core?.rseq_entry;
     if (entry === undefined) return undefined;
-    program
-      .call(SYS.rseq, entry.rseq_abi_pointer, entry.rseq_abi_size, 0, entry.signature)
-      .must("registering the rseq area");
+    program.call(SYS.rseq, entry.rseq_abi_pointer, entry.rseq_abi_size, 0, entry.signature).must("registering the rseq area");
     return undefined;
   },
 };

@@ -127,9 +127,7 @@ export function stubFrame(init: { tgid: number; tid: number; signal: number; mas
   frame.writeBigUInt64LE(BigInt(init.tid), FRAME.tid);
   frame.writeBigUInt64LE(BigInt(init.signal), FRAME.signal);
   frame.writeBigUInt64LE(BigInt.asUintN(64, init.mask), FRAME.mask);
-  const order: readonly RegisterName[] = [
-    "r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rcx", "rdx", "rsi", "rdi", "rbx",
-  ];
+  const order: readonly RegisterName[] = ["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rcx", "rdx", "rsi", "rdi", "rbx"];
   order.forEach((name, i) => frame.writeBigUInt64LE(getReg(regs, name), FRAME.registers + i * 8));
   frame.writeBigUInt64LE(getReg(regs, "rax"), FRAME.rax);
   const flags = getReg(regs, "eflags");

@@ -3,7 +3,11 @@ import type { Case } from "../../harness/run-case.js";
 const attributes = ["task.rlimits", "task.sched", "task.umask", "task.fs-cwd-root", "task.oom-score", "task.pdeathsig", "mem.mm-struct"];
 
 export const taskCases: readonly Case[] = [
-  { workload: "tasks/attributes", rows: attributes, claim: "limits, nice value, umask, cwd, name, command line, environment, brk are kept" },
+  {
+    workload: "tasks/attributes",
+    rows: attributes,
+    claim: "limits, nice value, umask, cwd, name, command line, environment, brk are kept",
+  },
   { workload: "tasks/attributes", args: ["batch"], rows: ["task.sched"], claim: "policy batch is kept" },
   { workload: "tasks/attributes", args: ["idle"], rows: ["task.sched"], claim: "policy idle is kept" },
   { workload: "tasks/attributes", args: ["fifo"], rows: ["task.sched"], claim: "policy fifo with priority and reset-on-fork is kept" },
