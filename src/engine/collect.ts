@@ -28,14 +28,16 @@ export function collect(tree: FrozenTree): CollectedTask[] {
   const ids = kernelIds(tree.tasks.map((t) => t.pid), FIRST_OBJECT_ID);
   return tree.tasks.map((traced) => {
     const stat = readStat(traced.pid);
+    const code = codeRanges(traced.pid, readFileSync(`/proc/${traced.pid}/maps`, "latin1"));
     return {
       traced,
       pid: traced.nsPid,
       comm: traced.comm,
       stat,
       status: readStatus(traced.pid),
-      vmas: readSmaps(traced.pid),
-      code: codeRanges(traced.pid, readFileSync(`/proc/${traced.pid}/maps`, "latin1")),
+      // What a killed dumper left behind is not the task's own.
+      vmas: readSmaps(traced.pid).filter((vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end)),
+      code,
       core: emptyCore(traced.leader, true),
       ids: ids.get(traced.pid) ?? { vm: 0, files: 0, fs: 0, sighand: 0 },
     };

@@ -21,7 +21,7 @@ import { dumpMappings } from "../resources/memory/mappings.js";
 import { savePages } from "../resources/memory/pages.js";
 import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
-import { threadParts } from "../resources/registry.js";
+import { fileKinds, threadParts } from "../resources/registry.js";
 import { threadInfo } from "../resources/tasks/core-x86.js";
 import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { seccompEntry } from "../resources/tasks/seccomp.schema.js";
@@ -86,9 +86,9 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     collectThreads(session);
     faultPoint("dump-threads");
     phases.enter("files");
-    dumpFiles(tasks, session);
+    dumpFiles(tasks, session, fileKinds);
     for (const task of tasks) dumpWorkingDir(task, session);
-    const mms = tasks.map((task) => dumpMappings(task, session));
+    const mms = dumpMappings(tasks, session);
     faultPoint("dump-files");
     session.throwProblems();
     phases.enter("memory");
@@ -163,6 +163,12 @@ class Session implements DumpSession {
     this.tasks = tasks;
     this.#log = tools.log;
     this.fileId = fileIds(this);
+  }
+
+  #lastFileId = 0;
+
+  newFileId(): number {
+    return ++this.#lastFileId;
   }
 
   refuse(problem: Problem): void {

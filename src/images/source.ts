@@ -47,28 +47,51 @@ export class DirectorySource {
     type: MessageType<T>,
     extraBytes: (value: T) => number = () => 0,
   ): ReadRecord<T>[] {
+    const out: ReadRecord<T>[] = [];
+    this.#each(kind, ids, (body, file, at) => {
+      const value = decode(type, body(), { file, offsetBytes: at });
+      const extra = extraBytes(value);
+      out.push({ value, extra: body(extra), offsetBytes: at - 4 });
+      return extra;
+    });
+    return out;
+  }
+
+  /** An image whose first record is of another type than all others. */
+  headed<H, T>(kind: ImageKindName, ids: readonly (number | bigint)[], types: { head: MessageType<H>; record: MessageType<T> }): { head: H | undefined; records: T[] } {
+    let head: H | undefined;
+    const records: T[] = [];
+    this.#each(kind, ids, (body, file, at) => {
+      if (head === undefined) head = decode(types.head, body(), { file, offsetBytes: at });
+      else records.push(decode(types.record, body(), { file, offsetBytes: at }));
+      return 0;
+    });
+    return { head, records };
+  }
+
+  /**
+   * Calls `take` for every record; it gets the message by `body()`, the bytes that follow it by `body(length)`, and
+   * returns how many of those there are.
+   */
+  #each(kind: ImageKindName, ids: readonly (number | bigint)[], take: (body: (extra?: number) => Buffer, file: string, at: number) => number): void {
     const file = imageFileName(kind, ids);
     const path = join(this.directory, file);
-    if (!existsSync(path)) return [];
+    if (!existsSync(path)) return;
     const bytes = readFileSync(path);
-    const out: ReadRecord<T>[] = [];
     for (let at = checkMagic(kind, file, bytes); at < bytes.length; ) {
-      const offsetBytes = at;
       const length = at + 4 <= bytes.length ? bytes.readUInt32LE(at) : Number.POSITIVE_INFINITY;
-      at += 4;
-      if (length > MAX_MESSAGE_BYTES || at + length > bytes.length) {
-        throw bad(file, offsetBytes, `a record of ${length} bytes is announced, ${Math.max(0, bytes.length - at)} are left`);
+      const start = at + 4;
+      const end = start + length;
+      if (length > MAX_MESSAGE_BYTES || end > bytes.length) {
+        throw bad(file, at, `a record of ${length} bytes is announced, ${Math.max(0, bytes.length - start)} are left`);
       }
-      const value = decode(type, bytes.subarray(at, at + length), { file, offsetBytes: at });
-      at += length;
-      const extra = extraBytes(value);
-      if (extra < 0 || at + extra > bytes.length) {
-        throw bad(file, at, `${extra} bytes should follow the record, ${bytes.length - at} are left`);
-      }
-      out.push({ value, extra: bytes.subarray(at, at + extra), offsetBytes });
-      at += extra;
+      const body = (extra?: number) => {
+        if (extra === undefined) return bytes.subarray(start, end);
+        if (extra < 0 || end + extra > bytes.length) throw bad(file, end, `${extra} bytes should follow the record, ${bytes.length - end} are left`);
+        return bytes.subarray(end, end + extra);
+      };
+      at = end + take(body, file, start);
     }
-    return out;
   }
 
   /** The one record that an image must have. */

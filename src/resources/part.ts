@@ -11,8 +11,7 @@ import type { MessageType } from "../images/codec/schema.js";
 import type { ImageKindName } from "../images/kinds.js";
 import type { Program } from "../target/program.js";
 import type { TracedTask, TracedThread } from "../target/thread.js";
-import type { Refusal } from "../errors.js";
-import type { ImageError, KernelError, UsageError } from "../errors.js";
+import type { ImageError, KernelError, ProcessName, Refusal, UsageError } from "../errors.js";
 import type { ProcStat } from "../linux/proc/stat.js";
 import type { ProcStatus } from "../linux/proc/status.js";
 import type { FdInfo } from "../linux/proc/fdinfo.js";
@@ -45,6 +44,8 @@ export interface ImageSource {
     type: MessageType<T>,
     extraBytes?: (value: T) => number,
   ): { readonly value: T; readonly extra: Buffer; readonly offsetBytes: number }[];
+  /** An image whose first record is of another type than all others. */
+  headed<H, T>(kind: ImageKindName, ids: readonly (number | bigint)[], types: { head: MessageType<H>; record: MessageType<T> }): { head: H | undefined; records: T[] };
   single<T>(kind: ImageKindName, ids: readonly (number | bigint)[], type: MessageType<T>): T;
   exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean;
   rawFile(name: string): Fd;
@@ -60,6 +61,8 @@ export interface DumpSession {
   warn(message: string): void;
   /** The id of a regular file for mappings, exe links, cwd and root: dumps the file entry once, returns its id. */
   fileId(file: PathFile): number;
+  /** A fresh id for an entry of files.img. */
+  newFileId(): number;
 }
 
 /** A file known by its path and identity rather than by a descriptor: a mapped file, an exe link, a directory. */
@@ -69,6 +72,8 @@ export interface PathFile {
   readonly procPath: string;
   /** open(2) flags to record. */
   readonly flags: number;
+  /** Device and inode as /proc/PID/maps has them, if known: equal keys are the same file. */
+  readonly key?: string;
 }
 
 /** A frozen process with what /proc says of it. */
@@ -113,6 +118,8 @@ export interface RestoreSession {
   file(id: number): Fd;
   /** The entry of this id in files.img. */
   fileEntry(id: number): FileEntry | undefined;
+  /** Takes over a descriptor of ours that has to stay open until every task has its files. */
+  closeLater(fd: Fd): void;
   warn(message: string): void;
 }
 
@@ -197,5 +204,11 @@ export interface FileKind<E> {
   /** Work that needs every file and task to exist (epoll targets, owners, locks); programs run in holders. */
   link?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): void;
   /** Looks for what certainly cannot be restored, before anything is made. */
-  check?(entry: E, session: RestoreSession): Problem[];
+  check?(entry: E, session: RestoreSession, use: FileUse): Problem[];
+}
+
+/** One use of a file, for messages: whose it is, and as what, as in `fd 3, the file`. */
+export interface FileUse {
+  readonly process: ProcessName;
+  readonly what: string;
 }

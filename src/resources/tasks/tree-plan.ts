@@ -69,8 +69,9 @@ function inheritedBy(tasks: readonly TreeTask[], shellJob: boolean, verb: "dump"
       verb,
     );
   }
-  const isInside = tasks.some((task) => task.pid === root.pgid);
-  return { sid: root.sid, pgid: isInside ? -1 : root.pgid };
+  if (!tasks.some((task) => task.pid === root.pgid)) return { sid: root.sid, pgid: root.pgid };
+  // The root went into a group of the tree, but others may be left in the one that it came from.
+  return { sid: root.sid, pgid: tasks.some((task) => task.pgid === root.sid) ? root.sid : -1 };
 }
 
 function placedLayout(tasks: readonly TreeTask[], inherited: Inherited | undefined, verb: "dump" | "restore"): Layout {

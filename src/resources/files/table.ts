@@ -1,0 +1,208 @@
+/**
+ * Descriptor tables: which open file stands under which number, and which numbers share one open file description.
+ *
+ * Read from   /proc/PID/{fd,fdinfo}, pidfd_getfd(2), kcmp(2)
+ * Made with   each open file once in Floe, handed over by SCM_RIGHTS, put into place by dup3(2)
+ */
+import { closeSync, fstatSync, readlinkSync } from "node:fs";
+import { Refusal } from "../../errors.js";
+import { FD_CLOEXEC, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
+import { O_CLOEXEC, O_PATH } from "../../linux/files.js";
+import { isCloseOnExec } from "../../linux/proc/fdinfo.js";
+import { readFdNumbers } from "../../linux/proc/list.js";
+import { readFdInfo } from "../../linux/proc/read.js";
+import { kcmpFile, pidfdGetfd, pidfdOpen } from "../../linux/process.js";
+import { SYS } from "../../linux/syscalls.js";
+import { handOver } from "../../target/hand-over.js";
+import { Program } from "../../target/program.js";
+import { run } from "../../target/run.js";
+import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession, RestoreTask } from "../part.js";
+import type { FownEntry } from "./owner.schema.js";
+import { type FdinfoEntry, type FileEntry, fdTypes, fdinfoEntry, fileEntry } from "./table.schema.js";
+
+/** F_DUPFD_CLOEXEC, fcntl(2). */
+const F_DUPFD_CLOEXEC = 1030;
+const ALL_FDS = 0xffffffff;
+
+type AnyKind = FileKind<unknown>;
+
+/** An open file that has an entry already, under the first number it was seen at. */
+interface Known {
+  readonly pid: number;
+  readonly fd: number;
+  readonly id: number;
+  readonly type: number;
+}
+
+/** Writes the descriptor table of every task (shared tables once) and an entry for every open file description. */
+export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, kinds: readonly AnyKind[]): void {
+  const known = new Map<string, Known[]>();
+  const tables = new Set<number>();
+  for (const task of tasks) {
+    if (tables.has(task.ids.files)) continue;
+    tables.add(task.ids.files);
+    session.images.touch("FDINFO", [task.ids.files]);
+    const pidfd = pidfdOpen(task.traced.pid);
+    try {
+      for (const fd of readFdNumbers(task.traced.pid)) dumpDescriptor({ task, fd, pidfd }, { session, kinds, known });
+    } finally {
+      closeSync(pidfd);
+    }
+  }
+}
+
+interface Descriptor {
+  readonly task: DumpTask;
+  readonly fd: number;
+  readonly pidfd: number;
+}
+
+interface Tools {
+  readonly session: DumpSession;
+  readonly kinds: readonly AnyKind[];
+  readonly known: Map<string, Known[]>;
+}
+
+function dumpDescriptor(at: Descriptor, tools: Tools): void {
+  const { task, fd } = at;
+  const { pid } = task.traced;
+  const info = readFdInfo(pid, fd);
+  const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
+  // Descriptors of one description agree in all of this, so only those few need to be compared by the kernel.
+  const key = `${link}\0${info.flags & ~O_CLOEXEC}\0${info.pos}`;
+  const alike = tools.known.get(key) ?? [];
+  let found = alike.find((k) => kcmpFile({ pid, fd }, k) === 0);
+  if (found === undefined) {
+    const made = dumpDescription({ ...at, link, info }, tools);
+    if (made === undefined) return;
+    found = { pid, fd, ...made };
+    tools.known.set(key, [...alike, found]);
+  }
+  const value: FdinfoEntry = { id: found.id, flags: isCloseOnExec(info) ? FD_CLOEXEC : 0, type: found.type as FdinfoEntry["type"], fd };
+  tools.session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
+}
+
+function dumpDescription(
+  at: Descriptor & Pick<OpenFile, "link" | "info">,
+  { session, kinds }: Tools,
+): { id: number; type: number } | undefined {
+  const { task, fd, link } = at;
+  const local = pidfdGetfd(at.pidfd, fd);
+  try {
+    const info = { ...at.info, flags: at.info.flags & ~O_CLOEXEC };
+    const stat = fstatSync(local, { bigint: true });
+    const kind = kinds.find((k) => k.matches({ link, stat, info, local }));
+    if (kind === undefined) {
+      session.refuse(unsupported(task, fd, link));
+      return undefined;
+    }
+    const id = session.newFileId();
+    const fown = (info.flags & O_PATH) === 0 ? ownerOf(local) : NO_OWNER;
+    const message = kind.dump({ id, task, fd, local, link, stat, info, fown }, session);
+    const type = typeNumber(kind.type);
+    if (message !== undefined) session.images.append("FILES", [], { type: fileEntry, value: { type, id, [kind.field]: message } as FileEntry });
+    return { id, type };
+  } finally {
+    closeSync(local);
+  }
+}
+
+function typeNumber(name: string): FileEntry["type"] {
+  return (fdTypes.values as Readonly<Record<string, number>>)[name] as FileEntry["type"];
+}
+
+const NO_OWNER: FownEntry = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
+/** Owner types of fcntl(2) are TID, PID, PGRP; images have enum pid_type of the kernel: PID, TGID, PGID, SID. */
+const PID_TYPES = [0, 1, 2];
+
+/** To whom the kernel sends signals about this description. */
+function ownerOf(fd: number): FownEntry {
+  const owner = getOwner(fd);
+  const signum = getSignal(fd);
+  if (owner.pid === 0 && signum === 0) return NO_OWNER;
+  const uids = owner.pid === 0 ? { uid: 0, euid: 0 } : getOwnerUids(fd);
+  return { ...uids, signum, pid_type: PID_TYPES[owner.type] ?? 0, pid: owner.pid };
+}
+
+function unsupported(task: DumpTask, fd: number, link: string): Refusal {
+  return new Refusal({
+    code: "FILE_KIND_UNSUPPORTED",
+    process: { pid: task.traced.pid, comm: task.comm },
+    resource: `fd ${fd} (${link})`,
+    because: "open files of this kind are not carried yet",
+    remedy: ["Close the descriptor in the program before the dump"],
+  });
+}
+
+/** The descriptor table of one task, as read. */
+export interface FileTable {
+  readonly id: number;
+  readonly entries: readonly FdinfoEntry[];
+}
+
+/** What is wrong with the open files of a table, before anything is made. */
+export function checkTable(task: RestoreTask, table: FileTable, { session, kinds }: { session: RestoreSession; kinds: readonly AnyKind[] }): Problem[] {
+  const problems: Problem[] = [];
+  for (const { id, fd } of table.entries) {
+    const entry = session.fileEntry(id);
+    const process = { pid: task.pid, comm: task.comm };
+    const kind = entry === undefined ? undefined : kindOf(entry, kinds);
+    if (entry === undefined || kind === undefined) {
+      problems.push(
+        new Refusal(
+          {
+            code: "FILE_KIND_UNSUPPORTED",
+            process,
+            resource: `fd ${fd}`,
+            because: entry === undefined ? `files.img has no entry ${id}` : `files of kind ${typeName(entry.type)} are not restored yet`,
+            remedy: ["Restore these images with the version of the tool that made them"],
+          },
+          "restore",
+        ),
+      );
+      continue;
+    }
+    const message = entry[kind.field];
+    problems.push(...(kind.check?.(message, session, { process, what: `fd ${fd}, the file` }) ?? []));
+  }
+  return problems;
+}
+
+function typeName(type: number): string {
+  return Object.entries(fdTypes.values).find(([, n]) => n === type)?.[0] ?? String(type);
+}
+
+/** The kind that an entry is of. */
+export function kindOf(entry: FileEntry, kinds: readonly AnyKind[]): AnyKind | undefined {
+  return kinds.find((k) => typeNumber(k.type) === entry.type && entry[k.field] !== undefined);
+}
+
+/** Fills the empty descriptor table of a task. All its present descriptors are closed first. */
+export function restoreTable(task: RestoreTask, table: FileTable, session: RestoreSession): void {
+  const { leader } = task.traced;
+  const clear = new Program();
+  clear.call(SYS.close_range, 0, ALL_FDS, 0).must("closing descriptors");
+  run(leader, clear);
+  if (table.entries.length === 0) return;
+  const ids = [...new Set(table.entries.map((e) => e.id))];
+  const there = new Map(handOver(leader, ids.map((id) => session.file(id))).map((fd, i) => [ids[i] as number, fd]));
+  // First out of the way of every final number, then into place.
+  const above = Math.max(...table.entries.map((e) => e.fd), ...there.values()) + 1;
+  const program = new Program();
+  const moved = new Map([...there].map(([id, fd]) => [id, program.call(SYS.fcntl, fd, F_DUPFD_CLOEXEC, above).must("moving a descriptor")]));
+  for (const fd of there.values()) program.call(SYS.close, fd);
+  for (const { id, fd, flags } of table.entries) {
+    const from = moved.get(id);
+    if (from === undefined) continue;
+    program.call(SYS.dup3, from, fd, flags & FD_CLOEXEC ? O_CLOEXEC : 0).must(`putting descriptor ${fd} into place`);
+  }
+  program.call(SYS.close_range, above, ALL_FDS, 0);
+  run(leader, program);
+  leader.closeOnDeath([]);
+}
+
+/** Signals about I/O: owner and signal of a description; every task of the tree exists. */
+export function restoreOwner(fd: number, fown: FownEntry): void {
+  if (fown.pid !== 0) setOwner(fd, { type: PID_TYPES.indexOf(fown.pid_type), pid: fown.pid });
+  if (fown.signum !== 0) setSignal(fd, fown.signum);
+}

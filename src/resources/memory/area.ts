@@ -1,0 +1,98 @@
+/**
+ * The words of the image format for a mapping, and what they mean for mmap(2): kinds, flags, advice.
+ *
+ * Numbers of `status` are the image format's own; flags and protection are those of mman.h.
+ */
+import { MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from "../../linux/memory.js";
+import type { Vma } from "../../linux/proc/maps.js";
+import type { VmaEntry } from "./vma.schema.js";
+
+/** Bits of vma_entry.status. */
+export const AREA = {
+  REGULAR: 1,
+  STACK: 2,
+  VSYSCALL: 4,
+  VDSO: 8,
+  HEAP: 0x20,
+  FILE_PRIVATE: 0x40,
+  FILE_SHARED: 0x80,
+  ANON_SHARED: 0x100,
+  ANON_PRIVATE: 0x200,
+  SYSV: 0x400,
+  SOCKET: 0x800,
+  VVAR: 0x1000,
+  AIO: 0x2000,
+  MEMFD: 0x4000,
+} as const;
+
+/** First address that no task of this processor can map. */
+export const TASK_END = 0x7ffffffff000n;
+
+/** smaps letters and the number of the madvise(2) that sets them; a set bit in vma_entry.madv is 1 << number. */
+const ADVICE: readonly (readonly [letters: string, advice: number])[] = [
+  ["sr", 2],
+  ["rr", 1],
+  ["dc", 10],
+  ["mg", 12],
+  ["hg", 14],
+  ["nh", 15],
+  ["dd", 16],
+  ["wf", 18],
+];
+
+/** What a mapping is, as far as dump and restore treat it differently. */
+export type AreaKind = "anonymous" | "shared-anonymous" | "file" | "memfd" | "sysv" | "vvar" | "vdso" | "vsyscall" | "aio" | "special";
+
+/** Kind of a living mapping, from what /proc says. */
+export function areaKind(vma: Vma): AreaKind {
+  const { name } = vma;
+  if (vma.inode === 0n) {
+    if (name === "[vdso]") return "vdso";
+    if (name === "[vvar]" || name === "[vvar_vclock]") return "vvar";
+    if (name === "[vsyscall]") return "vsyscall";
+    if (name.startsWith("[uprobes]") || name.startsWith("anon_inode:")) return "special";
+    return "anonymous";
+  }
+  if (name.startsWith("/dev/zero (deleted)") || name.startsWith("[anon_shmem:")) return vma.shared ? "shared-anonymous" : "special";
+  if (name.startsWith("/memfd:")) return "memfd";
+  if (name.startsWith("/SYSV")) return "sysv";
+  if (name.startsWith("/[aio]")) return "aio";
+  if (name.startsWith("anon_inode:") || name.startsWith("socket:") || name.startsWith("/anon_hugepage")) return "special";
+  return "file";
+}
+
+/** mmap(2) flags to record for a mapping. */
+export function mapFlags(vma: Vma, kind: AreaKind): number {
+  let flags = vma.shared ? MAP_SHARED : MAP_PRIVATE;
+  if (kind === "anonymous" || kind === "vvar" || kind === "vdso" || kind === "vsyscall" || kind === "shared-anonymous") flags |= MAP_ANONYMOUS;
+  if (vma.flags.has("gd")) flags |= MAP_GROWSDOWN;
+  if (vma.flags.has("lo")) flags |= MAP_LOCKED;
+  if (vma.flags.has("nr")) flags |= MAP_NORESERVE;
+  return flags;
+}
+
+export function protection(vma: Vma): number {
+  return (vma.read ? PROT_READ : 0) | (vma.write ? PROT_WRITE : 0) | (vma.exec ? PROT_EXEC : 0);
+}
+
+/** Bits of vma_entry.madv. */
+export function adviceBits(vma: Vma): bigint {
+  let bits = 0n;
+  for (const [letters, advice] of ADVICE) if (vma.flags.has(letters)) bits |= 1n << BigInt(advice);
+  return bits;
+}
+
+/** The madvise(2) numbers in vma_entry.madv. */
+export function adviceOf(entry: VmaEntry): number[] {
+  const bits = entry.madv ?? 0n;
+  return bits === 0n ? [] : ADVICE.map(([, advice]) => advice).filter((advice) => (bits >> BigInt(advice)) & 1n);
+}
+
+export function isPrivate(entry: VmaEntry): boolean {
+  return (entry.status & (AREA.ANON_PRIVATE | AREA.FILE_PRIVATE)) !== 0;
+}
+
+/** Mappings that are made by mmap: all but the kernel's own (vdso, vvar, vsyscall). */
+export function isOrdinary(entry: VmaEntry): boolean {
+  return (entry.status & (AREA.VDSO | AREA.VVAR | AREA.VSYSCALL)) === 0;
+}

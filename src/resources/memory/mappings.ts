@@ -1,0 +1,152 @@
+/**
+ * The mappings of a process: what mm-PID.img says of its address space.
+ *
+ * Read from   /proc/PID/{smaps,stat,auxv,exe,map_files}; brk(2) and prctl(2) inside
+ * Made with   mmap(2), mremap(2), mprotect(2), madvise(2), prctl(PR_SET_MM_MAP): see address-space.ts and finish.ts
+ */
+import { Refusal } from "../../errors.js";
+import type { Vma } from "../../linux/proc/maps.js";
+import { readAuxv } from "../../linux/proc/read.js";
+import { SYS } from "../../linux/syscalls.js";
+import { Program } from "../../target/program.js";
+import { runAll } from "../../target/run.js";
+import type { DumpSession, DumpTask } from "../part.js";
+import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from "./area.js";
+import type { MmEntry } from "./mm.schema.js";
+import type { VmaEntry } from "./vma.schema.js";
+
+/** uapi/linux/prctl.h */
+const PR_GET_DUMPABLE = 3;
+const PR_GET_THP_DISABLE = 42;
+const O_RDWR = 2;
+
+/** What only the process itself can tell. */
+interface Inside {
+  readonly brk: bigint;
+  readonly dumpable: number;
+  readonly thpDisabled: boolean;
+}
+
+/** The address space of every task, in the order of `tasks`. Unsupported mappings go to `session.refuse`. */
+export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): MmEntry[] {
+  const inside = askTasks(tasks);
+  return tasks.map((task, i) => mmOf(task, inside[i] as Inside, session));
+}
+
+function askTasks(tasks: readonly DumpTask[]): Inside[] {
+  const asked = tasks.map((task) => {
+    const program = new Program();
+    const brk = program.call(SYS.brk, 0);
+    const dumpable = program.call(SYS.prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+    const thp = program.call(SYS.prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
+    return { job: { thread: task.traced.leader, program }, brk, dumpable, thp };
+  });
+  runAll(asked.map((a) => a.job));
+  return asked.map(({ brk, dumpable, thp }) => ({ brk: brk.value, dumpable: Number(dumpable.value), thpDisabled: thp.value === 1n }));
+}
+
+function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
+  const { stat } = task;
+  return {
+    mm_start_code: stat.startCode,
+    mm_end_code: stat.endCode,
+    mm_start_data: stat.startData,
+    mm_end_data: stat.endData,
+    mm_start_stack: stat.startStack,
+    mm_start_brk: stat.startBrk,
+    mm_brk: inside.brk,
+    mm_arg_start: stat.argStart,
+    mm_arg_end: stat.argEnd,
+    mm_env_start: stat.envStart,
+    mm_env_end: stat.envEnd,
+    exe_file_id: session.fileId({ task, procPath: `/proc/${task.traced.pid}/exe`, flags: 0 }),
+    mm_saved_auxv: readAuxv(task.traced.pid),
+    vmas: vmaEntries(task, session),
+    dumpable: inside.dumpable,
+    aios: [],
+    thp_disabled: inside.thpDisabled,
+  };
+}
+
+function vmaEntries(task: DumpTask, session: DumpSession): VmaEntry[] {
+  const entries: VmaEntry[] = [];
+  for (const vma of task.vmas) {
+    const kind = areaKind(vma);
+    const refusal = refusalOf(task, vma, kind);
+    if (refusal !== undefined) {
+      session.refuse(refusal);
+      continue;
+    }
+    const entry = vmaEntry(task, vma, { kind, session });
+    const last = entries.at(-1);
+    // The pages of kernel data come as one area, however the kernel divides them.
+    if (kind === "vvar" && last !== undefined && last.status & AREA.VVAR && last.end === vma.start) last.end = vma.end;
+    else entries.push(entry);
+  }
+  return entries;
+}
+
+function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind; session: DumpSession }): VmaEntry {
+  const madv = adviceBits(vma);
+  const entry: VmaEntry = {
+    start: vma.start,
+    end: vma.end,
+    pgoff: kind === "file" || kind === "shared-anonymous" ? vma.offset : 0n,
+    shmid: 0n,
+    prot: protection(vma),
+    flags: mapFlags(vma, kind),
+    status: statusOf(vma, kind),
+    fd: -1n,
+  };
+  if (madv !== 0n) entry.madv = madv;
+  if (kind === "shared-anonymous") entry.shmid = vma.inode;
+  if (kind === "file") {
+    const procPath = `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    const key = `${vma.devMajor}:${vma.devMinor}:${vma.inode}`;
+    entry.shmid = BigInt(session.fileId({ task, procPath, flags: 0, key }));
+    // Only a file opened for writing gives a shared mapping that may be made writable.
+    entry.fdflags = vma.shared && vma.flags.has("mw") ? O_RDWR : 0;
+  }
+  return entry;
+}
+
+function statusOf(vma: Vma, kind: AreaKind): number {
+  switch (kind) {
+    case "vsyscall":
+      return AREA.VSYSCALL | AREA.ANON_PRIVATE;
+    case "vdso":
+      return AREA.REGULAR | AREA.VDSO | AREA.ANON_PRIVATE;
+    case "vvar":
+      return AREA.REGULAR | AREA.VVAR | AREA.ANON_PRIVATE;
+    case "shared-anonymous":
+      return AREA.REGULAR | AREA.ANON_SHARED;
+    case "file":
+      return AREA.REGULAR | (vma.shared ? AREA.FILE_SHARED : AREA.FILE_PRIVATE);
+    default:
+      return AREA.REGULAR | AREA.ANON_PRIVATE | (vma.name === "[heap]" ? AREA.HEAP : 0);
+  }
+}
+
+/** Mappings that are not carried, each with its reason. */
+function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefined {
+  const refuse = (code: string, because: string, remedy: string) =>
+    new Refusal({
+      code,
+      process: { pid: task.traced.pid, comm: task.comm },
+      resource: `mapping ${vma.start.toString(16)}-${vma.end.toString(16)} (${vma.name === "" ? "anonymous" : vma.name})`,
+      because,
+      remedy: [remedy],
+    });
+  if (vma.flags.has("ht")) return refuse("MAPPING_HUGETLB", "pages of hugetlbfs are not carried yet", "Run the program without huge pages of hugetlbfs");
+  if (kind === "memfd") return refuse("MAPPING_MEMFD", "mappings of memfd files are not carried yet", "Close the mapping before the dump");
+  if (kind === "sysv") return refuse("MAPPING_SYSV", "System V shared memory is not carried yet", "Detach the segment (shmdt) before the dump");
+  if (kind === "aio") return refuse("MAPPING_AIO", "contexts of asynchronous I/O are not carried yet", "Destroy the context (io_destroy) before the dump");
+  if (kind === "special") return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");
+  if (kind !== "vvar" && (vma.flags.has("io") || vma.flags.has("pf"))) {
+    return refuse("MAPPING_DEVICE", "it shows a device's own memory", "Stop the use of the device before the dump");
+  }
+  if (kind === "file" && vma.name.endsWith(" (deleted)")) {
+    return refuse("MAPPING_DELETED_FILE", "the file has been deleted, and mapped deleted files are not carried yet", "Restart the program after its files were replaced");
+  }
+  return undefined;
+}

@@ -1,0 +1,71 @@
+/**
+ * Page images as they are read: which pages there are, and where their bytes lie in the raw image.
+ */
+import { fstatSync } from "node:fs";
+import { ImageError } from "../../errors.js";
+import { imageFileName } from "../../images/kinds.js";
+import type { Fd, ImageSource } from "../part.js";
+import { type PagemapEntry, pagemapEntry, pagemapHead } from "./pagemap.schema.js";
+
+const PAGE = 4096n;
+/** pagemap_entry.flags */
+export const PAGE_RUN = { IN_PARENT: 1, LAZY: 2, PRESENT: 4 } as const;
+
+/** Pages [start, end) in ascending order; their bytes begin at `offset` of the raw image. */
+export interface StoredRun {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly offset: bigint;
+}
+
+/** The pages of one address space or object. */
+export interface PageSource {
+  /** Name of the pagemap image, for messages. */
+  readonly file: string;
+  /** The raw image; -1 when no page is stored. */
+  readonly fd: Fd;
+  readonly runs: readonly StoredRun[];
+}
+
+/** Reads and checks a pagemap: order, lengths, and that the raw image is long enough. A missing one has no pages. */
+export function openPageSource(images: ImageSource, of: { kind: "PAGEMAP" | "SHMEM_PAGEMAP"; id: number | bigint }): PageSource {
+  const file = imageFileName(of.kind, [of.id]);
+  if (!images.exists(of.kind, [of.id])) return { file, fd: -1, runs: [] };
+  const { head, records } = images.headed(of.kind, [of.id], { head: pagemapHead, record: pagemapEntry });
+  if (head === undefined) throw bad(file, "pages_id", "it has no head");
+  const runs: StoredRun[] = [];
+  let offset = 0n;
+  let lastEnd = 0n;
+  for (const entry of records) {
+    const run = runOf(entry, file, { offset, lastEnd });
+    runs.push(run);
+    offset += run.end - run.start;
+    lastEnd = run.end;
+  }
+  if (runs.length === 0) return { file, fd: -1, runs };
+  const raw = `pages-${head.pages_id}.img`;
+  const fd = images.rawFile(raw);
+  const size = fstatSync(fd, { bigint: true }).size;
+  if (size < offset) throw bad(raw, undefined, `it has ${size} bytes, ${file} speaks of ${offset}`);
+  return { file, fd, runs };
+}
+
+function runOf(entry: PagemapEntry, file: string, at: { offset: bigint; lastEnd: bigint }): StoredRun {
+  const pages = entry.nr_pages ?? BigInt(entry.compat_nr_pages);
+  const end = entry.vaddr + pages * PAGE;
+  if (entry.vaddr % PAGE !== 0n || pages === 0n || end > 1n << 63n) throw bad(file, "vaddr", `0x${entry.vaddr.toString(16)} with ${pages} pages is impossible`);
+  if (entry.vaddr < at.lastEnd) throw bad(file, "vaddr", `0x${entry.vaddr.toString(16)} lies below the end of the entry before`);
+  if (entry.in_parent === true || ((entry.flags ?? 0) & PAGE_RUN.IN_PARENT) !== 0) {
+    throw bad(file, "flags", "its pages are in a parent image, and chains of images are not read yet");
+  }
+  return { start: entry.vaddr, end, offset: at.offset };
+}
+
+function bad(file: string, field: string | undefined, because: string): ImageError {
+  return new ImageError({
+    code: "IMAGE_BAD_PAGEMAP",
+    place: { file, ...(field === undefined ? {} : { message: "pagemap_entry", field }) },
+    because,
+    remedy: ["Use an intact copy of the images directory", "Dump the process again"],
+  });
+}

@@ -1,0 +1,251 @@
+/**
+ * Saving memory contents: which pages are worth keeping, and how they get into the image.
+ *
+ * Found by    PAGEMAP_SCAN on /proc/PID/pagemap; lseek(SEEK_DATA) on shared memory
+ * Saved by    writev(2) that the process itself makes on a descriptor it was handed; sendfile(2) for shared memory
+ *
+ * No page passes through JavaScript, but for those the process itself has no right to read.
+ */
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { kernelError } from "../../linux/errno.js";
+import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
+import { PAGE_IS_FILE, PAGE_IS_PFNZERO, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, pagemapScanEach } from "../../linux/pagemap.js";
+import type { Vma } from "../../linux/proc/maps.js";
+import { SYS } from "../../linux/syscalls.js";
+import { closeRemote, handOver } from "../../target/hand-over.js";
+import { Program, type Result } from "../../target/program.js";
+import { type Job, runAll } from "../../target/run.js";
+import type { DumpSession, DumpTask } from "../part.js";
+import { TASK_END, areaKind } from "./area.js";
+import { PAGE_RUN } from "./page-source.js";
+import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
+import { saveSharedMemory } from "./shared.js";
+
+const PAGE = 4096n;
+/** One writev moves at most this much (MAX_RW_COUNT, rounded down). */
+const MAX_TRANSFER = 0x7ff00000n;
+const COPY_BYTES = 1 << 20;
+
+/** Counts of pages, for the whole tree. */
+export interface PageFigures {
+  scanned: number;
+  written: number;
+  lazy: number;
+  sharedScanned: number;
+  sharedWritten: number;
+}
+
+/** Neighbouring pages to be saved. `readable`: the process itself can read them. */
+interface PageRun {
+  start: bigint;
+  end: bigint;
+  readonly lazy: boolean;
+  readonly readable: boolean;
+}
+
+/** Saves the contents of all private memory of `tasks`, and of shared memory once per object. */
+export function savePages(tasks: readonly DumpTask[], session: DumpSession): PageFigures {
+  const figures: PageFigures = { scanned: 0, written: 0, lazy: 0, sharedScanned: 0, sharedWritten: 0 };
+  const nextPagesId = counter();
+  const works = distinctSpaces(tasks).map((task) => new TaskPages(task, session, nextPagesId()));
+  for (const work of works) work.describe(figures);
+  for (const work of works) work.prepare();
+  runAll(works.flatMap((work) => work.jobs()));
+  for (const work of works) work.finish();
+  saveSharedMemory(tasks, session, { figures, nextPagesId });
+  return figures;
+}
+
+function counter(): () => number {
+  let last = 0;
+  return () => ++last;
+}
+
+/** Tasks that share one address space are saved through the first of them. */
+function distinctSpaces(tasks: readonly DumpTask[]): DumpTask[] {
+  const seen = new Set<number>();
+  return tasks.filter((task) => !seen.has(task.ids.vm) && seen.add(task.ids.vm));
+}
+
+/** Saving the private pages of one task. */
+class TaskPages {
+  readonly #task: DumpTask;
+  readonly #session: DumpSession;
+  readonly #pagesFd: number;
+  readonly #pagesId: number;
+  readonly #runs: PageRun[];
+  readonly #writes: { readonly result: Result; readonly ranges: readonly PageRun[]; readonly bytes: bigint; readonly offset: bigint }[] = [];
+  #remote: readonly number[] = [];
+
+  constructor(task: DumpTask, session: DumpSession, pagesId: number) {
+    this.#task = task;
+    this.#session = session;
+    this.#pagesId = pagesId;
+    this.#pagesFd = session.images.rawFile(`pages-${pagesId}.img`);
+    this.#runs = findRuns(task);
+  }
+
+  /** Writes the pagemap, and counts. */
+  describe(figures: PageFigures): void {
+    const { images } = this.#session;
+    images.append("PAGEMAP", [this.#task.pid], { type: pagemapHead, value: { pages_id: this.#pagesId } });
+    for (const { start, end, lazy } of this.#runs) {
+      const pages = (end - start) / PAGE;
+      const flags = PAGE_RUN.PRESENT | (lazy ? PAGE_RUN.LAZY : 0);
+      images.append("PAGEMAP", [this.#task.pid], { type: pagemapEntry, value: { vaddr: start, compat_nr_pages: 0, flags, nr_pages: pages } });
+      figures.scanned += Number(pages);
+      if (lazy) figures.lazy += Number(pages);
+      figures.written += Number(pages);
+    }
+  }
+
+  /** Hands over the descriptor of the pages image. */
+  prepare(): void {
+    if (this.#runs.length > 0) this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);
+  }
+
+  /** The program that writes everything: as few calls as vectors and transfer limits allow. */
+  jobs(): Job[] {
+    const [fd] = this.#remote;
+    if (fd === undefined) return [];
+    const program = new Program();
+    let offset = 0n;
+    for (const ranges of batches(this.#runs)) {
+      const bytes = ranges.reduce((sum, r) => sum + (r.end - r.start), 0n);
+      const vector = program.bytes(Buffer.alloc(ranges.length * IOVEC_BYTES));
+      ranges.forEach((r, i) => {
+        vector.content.writeBigUInt64LE(r.start, i * IOVEC_BYTES);
+        vector.content.writeBigUInt64LE(r.end - r.start, i * IOVEC_BYTES + 8);
+      });
+      if (ranges[0]?.readable === true) {
+        const result = program.call(SYS.pwritev, fd, vector, ranges.length, offset, 0);
+        this.#writes.push({ result, ranges, bytes, offset });
+      } else copyFromOutside(this.#task.traced.pid, ranges, { fd: this.#pagesFd, offset });
+      offset += bytes;
+    }
+    return program.entries.length === 0 ? [] : [{ thread: this.#task.traced.leader, program }];
+  }
+
+  /** Closes the descriptor there; what the process could not write itself is copied from outside. */
+  finish(): void {
+    for (const { result, ranges, bytes, offset } of this.#writes) {
+      if (result.errno === 0 && result.value === bytes) continue;
+      const EFAULT = 14;
+      if (result.errno !== 0 && result.errno !== EFAULT) throw result.entry.error();
+      if (result.errno === 0 && result.value % PAGE !== 0n) throw kernelError(`writing pages-${this.#pagesId}.img`, -28, "the image is cut short");
+      copyFromOutside(this.#task.traced.pid, ranges, { fd: this.#pagesFd, offset });
+    }
+    if (this.#remote.length > 0) closeRemote(this.#task.traced.leader, this.#remote);
+  }
+}
+
+/** Cuts runs into groups that one pwritev can take; a group is all readable or all not. */
+function* batches(runs: readonly PageRun[]): Generator<PageRun[]> {
+  let group: PageRun[] = [];
+  let room = MAX_TRANSFER;
+  for (const run of runs) {
+    for (let at = run.start; at < run.end; ) {
+      if (group.length === UIO_MAXIOV || room === 0n || (group[0] !== undefined && group[0].readable !== run.readable)) {
+        yield group;
+        group = [];
+        room = MAX_TRANSFER;
+      }
+      const end = run.end - at > room ? at + room : run.end;
+      group.push({ start: at, end, lazy: run.lazy, readable: run.readable });
+      room -= end - at;
+      at = end;
+    }
+  }
+  if (group.length > 0) yield group;
+}
+
+/** Copies pages that the process itself may not read: /proc/PID/mem does not ask for its rights. */
+function copyFromOutside(pid: number, ranges: readonly PageRun[], to: { fd: number; offset: bigint }): void {
+  const memory = openSync(`/proc/${pid}/mem`, "r");
+  const buffer = Buffer.allocUnsafe(COPY_BYTES);
+  let offset = Number(to.offset);
+  try {
+    for (const { start, end } of ranges) {
+      for (let at = start; at < end; ) {
+        const want = Number(end - at < BigInt(COPY_BYTES) ? end - at : BigInt(COPY_BYTES));
+        const got = readSync(memory, buffer, 0, want, at as unknown as number);
+        if (got <= 0) throw kernelError(`read(/proc/${pid}/mem, 0x${at.toString(16)})`, -5);
+        writeSync(to.fd, buffer, 0, got, offset);
+        at += BigInt(got);
+        offset += got;
+      }
+    }
+  } finally {
+    closeSync(memory);
+  }
+}
+
+/** The private pages of a task that differ from what a fresh mapping would show. */
+function findRuns(task: DumpTask): PageRun[] {
+  const pieces = new AreaCursor(task.vmas.filter((vma) => vma.start < TASK_END));
+  const pagemap = openSync(`/proc/${task.traced.pid}/pagemap`, "r");
+  const runs: PageRun[] = [];
+  try {
+    const scan = {
+      start: 0n,
+      end: TASK_END,
+      inverted: PAGE_IS_PFNZERO | PAGE_IS_FILE,
+      mask: PAGE_IS_PFNZERO | PAGE_IS_FILE,
+      anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+      returned: 0n,
+    };
+    pagemapScanEach(pagemap, scan, (start, end) => pieces.split(runs, start, end));
+  } finally {
+    closeSync(pagemap);
+  }
+  return withVdso(runs, task);
+}
+
+/** Walks the mappings in step with the regions found, which are in ascending order too. */
+class AreaCursor {
+  readonly #vmas: readonly Vma[];
+  #at = 0;
+
+  constructor(vmas: readonly Vma[]) {
+    this.#vmas = vmas;
+  }
+
+  /** Adds the parts of [start, end) that lie in mappings whose pages are kept. */
+  split(runs: PageRun[], start: bigint, end: bigint): void {
+    for (;;) {
+      const vma = this.#vmas[this.#at];
+      if (vma === undefined || vma.start >= end) return;
+      if (vma.end <= start) {
+        this.#at++;
+        continue;
+      }
+      if (hasOwnPages(vma)) add(runs, vma, { start: start > vma.start ? start : vma.start, end: end < vma.end ? end : vma.end });
+      if (vma.end >= end) return;
+      this.#at++;
+    }
+  }
+}
+
+function hasOwnPages(vma: Vma): boolean {
+  if (vma.shared) return false;
+  const kind = areaKind(vma);
+  return kind === "anonymous" || kind === "file";
+}
+
+function add(runs: PageRun[], vma: Vma, range: { start: bigint; end: bigint }): void {
+  // Lazily restorable is what nobody but the process itself looks at: private, anonymous, not locked.
+  const lazy = vma.inode === 0n && !vma.flags.has("lo");
+  const last = runs.at(-1);
+  if (last !== undefined && last.end === range.start && last.lazy === lazy && last.readable === vma.read) last.end = range.end;
+  else runs.push({ ...range, lazy, readable: vma.read });
+}
+
+/** The vdso is kept as well, so that another kernel's can be recognised. */
+function withVdso(runs: PageRun[], task: DumpTask): PageRun[] {
+  for (const vma of task.vmas) {
+    if (areaKind(vma) !== "vdso") continue;
+    const at = runs.findIndex((run) => run.start >= vma.end);
+    runs.splice(at < 0 ? runs.length : at, 0, { start: vma.start, end: vma.end, lazy: false, readable: true });
+  }
+  return runs;
+}

@@ -1,0 +1,111 @@
+/**
+ * Shared anonymous memory: one object, mapped by any number of tasks.
+ *
+ * Saved from  the object itself, opened through /proc/PID/map_files: its pages by lseek(SEEK_DATA), copied by sendfile(2)
+ * Made with   mmap(MAP_SHARED | MAP_ANONYMOUS) in Floe and map_files again, which gives a descriptor that can be handed on
+ */
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { ImageError } from "../../errors.js";
+import { checked } from "../../linux/errno.js";
+import { syscallNumber } from "../../linux/ffi/native.unsafe.js";
+import { SEEK_DATA, SEEK_HOLE, lseek } from "../../linux/files.js";
+import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap } from "../../linux/memory.js";
+import { SYS } from "../../linux/syscalls.js";
+import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
+import { areaKind } from "./area.js";
+import type { PageFigures } from "./pages.js";
+import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
+import { PAGE_RUN, type PageSource, openPageSource } from "./page-source.js";
+
+const PAGE = 4096n;
+const MAX_SENDFILE = 0x7ffff000n;
+
+/** Saves every shared anonymous object that a task maps, once. */
+export function saveSharedMemory(
+  tasks: readonly DumpTask[],
+  session: DumpSession,
+  { figures, nextPagesId }: { figures: PageFigures; nextPagesId: () => number },
+): void {
+  const seen = new Set<bigint>();
+  for (const task of tasks) {
+    for (const vma of task.vmas) {
+      if (!vma.shared || areaKind(vma) !== "shared-anonymous" || seen.has(vma.inode)) continue;
+      seen.add(vma.inode);
+      const path = `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
+      const fd = openSync(path, constants.O_RDONLY);
+      try {
+        saveObject(fd, vma.inode, { session, pagesId: nextPagesId(), figures });
+      } finally {
+        closeSync(fd);
+      }
+    }
+  }
+}
+
+function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: number; figures: PageFigures }): void {
+  const { images } = to.session;
+  const pages = images.rawFile(`pages-${to.pagesId}.img`);
+  images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapHead, value: { pages_id: to.pagesId } });
+  const size = (BigInt(fstatSync(fd).size) + PAGE - 1n) & ~(PAGE - 1n);
+  to.figures.sharedScanned += Number(size / PAGE);
+  for (let at = 0n; at < size; ) {
+    const data = lseek(fd, at, SEEK_DATA);
+    if (data === undefined) break;
+    const start = BigInt(data) & ~(PAGE - 1n);
+    const end = (BigInt(lseek(fd, start, SEEK_HOLE) ?? Number(size)) + PAGE - 1n) & ~(PAGE - 1n);
+    images.append("SHMEM_PAGEMAP", [shmid], {
+      type: pagemapEntry,
+      value: { vaddr: start, compat_nr_pages: 0, flags: PAGE_RUN.PRESENT, nr_pages: (end - start) / PAGE },
+    });
+    to.figures.sharedWritten += Number((end - start) / PAGE);
+    sendRange({ from: fd, offset: start, to: pages, bytes: end - start });
+    at = end;
+  }
+}
+
+/** sendfile(2) until `bytes` have moved; goes on where `to` stands. */
+function sendRange(move: { from: Fd; offset: bigint; to: Fd; bytes: bigint }): void {
+  const offset = Buffer.alloc(8);
+  offset.writeBigUInt64LE(move.offset, 0);
+  for (let left = move.bytes; left > 0n; ) {
+    const want = left < MAX_SENDFILE ? left : MAX_SENDFILE;
+    const moved = checked(syscallNumber(SYS.sendfile, move.to, move.from, offset, Number(want)), () => `sendfile(${move.to}, ${move.from}, ${want})`);
+    if (moved === 0) throw new Error(`internal error: sendfile moved nothing, ${left} bytes are left`);
+    left -= BigInt(moved);
+  }
+}
+
+/** Makes the shared object `shmid` of `sizeBytes` with its saved contents; returns a descriptor of ours. */
+export function makeSharedMemory(images: ImageSource, shmid: bigint, sizeBytes: bigint): Fd {
+  const request = { sizeBytes, protection: PROT_READ | PROT_WRITE, flags: MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE };
+  const address = mmap(request);
+  let fd: Fd;
+  try {
+    fd = openSync(`/proc/self/map_files/${address.toString(16)}-${(address + sizeBytes).toString(16)}`, constants.O_RDWR);
+  } finally {
+    munmap({ address, sizeBytes });
+  }
+  try {
+    fillFile(fd, openPageSource(images, { kind: "SHMEM_PAGEMAP", id: shmid }), sizeBytes);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Puts the pages of an image into a file, at the offsets that the pagemap gives. */
+function fillFile(fd: Fd, source: PageSource, sizeBytes: bigint): void {
+  for (const run of source.runs) {
+    if (run.end > sizeBytes) {
+      throw new ImageError({
+        code: "IMAGE_BAD_REFERENCE",
+        place: { file: source.file, message: "pagemap_entry", field: "vaddr" },
+        because: `pages up to 0x${run.end.toString(16)} are given for an object of 0x${sizeBytes.toString(16)} bytes`,
+        remedy: ["Dump the process again"],
+      });
+    }
+    lseek(fd, run.start, 0);
+    sendRange({ from: source.fd, offset: run.offset, to: fd, bytes: run.end - run.start });
+  }
+}

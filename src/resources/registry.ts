@@ -1,0 +1,42 @@
+/**
+ * Everything that Floe carries, in the order in which it is restored.
+ */
+import { regularFiles } from "./files/regular.js";
+import type { FileKind, ThreadPart } from "./part.js";
+import { fifos } from "./pipes/fifo.js";
+import { pipes } from "./pipes/pipe.js";
+import { actions } from "./signals/actions.js";
+import { altstack } from "./signals/altstack.js";
+import { pending } from "./signals/pending.js";
+import { childSubreaper, membarrier, oomScore, parentDeathSignal, personality, threadName } from "./tasks/attributes.js";
+import { credentials } from "./tasks/credentials.js";
+import { clearTid, robustList, rseq } from "./tasks/futex.js";
+import { limits } from "./tasks/limits.js";
+import { scheduling } from "./tasks/scheduling.js";
+import { itimers } from "./timers/itimers.js";
+import { posixTimers } from "./timers/posix-timers.js";
+import { terminals } from "./ttys/outside.js";
+
+/** Attributes of threads and processes. Within a stage they are restored in this order. */
+export const threadParts: readonly ThreadPart[] = [
+  actions,
+  personality,
+  childSubreaper,
+  oomScore,
+  membarrier,
+  posixTimers,
+  itimers,
+  limits,
+  threadName,
+  scheduling,
+  altstack,
+  robustList,
+  clearTid,
+  rseq,
+  pending,
+  credentials,
+  parentDeathSignal,
+];
+
+/** Kinds of open file, asked in this order whether a file is theirs. */
+export const fileKinds: readonly FileKind<unknown>[] = [pipes, fifos, terminals, regularFiles];
