@@ -27,5 +27,6 @@ try {
     if (library !== undefined) buildTypes(library);
   }
 } catch (error) {
-  fail(`Cannot build: ${error.message}`);
+  // esbuild has printed its errors with the lines they are in.
+  fail(`Cannot build: ${error.errors === undefined ? error.message : `${error.errors.length} errors`}`);
 }

@@ -125,7 +125,19 @@ export async function buildExecutable(entry) {
   for (const file of result.outputFiles) replaceFile(relative("", file.path), file.text, 0o644);
   // Under another suffix, or bun loads it as it loads every .node.
   copyFileSync(findNativeKoffi(), join(work, "koffi.bin"));
-  const args = ["build", "--compile", "--minify", "--target=bun", "--loader", ".bin:file", "floe.js", "--outfile", "floe"];
+  const args = [
+    "build",
+    "--compile",
+    "--minify",
+    "--bytecode",
+    "--format=esm",
+    "--target=bun",
+    "--loader",
+    ".bin:file",
+    "floe.js",
+    "--outfile",
+    "floe",
+  ];
   const compiled = spawnSync(findBun(), args, { cwd: work, encoding: "utf8" });
   if (compiled.status !== 0) throw new Error(`bun build failed:\n${compiled.stdout}${compiled.stderr}`);
   mkdirSync("dist", { recursive: true });
