@@ -4,12 +4,7 @@
  * Read from   kcmp(2) between pairs of tasks: it orders objects, so that a tree of n tasks needs n log n comparisons
  * Made with   the CLONE_VM, CLONE_FILES, CLONE_FS and CLONE_SIGHAND flags of clone3(2)
  */
-import { checked } from "../../linux/errno.js";
-import { syscallNumber } from "../../linux/ffi/native.unsafe.js";
-import { SYS } from "../../linux/syscalls.js";
-
-/** Kinds of kcmp(2); uapi/linux/kcmp.h. */
-export const KCMP = { VM: 1, FILES: 2, FS: 3, SIGHAND: 4 } as const;
+import { KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_VM, kcmp } from "../../linux/process.js";
 
 /** Numbers of the four objects of a task; equal numbers of one kind mean the same object. */
 export interface KernelIds {
@@ -20,16 +15,11 @@ export interface KernelIds {
 }
 
 const KINDS = [
-  ["vm", KCMP.VM],
-  ["files", KCMP.FILES],
-  ["fs", KCMP.FS],
-  ["sighand", KCMP.SIGHAND],
+  ["vm", KCMP_VM],
+  ["files", KCMP_FILES],
+  ["fs", KCMP_FS],
+  ["sighand", KCMP_SIGHAND],
 ] as const;
-
-/** kcmp(2) — 0: same object; 1: the first comes before the second in the kernel's order; 2: after. */
-function compare(a: number, b: number, kind: number): number {
-  return checked(syscallNumber(SYS.kcmp, a, b, kind, 0, 0), () => `kcmp(${a}, ${b}, ${kind})`);
-}
 
 /** Gives every process of `pids` (as Floe sees them) its object numbers, from `first` on. */
 export function kernelIds(pids: readonly number[], first: number): Map<number, KernelIds> {
@@ -45,9 +35,9 @@ export function kernelIds(pids: readonly number[], first: number): Map<number, K
         const middle = (low + high) >> 1;
         const at = sorted[middle];
         if (at === undefined) break;
-        const order = compare(pid, at.pid, kind);
+        const order = kcmp(kind, pid, at.pid);
         if (order === 0) same = at.id;
-        else if (order === 1) high = middle;
+        else if (order < 0) high = middle;
         else low = middle + 1;
       }
       const id = same ?? next++;
