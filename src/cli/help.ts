@@ -1,9 +1,9 @@
 /**
- * Help of `criu`, made from the option table; no line is wider than 80 columns.
+ * Help of `criu` and `floe`, made from the option table; no line is wider than 80 columns.
  */
-import type { OptionSpec } from "./options/spec.js";
-import { argumentOf } from "./options/spec.js";
+import { type OptionSpec, argumentOf } from "./options/spec.js";
 import { OPTION_SECTIONS } from "./options/table.js";
+import { OWN_OPTIONS } from "./own-options.js";
 
 const WIDTH = 80;
 const NAME_COLUMNS = 26;
@@ -35,6 +35,23 @@ export function criuHelp(): string {
     "Options marked with * have a form --no-NAME. Options marked with ! are not in\n" +
     "this version: they are understood, and refused by name.\n";
   return `${USAGE}\n${note}\n${sections.join("\n")}`;
+}
+
+const OWN_USAGE = `Floe freezes running processes into files, and brings them back.
+
+Usage:
+  floe dump PID [-o DIR]    freeze the tree of processes below PID
+  floe restore DIR [-d]     bring it back; without -d, wait for its end
+  floe show DIR [--json]    what is in a directory of images
+  floe check                see whether the kernel has what is needed
+  floe criu ...             the command line of CRIU
+  floe crit ...             the command line of CRIT
+  floe help                 this text
+
+`;
+
+export function floeHelp(): string {
+  return `${OWN_USAGE}Options:\n${OWN_OPTIONS.map((spec) => optionHelp({ ...spec, built: true })).join("")}`;
 }
 
 function optionHelp(spec: OptionSpec): string {

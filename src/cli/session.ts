@@ -6,9 +6,8 @@ import { resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { type Logger, openLog } from "../engine/log.js";
 import { describeError } from "./report.js";
+import { DEFAULT_VERBOSITY } from "./options/special.js";
 import type { Settings } from "./options/spec.js";
-
-const DEFAULT_VERBOSITY = 2;
 
 /** Runs `action` with a log; its failure is written there too. */
 export function withLog<R>(settings: Settings, action: (log: Logger) => R): R {
@@ -53,7 +52,12 @@ export function closeDescriptors(settings: Settings): void {
     try {
       closeSync(fd);
     } catch (cause) {
-      throw new UsageError({ code: "CLOSE_FAILED", message: `Cannot close descriptor ${fd}: it is not open`, remedy: ["Leave out --close"], cause });
+      throw new UsageError({
+        code: "CLOSE_FAILED",
+        message: `Cannot close descriptor ${fd}: it is not open`,
+        remedy: ["Leave out --close"],
+        cause,
+      });
     }
   }
 }

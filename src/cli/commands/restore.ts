@@ -4,6 +4,7 @@
 import { UsageError } from "../../errors.js";
 import { restore } from "../../engine/restore.js";
 import { waitChild } from "../../linux/process.js";
+import { statsText } from "../display-stats.js";
 import { restoreOptions } from "../options/engine.js";
 import type { Settings } from "../options/spec.js";
 import { checkDirectories, closeDescriptors, tellReady, withLog } from "../session.js";
@@ -11,14 +12,24 @@ import { checkDirectories, closeDescriptors, tellReady, withLog } from "../sessi
 export function restoreCommand(settings: Settings, rest: readonly string[] | undefined): number {
   const command = settings.execCmd ? (rest ?? []) : undefined;
   if (command?.length === 0) {
-    throw new UsageError({ code: "EXEC_CMD_MISSING", message: "Cannot restore: --exec-cmd names no command", remedy: ["Put it behind --, at the end of the line"] });
+    throw new UsageError({
+      code: "EXEC_CMD_MISSING",
+      message: "Cannot restore: --exec-cmd names no command",
+      remedy: ["Put it behind --, at the end of the line"],
+    });
   }
   if (command !== undefined && settings.restoreDetached) {
-    throw new UsageError({ code: "OPTIONS_CONTRADICT", message: "Cannot use --restore-detached together with --exec-cmd", remedy: ["Leave out one of them"] });
+    throw new UsageError({
+      code: "OPTIONS_CONTRADICT",
+      message: "Cannot use --restore-detached together with --exec-cmd",
+      remedy: ["Leave out one of them"],
+    });
   }
   closeDescriptors(settings);
   checkDirectories(settings);
-  const { rootPid } = withLog(settings, (log) => restore(restoreOptions(settings, command), log));
+  const options = restoreOptions(settings, command);
+  const { rootPid } = withLog(settings, (log) => restore(options, log));
+  if (settings.displayStats) process.stdout.write(statsText(options.workDir, "STATS_RESTORE"));
   tellReady(settings);
   if (!settings.restoreDetached) waitChild(rootPid);
   return 0;

@@ -90,5 +90,6 @@ export function defaultSettings(): Settings {
     ms: false,
     help: false,
     version: false,
+    json: false,
   };
 }

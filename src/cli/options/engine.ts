@@ -1,6 +1,7 @@
 /**
  * Settings of the command line as options of the engine.
  */
+import { resolve } from "node:path";
 import { DEFAULT_POLICY, DEFAULT_TIMEOUT_S, type CommonOptions, type DumpOptions, type RestoreOptions } from "../../engine/options.js";
 import type { Settings } from "./spec.js";
 
@@ -33,11 +34,12 @@ export function dumpOptions(settings: Settings, tree: number): DumpOptions {
 }
 
 export function restoreOptions(settings: Settings, command: readonly string[] | undefined): RestoreOptions {
+  const common = commonOptions(settings);
   return {
-    ...commonOptions(settings),
+    ...common,
     restoreDetached: settings.restoreDetached,
     leaveStopped: settings.leaveStopped,
-    pidfile: settings.pidfile,
+    pidfile: settings.pidfile === undefined ? undefined : resolve(common.workDir, settings.pidfile),
     execCmd: command,
   };
 }

@@ -110,6 +110,8 @@ export interface Settings {
   ms: boolean;
   help: boolean;
   version: boolean;
+  /** Only of Floe's own commands. */
+  json: boolean;
 }
 
 /** Keys of the settings whose type is exactly V. */

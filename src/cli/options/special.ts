@@ -19,6 +19,8 @@ const CGROUP_MODES: Readonly<Record<CgroupsMode, CgroupsMode>> = {
 };
 const CPU_CAPS = ["cpu", "fpu", "all", "ins", "none"];
 const MAX_VERBOSITY = 4;
+/** Errors and warnings. */
+export const DEFAULT_VERBOSITY = 2;
 
 function oneOf<V extends string>(words: Readonly<Record<string, V>>, set: (settings: Settings, word: V) => void) {
   return (settings: Settings, text: string | undefined): boolean => {
@@ -29,7 +31,10 @@ function oneOf<V extends string>(words: Readonly<Record<string, V>>, set: (setti
   };
 }
 
-const quoted = (words: object) => Object.keys(words).map((word) => `"${word}"`).join(", ");
+const quoted = (words: object) =>
+  Object.keys(words)
+    .map((word) => `"${word}"`)
+    .join(", ");
 
 export const networkLock: Rules = {
   argument: "required",
@@ -62,11 +67,14 @@ export const manageCgroups: Rules = {
 /** `-x` allows every datagram peer outside; `-x1,2` or `-x[1,2]` these inodes only. Given twice, they add up. */
 export const extUnixSk: Rules = {
   argument: "optional",
-  expects: "inode numbers, as in \"123,456\"",
+  expects: 'inode numbers, as in "123,456"',
   apply(settings, text) {
     settings.extUnixSk = true;
     if (text === undefined) return true;
-    const numbers = text.replace(/^\[(.*)\]$/, "$1").split(",").map(parseNumber);
+    const numbers = text
+      .replace(/^\[(.*)\]$/, "$1")
+      .split(",")
+      .map(parseNumber);
     const inodes = numbers.filter((n): n is number => n !== undefined && n > 0);
     settings.extUnixSkInodes.push(...inodes);
     return inodes.length === numbers.length;
@@ -76,7 +84,7 @@ export const extUnixSk: Rules = {
 
 export const ghostLimit: Rules = {
   argument: "required",
-  expects: "a size below 4G, as in \"500K\" or \"16M\"",
+  expects: 'a size below 4G, as in "500K" or "16M"',
   apply(settings, text = "") {
     settings.ghostLimitBytes = parseSize(text);
     return settings.ghostLimitBytes !== undefined;
@@ -94,13 +102,13 @@ export const cpuCap: Rules = {
   isSet: (settings) => settings.cpuCap !== undefined,
 };
 
-/** `-v`, `-vv`, `-v3`, `--verbosity=3`: without a number it counts. */
+/** `-v`, `-vv`, `-v3`, `--verbosity=3`: without a number it counts up from the default. */
 export const verbosity: Rules = {
   argument: "optional",
   expects: "a number",
   apply(settings, text) {
     const more = text === undefined || /^v+$/.test(text);
-    const level = more ? (settings.verbosity ?? 0) + 1 + (text?.length ?? 0) : parseNumber(text);
+    const level = more ? (settings.verbosity ?? DEFAULT_VERBOSITY) + 1 + (text?.length ?? 0) : parseNumber(text);
     if (level === undefined || level < 0) return false;
     settings.verbosity = Math.min(level, MAX_VERBOSITY);
     return true;
