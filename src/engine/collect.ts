@@ -15,6 +15,8 @@ import type { TracedTask, TracedThread } from "../target/thread.js";
 /** Task states of task_core_entry; the image format's own numbers. */
 export const TASK_STATE = { ALIVE: 1, DEAD: 2, STOPPED: 3 } as const;
 const MARCH_X86_64 = 1;
+/** Every task stays in the control groups of whoever restores it (`root_cg_set` of the inventory). */
+export const ROOT_CGROUP_SET = 1;
 /** ids below this one are Floe's own (root_ids of the inventory). */
 const FIRST_OBJECT_ID = 2;
 
@@ -55,7 +57,7 @@ export function emptyCore(thread: TracedThread, isLeader: boolean): CoreEntry {
       fpregs: undefined as never,
       tls: [],
     },
-    thread_core: { futex_rla: 0n, futex_rla_len: 0 },
+    thread_core: { futex_rla: 0n, futex_rla_len: 0, cg_set: ROOT_CGROUP_SET },
   };
   if (isLeader) {
     core.tc = {

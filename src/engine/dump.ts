@@ -12,7 +12,7 @@
 import { Problems } from "../errors.js";
 import { DirectorySink } from "../images/sink.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
-import { readStat, readStatus } from "../linux/proc/read.js";
+import { readLoginuid, readStat, readStatus } from "../linux/proc/read.js";
 import { SYS } from "../linux/syscalls.js";
 import { dumpFiles } from "../resources/files/table.js";
 import { fileIds } from "../resources/files/path-file.js";
@@ -31,7 +31,7 @@ import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
 import { waitDeath } from "../target/seed.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
-import { type CollectedTask, collect, emptyCore } from "./collect.js";
+import { type CollectedTask, ROOT_CGROUP_SET, collect, emptyCore } from "./collect.js";
 import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { DumpOptions } from "./options.js";
@@ -214,7 +214,12 @@ function collectThreads(session: Session): void {
 }
 
 function writeCores(task: CollectedTask, session: Session): void {
-  if (task.core.tc !== undefined) task.core.tc.flags = task.stat.flags >>> 0;
+  const { tc } = task.core;
+  if (tc !== undefined) {
+    tc.flags = task.stat.flags >>> 0;
+    const loginuid = readLoginuid(task.traced.pid);
+    if (loginuid !== undefined) tc.loginuid = loginuid;
+  }
   (coresOf.get(task) ?? []).forEach((core, index) => {
     const tid = task.traced.threads[index]?.nsTid ?? 0;
     session.images.append("CORE", [tid], { type: coreEntry, value: core });
@@ -241,7 +246,7 @@ function writeInventory(sink: DirectorySink): void {
       fdinfo_per_id: true,
       root_ids,
       ns_per_id: true,
-      root_cg_set: 1,
+      root_cg_set: ROOT_CGROUP_SET,
       lsmtype: 0,
       network_lock_method: 0,
       plugins_entry: { plugins: [] },

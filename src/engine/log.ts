@@ -22,9 +22,7 @@ const STDERR = 2;
 /** A log that writes lines up to `level` to `file` (made 0600), or to standard error. */
 export function openLog(options: { level: number; file?: string }): Logger {
   const fd =
-    options.file === undefined
-      ? STDERR
-      : openSync(options.file, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
+    options.file === undefined ? STDERR : openSync(options.file, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
   let lines: string[] = [];
   const put = (level: LogLevel, mark: string, message: string) => {
     if (level > options.level) return;

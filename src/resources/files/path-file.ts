@@ -16,7 +16,7 @@ export function fileIds(session: DumpSession): (file: PathFile) => number {
     const byMapping = file.key === undefined ? undefined : known.get(file.key);
     if (byMapping !== undefined) return byMapping;
     const stat = statSync(file.procPath, { bigint: true });
-    const key = `${stat.dev}/${stat.ino}`;
+    const key = `${stat.dev}/${stat.ino}/${file.flags}`;
     let id = known.get(key);
     if (id === undefined) {
       id = dumpPathFile(file, stat, session);

@@ -60,7 +60,8 @@ function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
     mm_env_start: stat.envStart,
     mm_env_end: stat.envEnd,
     exe_file_id: session.fileId({ task, procPath: `/proc/${task.traced.pid}/exe`, flags: 0 }),
-    mm_saved_auxv: readAuxv(task.traced.pid),
+    // Without the closing AT_NULL pair: CRIU takes a longer vector than that for a damaged image.
+    mm_saved_auxv: readAuxv(task.traced.pid).slice(0, -2),
     vmas: vmaEntries(task, session),
     dumpable: inside.dumpable,
     aios: [],
@@ -102,10 +103,11 @@ function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind;
   if (kind === "shared-anonymous") entry.shmid = vma.inode;
   if (kind === "file") {
     const procPath = `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
-    const key = `${vma.devMajor}:${vma.devMinor}:${vma.inode}`;
-    entry.shmid = BigInt(session.fileId({ task, procPath, flags: 0, key }));
-    // Only a file opened for writing gives a shared mapping that may be made writable.
+    // Only a file opened for writing gives a shared mapping that may be made writable. CRIU opens a file once for all
+    // its mappings, so the two ways of opening need an entry each.
     entry.fdflags = vma.shared && vma.flags.has("mw") ? O_RDWR : 0;
+    const key = `${vma.devMajor}:${vma.devMinor}:${vma.inode}:${entry.fdflags}`;
+    entry.shmid = BigInt(session.fileId({ task, procPath, flags: entry.fdflags, key }));
   }
   return entry;
 }

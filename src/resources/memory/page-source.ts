@@ -8,8 +8,17 @@ import type { Fd, ImageSource } from "../part.js";
 import { type PagemapEntry, pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 
 const PAGE = 4096n;
+const MAX_U32 = 0xffffffffn;
 /** pagemap_entry.flags */
 export const PAGE_RUN = { IN_PARENT: 1, LAZY: 2, PRESENT: 4 } as const;
+
+/** The entry for [start, end). The 32-bit count is what every reader knows; the 64-bit one is only for what does not fit. */
+export function pageRun(start: bigint, end: bigint, flags: number): PagemapEntry {
+  const pages = (end - start) / PAGE;
+  const entry: PagemapEntry = { vaddr: start, compat_nr_pages: pages <= MAX_U32 ? Number(pages) : 0, flags };
+  if (pages > MAX_U32) entry.nr_pages = pages;
+  return entry;
+}
 
 /** Pages [start, end) in ascending order; their bytes begin at `offset` of the raw image. */
 export interface StoredRun {

@@ -17,7 +17,7 @@ import { Program, type Result } from "../../target/program.js";
 import { type Job, runAll } from "../../target/run.js";
 import type { DumpSession, DumpTask } from "../part.js";
 import { TASK_END, areaKind } from "./area.js";
-import { PAGE_RUN } from "./page-source.js";
+import { PAGE_RUN, pageRun } from "./page-source.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 import { saveSharedMemory } from "./shared.js";
 
@@ -92,7 +92,7 @@ class TaskPages {
     for (const { start, end, lazy } of this.#runs) {
       const pages = (end - start) / PAGE;
       const flags = PAGE_RUN.PRESENT | (lazy ? PAGE_RUN.LAZY : 0);
-      images.append("PAGEMAP", [this.#task.pid], { type: pagemapEntry, value: { vaddr: start, compat_nr_pages: 0, flags, nr_pages: pages } });
+      images.append("PAGEMAP", [this.#task.pid], { type: pagemapEntry, value: pageRun(start, end, flags) });
       figures.scanned += Number(pages);
       if (lazy) figures.lazy += Number(pages);
       figures.written += Number(pages);

@@ -15,7 +15,7 @@ import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
 import type { PageFigures } from "./pages.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
-import { PAGE_RUN, type PageSource, openPageSource } from "./page-source.js";
+import { PAGE_RUN, type PageSource, openPageSource, pageRun } from "./page-source.js";
 
 const PAGE = 4096n;
 const MAX_SENDFILE = 0x7ffff000n;
@@ -53,10 +53,7 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
     if (data === undefined) break;
     const start = BigInt(data) & ~(PAGE - 1n);
     const end = (BigInt(lseek(fd, start, SEEK_HOLE) ?? Number(size)) + PAGE - 1n) & ~(PAGE - 1n);
-    images.append("SHMEM_PAGEMAP", [shmid], {
-      type: pagemapEntry,
-      value: { vaddr: start, compat_nr_pages: 0, flags: PAGE_RUN.PRESENT, nr_pages: (end - start) / PAGE },
-    });
+    images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapEntry, value: pageRun(start, end, PAGE_RUN.PRESENT) });
     to.figures.sharedWritten += Number((end - start) / PAGE);
     sendRange({ from: fd, offset: start, to: pages, bytes: end - start });
     at = end;

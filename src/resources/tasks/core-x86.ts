@@ -104,6 +104,8 @@ export function fpregsToImage(area: Buffer, layout: XstateLayout): UserX86Fpregs
     zmm_upper: list64(XSTATE.zmmHi256, 64),
     hi16_zmm: list64(XSTATE.hi16Zmm, 128),
     pkru: list32(XSTATE.pkru, 2),
+    // No shadow stack.
+    cet: { cet: 0n, ssp: 0n },
   };
   return out;
 }
