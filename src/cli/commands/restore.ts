@@ -3,6 +3,7 @@
  */
 import { UsageError } from "../../errors.js";
 import { restore } from "../../engine/restore.js";
+import { execve, findProgram } from "../../linux/exec.js";
 import { waitChild } from "../../linux/process.js";
 import { statsText } from "../display-stats.js";
 import { restoreOptions } from "../options/engine.js";
@@ -31,6 +32,7 @@ export function restoreCommand(settings: Settings, rest: readonly string[] | und
   const { rootPid } = withLog(settings, (log) => restore(options, log));
   if (settings.displayStats) process.stdout.write(statsText(options.workDir, "STATS_RESTORE"));
   tellReady(settings);
+  if (command?.[0] !== undefined) execve(findProgram(command[0], process.env.PATH), command, process.env);
   if (!settings.restoreDetached) waitChild(rootPid);
   return 0;
 }
