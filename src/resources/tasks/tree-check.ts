@@ -54,9 +54,6 @@ function outsideOf(
     );
   if (task.sid === 0 && inherited?.sid !== 0) return refuse("session", "its leader is outside its pid namespace");
   if (task.pgid === 0 && inherited?.pgid !== 0) return refuse("group", "its leader is outside its pid namespace");
-  if (task.pgid === inherited?.sid && inherited.pgid !== task.pgid) {
-    return refuse(`group ${task.pgid}`, "its leader is that of a session outside the tree");
-  }
   return undefined;
 }
 

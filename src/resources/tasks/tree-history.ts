@@ -26,14 +26,30 @@ export function randomFrom(seed: number): () => number {
 const OUTSIDE_SHELL = 100;
 const OUTSIDE_JOB = 101;
 
+type Kind = "fork" | "sibling" | "setsid" | "lead" | "join" | "subreaper" | "exit" | "reap";
+
 class Life {
   readonly calls: string[] = [];
   readonly model: TreeModel;
   readonly root: number;
   readonly random: () => number;
+  readonly #most: number;
+  /** How often each kind of call is made; every life is different, so that some are all sessions, others all groups. */
+  readonly #weights: ReadonlyMap<Kind, number>;
 
   constructor(random: () => number) {
     this.random = random;
+    this.#most = 5 + Math.floor(random() * 80);
+    this.#weights = new Map([
+      ["fork", 10],
+      ["sibling", 2 * random()],
+      ["setsid", 8 * random()],
+      ["lead", 5 * random()],
+      ["join", 5 * random()],
+      ["subreaper", 2 * random()],
+      ["exit", 6 * random()],
+      ["reap", 4 * random()],
+    ]);
     const inNamespace = random() < 0.4;
     this.root = inNamespace ? 1 : 200;
     this.model = new TreeModel(inNamespace ? 1 : undefined);
@@ -62,9 +78,9 @@ class Life {
   }
 
   freshPid(): number {
-    for (;;) {
+    for (let numbers = 90; ; numbers += 1) {
       // Few numbers, so that those of the dead come back.
-      const pid = 300 + Math.floor(this.random() * 90);
+      const pid = 300 + Math.floor(this.random() * numbers);
       if (!this.model.isTaken(pid)) return pid;
     }
   }
@@ -79,32 +95,34 @@ class Life {
     }
   }
 
+  /** One call of a random kind by a random task of the tree. */
   step(): void {
-    const { model } = this;
     const tree = this.inTree();
-    const living = tree.filter((task) => !task.zombie);
-    const task = this.pick(living);
+    const task = this.pick(tree.filter((one) => !one.zombie));
     if (task === undefined) return;
+    const kinds = [...this.#weights];
+    let dice = this.random() * kinds.reduce((sum, [, weight]) => sum + weight, 0);
+    const kind = kinds.find(([, weight]) => (dice -= weight) < 0)?.[0] ?? "fork";
+    if (kind !== "fork" || tree.length < this.#most) this.call(kind, task, tree);
+  }
+
+  call(kind: Kind, task: ModelTask, tree: readonly ModelTask[]): void {
+    const { model } = this;
     const { pid } = task;
-    const dice = this.random();
-    if (dice < 0.42 && tree.length < 40) {
-      const child = this.freshPid();
-      this.do(`fork ${pid} -> ${child}`, () => model.clone(pid, child));
-    } else if (dice < 0.46 && pid !== this.root) {
-      const sibling = this.freshPid();
-      this.do(`fork ${pid} -> sibling ${sibling}`, () => model.clone(pid, sibling, true));
-    } else if (dice < 0.6) {
-      this.do(`setsid ${pid}`, () => model.setsid(pid));
-    } else if (dice < 0.66) {
-      this.do(`setpgid ${pid} ${pid}`, () => model.setpgid(pid, pid));
-    } else if (dice < 0.75) {
-      const pgid = this.pick(tree)?.pgid ?? pid;
+    const isRoot = pid === this.root;
+    if (kind === "fork" || (kind === "sibling" && !isRoot)) {
+      const made = this.freshPid();
+      this.do(`fork ${pid} -> ${kind} ${made}`, () => model.clone(pid, made, kind === "sibling"));
+    }
+    if (kind === "setsid") this.do(`setsid ${pid}`, () => model.setsid(pid));
+    if (kind === "lead") this.do(`setpgid ${pid} ${pid}`, () => model.setpgid(pid, pid));
+    if (kind === "join") {
+      const pgid = this.pick(tree.filter((one) => one.sid === task.sid))?.pgid ?? pid;
       this.do(`setpgid ${pid} ${pgid}`, () => model.setpgid(pid, pgid));
-    } else if (dice < 0.8) {
-      this.do(`subreaper ${pid}`, () => model.setSubreaper(pid, !task.subreaper));
-    } else if (dice < 0.93) {
-      if (pid !== this.root) this.do(`exit ${pid}`, () => model.exit(pid));
-    } else {
+    }
+    if (kind === "subreaper") this.do(`subreaper ${pid}`, () => model.setSubreaper(pid, !task.subreaper));
+    if (kind === "exit" && !isRoot) this.do(`exit ${pid}`, () => model.exit(pid));
+    if (kind === "reap") {
       const zombie = this.pick(tree.filter((one) => one.zombie));
       if (zombie !== undefined) this.do(`reap ${zombie.pid}`, () => model.reap(zombie.pid, zombie.ppid));
     }

@@ -69,9 +69,10 @@ function inheritedBy(tasks: readonly TreeTask[], shellJob: boolean, verb: "dump"
       verb,
     );
   }
-  if (!tasks.some((task) => task.pid === root.pgid)) return { sid: root.sid, pgid: root.pgid };
-  // The root went into a group of the tree, but others may be left in the one that it came from.
-  return { sid: root.sid, pgid: tasks.some((task) => task.pgid === root.sid) ? root.sid : -1 };
+  // The group of the outer session's leader cannot be made, so it is the one to inherit if anybody is in it. Else it is
+  // the root's, unless that is a group of the tree.
+  if (tasks.some((task) => task.pgid === root.sid)) return { sid: root.sid, pgid: root.sid };
+  return { sid: root.sid, pgid: tasks.some((task) => task.pid === root.pgid) ? -1 : root.pgid };
 }
 
 function placedLayout(tasks: readonly TreeTask[], inherited: Inherited | undefined, verb: "dump" | "restore"): Layout {
