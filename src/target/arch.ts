@@ -3,7 +3,7 @@
  */
 import { CAVE, CAVE_CODE } from "./x86_64/cave.js";
 import { REGS_BYTES, callRegs, caveImage, getReg, resumeRegs, setReg, stubFrame, stubRegs } from "./x86_64/registers.js";
-import { FRAME, STUB_CODE, STUB_PAUSE_OFFSET, STUB_STOP_OFFSET } from "./x86_64/stub.js";
+import { FRAME, STUB_CODE, STUB_PAUSE_OFFSET, STUB_STOP_OFFSET, STUB_SYSCALL_OFFSET } from "./x86_64/stub.js";
 
 /** Where a thread's stub, table and frame lie, as addresses in the target. */
 export interface StubPlace {
@@ -28,6 +28,8 @@ export interface Arch {
   readonly stubCode: Uint8Array;
   /** Where a thread stands, relative to the stub, when a program has ended. */
   readonly stubStopOffset: number;
+  /** A system-call instruction of the stub. */
+  readonly stubSyscallOffset: number;
   /** A loop in the stub that waits for ever. */
   readonly stubPauseOffset: number;
   readonly frame: { readonly sizeBytes: number; readonly end: number; readonly cleanup: number };
@@ -54,6 +56,7 @@ const x86_64: Arch = {
   regsBytes: REGS_BYTES,
   stubCode: STUB_CODE,
   stubStopOffset: STUB_STOP_OFFSET,
+  stubSyscallOffset: STUB_SYSCALL_OFFSET,
   stubPauseOffset: STUB_PAUSE_OFFSET,
   frame: FRAME,
   caveBytes: Math.max(CAVE.sizeBytes, CAVE_CODE.length),

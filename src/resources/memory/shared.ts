@@ -4,18 +4,18 @@
  * Saved from  the object itself, opened through /proc/PID/map_files: its pages by lseek(SEEK_DATA), copied by sendfile(2)
  * Made with   mmap(MAP_SHARED | MAP_ANONYMOUS) in Floe and map_files again, which gives a descriptor that can be handed on
  */
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { ImageError } from "../../errors.js";
 import { checked } from "../../linux/errno.js";
 import { syscallNumber } from "../../linux/ffi/native.unsafe.js";
-import { SEEK_DATA, SEEK_HOLE, lseek } from "../../linux/files.js";
+import { SEEK_DATA, SEEK_HOLE, SEEK_SET, lseek } from "../../linux/files.js";
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap } from "../../linux/memory.js";
 import { SYS } from "../../linux/syscalls.js";
 import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
 import type { PageFigures } from "./pages.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
-import { PAGE_RUN, type PageSource, openPageSource, pageRun } from "./page-source.js";
+import { PAGE_RUN, openPageSource, pageRun } from "./page-source.js";
 
 const PAGE = 4096n;
 const MAX_SENDFILE = 0x7ffff000n;
@@ -83,7 +83,7 @@ export function makeSharedMemory(images: ImageSource, shmid: bigint, sizeBytes: 
     munmap({ address, sizeBytes });
   }
   try {
-    fillFile(fd, openPageSource(images, { kind: "SHMEM_PAGEMAP", id: shmid }), sizeBytes);
+    fillShared(fd, images, { shmid, sizeBytes });
     return fd;
   } catch (error) {
     closeSync(fd);
@@ -91,10 +91,12 @@ export function makeSharedMemory(images: ImageSource, shmid: bigint, sizeBytes: 
   }
 }
 
-/** Puts the pages of an image into a file, at the offsets that the pagemap gives. */
-function fillFile(fd: Fd, source: PageSource, sizeBytes: bigint): void {
+/** Puts the saved pages of shared object `shmid` into a file, at the offsets that the pagemap gives, and sets its size. */
+export function fillShared(fd: Fd, images: ImageSource, { shmid, sizeBytes }: { shmid: bigint; sizeBytes: bigint }): void {
+  const source = openPageSource(images, { kind: "SHMEM_PAGEMAP", id: shmid });
+  ftruncateSync(fd, Number(sizeBytes));
   for (const run of source.runs) {
-    if (run.end > sizeBytes) {
+    if (run.end > ((sizeBytes + PAGE - 1n) & ~(PAGE - 1n))) {
       throw new ImageError({
         code: "IMAGE_BAD_REFERENCE",
         place: { file: source.file, message: "pagemap_entry", field: "vaddr" },
@@ -102,7 +104,7 @@ function fillFile(fd: Fd, source: PageSource, sizeBytes: bigint): void {
         remedy: ["Dump the process again"],
       });
     }
-    lseek(fd, run.start, 0);
+    lseek(fd, run.start, SEEK_SET);
     sendRange({ from: source.fd, offset: run.offset, to: fd, bytes: run.end - run.start });
   }
 }

@@ -7,7 +7,7 @@
  */
 import { invariant } from "../../errors.js";
 import type { Draft } from "./tree-draft.js";
-import { birthSession, isLeader, leaderNeeded, NONE, ROOT, type Layout } from "./tree-layout.js";
+import { birthEvents, birthSession, isLeader, NONE, ROOT, type Layout } from "./tree-layout.js";
 import { OUTSIDE } from "./tree-steps.js";
 
 /** Where the children of carriers end up: pid of the carrier -> pid of the task it hands them to. */
@@ -23,54 +23,13 @@ interface Births {
   readonly childIn: Map<string, number>;
 }
 
-/** A task's birth, or the moment it is in its last session. */
-interface Event {
-  readonly node: number;
-  readonly what: "birth" | "settled";
-}
-
 export function addBirths(draft: Draft, layout: Layout): Carriers {
   const births: Births = { draft, layout, carriers: new Map(), carrierFor: new Map(), childIn: new Map() };
-  for (const event of eventOrder(layout)) {
-    if (event.what === "birth") bear(births, event.node);
-    else settle(births, event.node);
+  for (const { node, what } of birthEvents(layout)) {
+    if (what === "birth") bear(births, node);
+    else settle(births, node);
   }
   return births.carriers;
-}
-
-/**
- * Events in an order in which a birth comes after that of its place and after the leader of its session has settled, and
- * a leader settles after the births that need the session it is in before.
- */
-function eventOrder(layout: Layout): readonly Event[] {
-  const waiting = new Array<number>(2 * layout.count).fill(0);
-  const unblocks: number[][] = Array.from({ length: 2 * layout.count }, () => []);
-  const order = (before: number, after: number): void => {
-    unblocks[before]?.push(after);
-    waiting[after] = (waiting[after] ?? 0) + 1;
-  };
-  for (let node = 0; node < layout.count; node += 1) order(2 * node, 2 * node + 1);
-  for (let node = 0; node < layout.count; node += 1) {
-    const place = layout.place[node] ?? NONE;
-    const leader = leaderNeeded(layout, node);
-    if (place !== NONE) {
-      order(2 * place, 2 * node);
-      const slot = layout.slot[place] ?? NONE;
-      const needsSlot = slot !== NONE && isLeader(layout, place) && birthSession(layout, node) === slot;
-      if (needsSlot) order(2 * node, 2 * place + 1);
-    }
-    if (leader !== NONE) order(2 * leader + 1, 2 * node);
-  }
-  const ready: number[] = [];
-  for (let event = 0; event < waiting.length; event += 1) if (waiting[event] === 0) ready.push(event);
-  for (const done of ready) {
-    for (const event of unblocks[done] ?? []) {
-      waiting[event] = (waiting[event] ?? 0) - 1;
-      if (waiting[event] === 0) ready.push(event);
-    }
-  }
-  invariant(ready.length === waiting.length, "the births of the tree have no order");
-  return ready.map((event) => ({ node: event >> 1, what: event % 2 === 0 ? "birth" : "settled" }));
 }
 
 function bear(births: Births, node: number): void {

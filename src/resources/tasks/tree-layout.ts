@@ -75,6 +75,46 @@ export function leaderNeeded(layout: Layout, node: number): number {
   return session === NONE ? NONE : (layout.leaderOf.get(session) ?? NONE);
 }
 
+/** A task's birth, or the moment it is in its last session. */
+export interface BirthEvent {
+  readonly node: number;
+  readonly what: "birth" | "settled";
+}
+
+/**
+ * Events in an order in which a birth comes after that of its place and after the leader of its session has settled, and
+ * a leader settles after the births that need the session it is in before. Events that wait for each other are left out.
+ */
+export function birthEvents(layout: Layout): readonly BirthEvent[] {
+  const waiting = new Array<number>(2 * layout.count).fill(0);
+  const unblocks: number[][] = Array.from({ length: 2 * layout.count }, () => []);
+  const order = (before: number, after: number): void => {
+    unblocks[before]?.push(after);
+    waiting[after] = (waiting[after] ?? 0) + 1;
+  };
+  for (let node = 0; node < layout.count; node += 1) order(2 * node, 2 * node + 1);
+  for (let node = 0; node < layout.count; node += 1) {
+    const place = layout.place[node] ?? NONE;
+    const leader = leaderNeeded(layout, node);
+    if (place !== NONE) {
+      order(2 * place, 2 * node);
+      const slot = layout.slot[place] ?? NONE;
+      const needsSlot = slot !== NONE && isLeader(layout, place) && birthSession(layout, node) === slot;
+      if (needsSlot) order(2 * node, 2 * place + 1);
+    }
+    if (leader !== NONE) order(2 * leader + 1, 2 * node);
+  }
+  const ready: number[] = [];
+  for (let event = 0; event < waiting.length; event += 1) if (waiting[event] === 0) ready.push(event);
+  for (const done of ready) {
+    for (const event of unblocks[done] ?? []) {
+      waiting[event] = (waiting[event] ?? 0) - 1;
+      if (waiting[event] === 0) ready.push(event);
+    }
+  }
+  return ready.map((event) => ({ node: event >> 1, what: event % 2 === 0 ? "birth" : "settled" }));
+}
+
 /** Must `from` be born after `to`? */
 export function dependsOn(layout: Layout, from: number, to: number): boolean {
   const seen = new Set<number>();

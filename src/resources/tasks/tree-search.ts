@@ -9,14 +9,14 @@
  *     p is ever in s,   or   p is above the leader of s by place;
  *
  * and births must have an order (nobody before its place, nobody before its session's leader). These suffice:
- * tree-births.ts then always finds who creates whom. They are necessary: a history's own order of births meets them.
+ * tree-births.ts then always knows who creates whom. They are necessary: a history's own order of births meets them.
  *
  * Where the condition fails for (p, s) there are three ways, and no others. Slot: p is a leader and is born in s. Or p
  * must be above the leader of s, so the two lines of ancestors below their nearest common one become a single line: its
  * first node on the one side goes below the first of the other side, or the other way around. Each way only adds to the
  * order, so tried ways never undo what holds already, and a search with undo is complete.
  */
-import { birthSession, dependsOn, everIn, isAbove, isLeader, NONE, ROOT, type Layout } from "./tree-layout.js";
+import { birthEvents, birthSession, dependsOn, everIn, isAbove, isLeader, NONE, ROOT, type Layout } from "./tree-layout.js";
 
 /** Ways tried before the search gives up; what real programs leave behind needs about one per task. */
 const MAX_TRIES = 50_000;
@@ -38,6 +38,8 @@ interface Choice {
 
 /** Changes `layout.place` and `layout.slot` until every node can be born, if that is possible. */
 export function findPlaces(layout: Layout): SearchResult {
+  const unborn = unbornNode(layout);
+  if (unborn !== undefined) return { found: false, stuckOn: unborn, gaveUp: false };
   const initial: number[] = [];
   for (let node = layout.count - 1; node > ROOT; node -= 1) if (!isSatisfied(layout, node)) initial.push(node);
   let pending: Pending | undefined;
@@ -59,6 +61,14 @@ export function findPlaces(layout: Layout): SearchResult {
       if (pending === undefined) choices.pop();
     }
   }
+}
+
+/** A node that waits for itself by way of others, as a leader below a member of its session; no choice can change that. */
+function unbornNode(layout: Layout): number | undefined {
+  const born = new Set<number>();
+  for (const { node, what } of birthEvents(layout)) if (what === "birth") born.add(node);
+  for (let node = 0; node < layout.count; node += 1) if (!born.has(node)) return node;
+  return undefined;
 }
 
 /** Takes back the choice's last way and applies its next possible one; the nodes to look at then, or undefined. */

@@ -32,3 +32,6 @@ export const FRAME = {
   trampoline: 168,
   sizeBytes: 256,
 } as const;
+
+/** The system-call instruction, which is also good for the one that unmaps the stub. */
+export const STUB_SYSCALL_OFFSET = 0x1e;

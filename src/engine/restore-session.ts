@@ -1,0 +1,109 @@
+/**
+ * A restore under way: what parts may ask, and the descriptors of ours that it opens.
+ */
+import { closeSync } from "node:fs";
+import { ImageError } from "../errors.js";
+import type { DirectorySource } from "../images/source.js";
+import { kindOf } from "../resources/files/table.js";
+import { type FileEntry, fileEntry } from "../resources/files/table.schema.js";
+import type { Fd, RestoreSession, RestoreTask } from "../resources/part.js";
+import { fileKinds } from "../resources/registry.js";
+import type { CoreEntry } from "../resources/tasks/core.schema.js";
+import type { TracedTask } from "../target/thread.js";
+import type { Logger } from "./log.js";
+import type { RestoreOptions } from "./options.js";
+import type { SavedLiving, SavedTask } from "./restore-load.js";
+
+/** A process being made. */
+export class TaskInMaking implements RestoreTask {
+  readonly pid: number;
+  readonly comm: string;
+  readonly core: CoreEntry;
+  readonly threads: RestoreTask["threads"];
+  readonly saved: SavedTask & { readonly living: SavedLiving };
+  #traced: TracedTask | undefined;
+
+  constructor(saved: SavedTask & { readonly living: SavedLiving }) {
+    this.saved = saved;
+    this.pid = saved.pid;
+    this.comm = saved.comm;
+    this.core = saved.core;
+    this.threads = saved.living.threads;
+  }
+
+  get traced(): TracedTask {
+    if (this.#traced === undefined) throw new Error(`internal error: process ${this.pid} has not been made`);
+    return this.#traced;
+  }
+
+  set traced(task: TracedTask) {
+    this.#traced = task;
+  }
+}
+
+/** Implements what parts see of a restore. */
+export class Session implements RestoreSession {
+  readonly options: RestoreOptions;
+  readonly images: DirectorySource;
+  readonly tasks: readonly TaskInMaking[];
+  readonly #log: Logger;
+  readonly #byPid: ReadonlyMap<number, TaskInMaking>;
+  readonly #entries: ReadonlyMap<number, FileEntry>;
+  readonly #open = new Map<number, Fd>();
+  readonly #closeLater: Fd[] = [];
+
+  constructor(init: { options: RestoreOptions; images: DirectorySource; tasks: readonly SavedTask[]; log: Logger }) {
+    this.options = init.options;
+    this.images = init.images;
+    this.#log = init.log;
+    this.tasks = init.tasks.filter((t): t is TaskInMaking["saved"] => t.living !== undefined).map((t) => new TaskInMaking(t));
+    this.#byPid = new Map(this.tasks.map((t) => [t.pid, t]));
+    this.#entries = new Map(init.images.records("FILES", [], fileEntry).map((r) => [r.value.id, r.value]));
+  }
+
+  task(pid: number): TaskInMaking | undefined {
+    return this.#byPid.get(pid);
+  }
+
+  fileEntry(id: number): FileEntry | undefined {
+    return this.#entries.get(id);
+  }
+
+  file(id: number): Fd {
+    const known = this.#open.get(id);
+    if (known !== undefined) return known;
+    const entry = this.#entries.get(id);
+    const kind = entry === undefined ? undefined : kindOf(entry, fileKinds);
+    if (entry === undefined || kind === undefined) {
+      throw new ImageError({ code: "IMAGE_BAD_REFERENCE", place: { file: "files.img" }, because: `it has no usable file ${id}`, remedy: ["Dump the process again"] });
+    }
+    const fd = kind.open(entry[kind.field], this);
+    this.#open.set(id, fd);
+    return fd;
+  }
+
+  /** Every file that has been opened so far, with its entry. */
+  *openFiles(): Generator<{ fd: Fd; entry: FileEntry }> {
+    for (const [id, fd] of this.#open) {
+      const entry = this.#entries.get(id);
+      if (entry !== undefined) yield { fd, entry };
+    }
+  }
+
+  closeLater(fd: Fd): void {
+    this.#closeLater.push(fd);
+  }
+
+  warn(message: string): void {
+    this.#log.warn(message);
+  }
+
+  /** Closes every descriptor of ours. */
+  close(): void {
+    for (const fd of [...this.#open.values(), ...this.#closeLater]) closeSync(fd);
+    this.#open.clear();
+    this.#closeLater.length = 0;
+    this.images.close();
+  }
+}
+

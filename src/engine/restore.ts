@@ -1,0 +1,299 @@
+/**
+ * Restore: the order of things from an image directory to a running tree.
+ *
+ *   look     every image is read and checked; all problems are reported at once; nothing has been made
+ *   plan     who creates whom; where the seed and the stub can live
+ *   make     seed, tasks, memory, as the plan says
+ *   fill     files, attributes, threads, what takes away rights
+ *   go       stub out, registers and masks in; run, or stay stopped
+ *
+ * Whatever fails before `go`, everything made so far is killed: the tasks are ours and die with us.
+ */
+import { writeFileSync } from "node:fs";
+import { Refusal } from "../errors.js";
+import { DirectorySource } from "../images/source.js";
+import { syscallNumber } from "../linux/ffi/native.unsafe.js";
+import { SYS } from "../linux/syscalls.js";
+import { checkTable, restoreOwner, restoreTable } from "../resources/files/table.js";
+import { restoreWorkingDir } from "../resources/files/working-dir.js";
+import { type Opened, type SpaceBuild, fillSpace } from "../resources/memory/address-space.js";
+import { type Filled, addDumpable, finishSpaces, setLayout } from "../resources/memory/finish.js";
+import { MappedObjects } from "../resources/memory/objects.js";
+import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved-space.js";
+import { type KernelPages, kernelPages } from "../resources/memory/vdso.js";
+import type { Stage, ThreadRestore } from "../resources/part.js";
+import { fileKinds, threadParts } from "../resources/registry.js";
+import { fpregsFromImage, gpregsFromImage } from "../resources/tasks/core-x86.js";
+import type { CoreEntry } from "../resources/tasks/core.schema.js";
+import { planTree } from "../resources/tasks/tree-plan.js";
+import { OUTSIDE, type TreePlan } from "../resources/tasks/tree-steps.js";
+import { CLONE, createThreads } from "../target/create.js";
+import { Program } from "../target/program.js";
+import { regionBytes } from "../target/region.js";
+import { letGo, setFinalState, unmapStub } from "../target/release.js";
+import { runAll } from "../target/run.js";
+import { SEED_PAGE_BYTES, killTask, startSeed } from "../target/seed.js";
+import type { TracedTask } from "../target/thread.js";
+import { xstateLayout } from "../target/x86_64/xstate.js";
+import { TASK_STATE } from "./collect.js";
+import { faultPoint } from "./fault.js";
+import type { Logger } from "./log.js";
+import type { RestoreOptions } from "./options.js";
+import { Phases } from "./phases.js";
+import { Findings, type SavedTask, loadTasks, takenIds } from "./restore-load.js";
+import { Session, type TaskInMaking } from "./restore-session.js";
+import { type TreeBuild, carryOut, forgetChildSignals } from "./restore-tree.js";
+import { type RestoreFigures, writeRestoreStats } from "./stats.js";
+import { restoreThreads } from "./thread-programs.js";
+
+const SIGSTOP = 19;
+/** Free room beside the region for moving the kernel's pages. */
+const SCRATCH_BYTES = 1n << 20n;
+
+/** What a restore did. */
+export interface RestoreResult {
+  readonly rootPid: number;
+  readonly pids: readonly number[];
+  readonly figures: RestoreFigures;
+}
+
+/** Restores the tree in `options.imagesDir`. Throws with nothing made. */
+export function restore(options: RestoreOptions, log: Logger): RestoreResult {
+  const phases = new Phases();
+  phases.enter("reading");
+  const images = new DirectorySource(options.imagesDir);
+  let session: Session | undefined;
+  try {
+    const saved = loadTasks(images);
+    session = new Session({ options, images, tasks: saved, log });
+    const design = plan(saved, session);
+    log.info(`read: ${saved.length} processes, ${session.tasks.reduce((n, t) => n + t.threads.length, 0)} threads`);
+    return make(design, { session, phases, log });
+  } finally {
+    session?.close();
+    images.close();
+  }
+}
+
+/** Everything decided before anything is made. */
+interface Design {
+  readonly saved: readonly SavedTask[];
+  readonly tree: TreePlan;
+  readonly kernel: KernelPages;
+  readonly room: bigint;
+  readonly regionBytes: number;
+}
+
+function plan(saved: readonly SavedTask[], session: Session): Design {
+  const findings = new Findings();
+  const kernel = kernelPages();
+  findings.add(...takenIds(saved));
+  for (const task of session.tasks) {
+    findings.add(...checkSpace(task.saved.living.space, session, kernel));
+    findings.add(...checkTable(task, task.saved.living.table, { session, kinds: fileKinds }));
+    for (const part of threadParts) findings.add(...(part.check?.(task, session) ?? []));
+  }
+  const ids = new Set(saved.flatMap((t) => [t.pid, ...(t.living?.threads.map((th) => th.tid) ?? [])]));
+  const tree = findings.try(() => planTree(saved.map(treeTask), { shellJob: session.options.shellJob, isTaken: (pid) => ids.has(pid) }));
+  const bytes = regionBytes(Math.max(1, ...session.tasks.map((t) => t.threads.length)));
+  const room = findRoom(
+    session.tasks.map((t) => t.saved.living.space),
+    BigInt(SEED_PAGE_BYTES + bytes) + SCRATCH_BYTES,
+  );
+  if (room === undefined) findings.add(noRoom(session.tasks[0]));
+  findings.throwAny();
+  if (tree === undefined || room === undefined) throw new Error("internal error: a failed plan was not reported");
+  return { saved, tree, kernel, room, regionBytes: bytes };
+}
+
+function treeTask(task: SavedTask) {
+  const { pid, ppid, pgid, sid } = task.tree;
+  const threads = task.living?.threads.map((t) => t.tid) ?? [pid];
+  return { pid, ppid, pgid, sid, threads, comm: task.comm, state: task.living === undefined ? "zombie" : "alive" } as const;
+}
+
+function noRoom(task: TaskInMaking | undefined): Refusal {
+  return new Refusal(
+    {
+      code: "NO_COMMON_ROOM",
+      process: { pid: task?.pid ?? 0, comm: task?.comm ?? "?" },
+      resource: "its address space",
+      because: "the processes of the tree leave no range of addresses that is free in all of them",
+      remedy: ["Restore fewer processes at a time"],
+    },
+    "restore",
+  );
+}
+
+interface Tools {
+  readonly session: Session;
+  readonly phases: Phases;
+  readonly log: Logger;
+}
+
+function make(design: Design, tools: Tools): RestoreResult {
+  const { phases, session } = tools;
+  phases.enter("forking");
+  const region = design.room + BigInt(SEED_PAGE_BYTES);
+  const avoid = new Set(design.saved.flatMap((t) => [t.pid, ...(t.living?.threads.map((th) => th.tid) ?? [])]));
+  const seed = startSeed({ region, regionBytes: design.regionBytes }, avoid);
+  const living = new Map<number, TracedTask>();
+  let gone = false;
+  try {
+    faultPoint("restore-seed");
+    const figures = { restored: 0, compared: 0, inherited: 0 };
+    const filled = makeTree(design, { tools, seed, living, figures });
+    killTask(seed);
+    faultPoint("restore-tree");
+    phases.enter("restoring");
+    fillTasks(filled, session);
+    session.options.pidfile === undefined || writePidfile(session.options.pidfile, design);
+    go(filled, session, () => {
+      gone = true;
+    });
+    phases.leave();
+    const result = {
+      rootPid: rootPid(design),
+      pids: session.tasks.map((t) => t.pid),
+      figures: { phases, pagesCompared: figures.compared, pagesSkippedCow: figures.inherited, pagesRestored: figures.restored },
+    };
+    writeRestoreStats(session.options.workDir, result.figures);
+    return result;
+  } finally {
+    if (!gone) {
+      for (const task of living.values()) syscallNumber(SYS.kill, task.pid, 9);
+      for (const task of [...living.values()].reverse()) killTask(task);
+      killTask(seed);
+    }
+  }
+}
+
+function rootPid(design: Design): number {
+  return design.saved[0]?.pid ?? 0;
+}
+
+function writePidfile(path: string, design: Design): void {
+  writeFileSync(path, String(rootPid(design)), { mode: 0o600, flag: "wx" });
+}
+
+/** Processes with their memory, sessions and groups; the dead ones dead. */
+function makeTree(
+  design: Design,
+  on: { tools: Tools; seed: TracedTask; living: Map<number, TracedTask>; figures: SpaceBuild["figures"] },
+): Filled[] {
+  const { session } = on.tools;
+  const spaces = new Map(session.tasks.map((t) => [t.pid, t.saved.living.space]));
+  const opened = new Map<number, Opened>();
+  const scratch = design.room + BigInt(SEED_PAGE_BYTES + design.regionBytes);
+  const common: SpaceBuild = { objects: new MappedObjects(session, [...spaces.values()]), kernel: design.kernel, scratch, figures: on.figures };
+  const savedByPid = new Map(design.saved.map((t) => [t.pid, t]));
+  const build: TreeBuild = {
+    plan: design.tree,
+    seed: on.seed,
+    living: on.living,
+    comm: (pid) => savedByPid.get(pid)?.comm ?? "temporary",
+    shares: (pid, by) => sharedWith(savedByPid.get(pid), by === OUTSIDE ? undefined : savedByPid.get(by)),
+    exitStatus: (pid) => savedByPid.get(pid)?.core.tc?.exit_code ?? 0,
+    fillMemory(task, pid) {
+      const space = spaces.get(pid);
+      if (space === undefined) return;
+      const from = design.tree.memoryFrom.get(pid);
+      const parent: SavedSpace | undefined = from === undefined ? undefined : spaces.get(from);
+      const parentOpened = (from === undefined ? undefined : opened.get(from)) ?? new Set();
+      opened.set(pid, fillSpace(task, space, { parent, parentOpened, build: common }));
+      faultPoint("restore-memory");
+    },
+  };
+  carryOut(build, design.tree.build);
+  carryOut(build, design.tree.finish);
+  forgetChildSignals(build);
+  return session.tasks.map((t) => {
+    const task = on.living.get(t.pid);
+    const space = spaces.get(t.pid);
+    if (task === undefined || space === undefined) throw new Error(`internal error: the plan did not make process ${t.pid}`);
+    t.traced = task;
+    return { task, space, opened: opened.get(t.pid) ?? new Set() };
+  });
+}
+
+/** Objects that a task shares with its creator. */
+function sharedWith(task: SavedTask | undefined, creator: SavedTask | undefined): bigint {
+  const a = task?.living?.ids;
+  const b = creator?.living?.ids;
+  if (a === undefined || b === undefined) return 0n;
+  return (a.files_id === b.files_id ? CLONE.FILES : 0n) | (a.fs_id === b.fs_id ? CLONE.FS : 0n);
+}
+
+function fillTasks(filled: readonly Filled[], session: Session): void {
+  finishSpaces(filled);
+  for (const one of filled) setLayout(one, session);
+  faultPoint("restore-layout");
+  for (const task of session.tasks) restoreWorkingDir(task, task.saved.living.fs, session);
+  const tables = new Set<number>();
+  for (const task of session.tasks) {
+    const { table } = task.saved.living;
+    if (tables.has(table.id)) continue;
+    tables.add(table.id);
+    restoreTable(task, table, session);
+  }
+  for (const { fd, entry } of session.openFiles()) {
+    const kind = fileKinds.find((k) => entry[k.field] !== undefined);
+    const message = kind === undefined ? undefined : (entry[kind.field] as { fown?: Parameters<typeof restoreOwner>[1] });
+    if (message?.fown !== undefined) restoreOwner(fd, message.fown);
+  }
+  faultPoint("restore-files");
+  runStage("process", session);
+  for (const task of session.tasks) createThreads(task.traced, task.threads.slice(1).map((t) => t.tid));
+  faultPoint("restore-threads");
+  runStage("thread", session);
+  runStage("last", session);
+  runAll(
+    filled.map(({ task, space }) => {
+      const program = new Program();
+      addDumpable(program, space);
+      return { thread: task.leader, program };
+    }),
+  );
+  faultPoint("restore-last");
+}
+
+/** All parts of one stage, in all threads at once. */
+function runStage(stage: Stage, session: Session): void {
+  const parts = threadParts.filter((p) => p.stage === stage);
+  const contexts: Omit<ThreadRestore, "program">[] = [];
+  for (const task of session.tasks) {
+    const threads = stage === "process" ? task.threads.slice(0, 1) : task.threads;
+    threads.forEach(({ tid, core }, i) => {
+      const thread = task.traced.threads[i];
+      if (thread === undefined) throw new Error(`internal error: thread ${tid} has not been made`);
+      contexts.push({ session, task, thread, isLeader: i === 0, tid, core });
+    });
+  }
+  restoreThreads(parts, contexts);
+}
+
+/** The point of no return: from `committed` on the tree is its own. */
+function go(filled: readonly Filled[], session: Session, committed: () => void): void {
+  for (const { task } of filled) unmapStub(task);
+  for (const task of session.tasks) {
+    task.threads.forEach(({ core }, i) => {
+      const thread = task.traced.threads[i];
+      if (thread === undefined) throw new Error("internal error: a thread is missing");
+      const layout = xstateLayout(thread.tid);
+      const { gpregs, fpregs } = core.thread_info as NonNullable<CoreEntry["thread_info"]>;
+      setFinalState(thread, { regs: gpregsFromImage(gpregs), xstate: fpregsFromImage(fpregs, layout), sigmask: maskOf(core) });
+    });
+  }
+  faultPoint("restore-ready");
+  for (const task of session.tasks) {
+    const stopped = task.saved.state === TASK_STATE.STOPPED || session.options.leaveStopped;
+    if (stopped) syscallNumber(SYS.kill, task.traced.pid, SIGSTOP);
+  }
+  letGo(filled.map((f) => f.task));
+  committed();
+}
+
+/** Blocked signals: the leader's are in the message about the process. */
+function maskOf(core: CoreEntry): bigint {
+  return core.tc?.blk_sigset ?? core.thread_core?.blk_sigset ?? 0n;
+}

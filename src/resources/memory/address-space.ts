@@ -1,0 +1,240 @@
+/**
+ * Filling the address space of a task that is being made: mappings at their places, contents in them.
+ *
+ * A task is born either with the seed's memory, which is as good as empty, or with its parent's, already filled. In the
+ * second case mappings that both have stay as they are, so that pages that are equal go on being shared copy-on-write.
+ * Protection and advice come at the end (finish.ts), when no child is to inherit the memory any more.
+ */
+import { IOVEC_BYTES, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_LOCKED, PROT_READ, PROT_WRITE, UIO_MAXIOV } from "../../linux/memory.js";
+import { readMaps } from "../../linux/proc/read.js";
+import { SYS } from "../../linux/syscalls.js";
+import { closeRemote, handOver } from "../../target/hand-over.js";
+import { Program, type Result } from "../../target/program.js";
+import { run } from "../../target/run.js";
+import type { TracedTask } from "../../target/thread.js";
+import type { Fd } from "../part.js";
+import { AREA, isOrdinary, isPrivate } from "./area.js";
+import { type PageRange, compareWithParent } from "./inherit.js";
+import type { MappedObjects } from "./objects.js";
+import type { StoredRun } from "./page-source.js";
+import type { SavedSpace } from "./saved-space.js";
+import { type KernelPages, moveKernelPages } from "./vdso.js";
+import type { VmaEntry } from "./vma.schema.js";
+
+const MADV_DONTNEED = 4;
+const MAX_TRANSFER = 0x7ff00000n;
+
+/** What all tasks of a restore have in common. */
+export interface SpaceBuild {
+  readonly objects: MappedObjects;
+  readonly kernel: KernelPages;
+  /** Free addresses in every task, for moves. */
+  readonly scratch: bigint;
+  /** Counts for the statistics. */
+  readonly figures: { restored: number; compared: number; inherited: number };
+}
+
+/** Protection that mappings have until the end, by address space: those that were opened for filling. */
+export type Opened = Set<VmaEntry>;
+
+/** Puts the saved contents into `task`; `parent`: the filled space it was cloned from, or undefined for the seed's. */
+export function fillSpace(task: TracedTask, space: SavedSpace, at: { parent: SavedSpace | undefined; parentOpened: Opened; build: SpaceBuild }): Opened {
+  const fill = new Fill(task, space, at.build);
+  return at.parent === undefined ? fill.overSeed() : fill.overParent(at.parent, at.parentOpened);
+}
+
+/** One address space being filled. */
+class Fill {
+  readonly #task: TracedTask;
+  readonly #space: SavedSpace;
+  readonly #build: SpaceBuild;
+  readonly #program = new Program();
+  readonly #opened: Opened = new Set();
+
+  constructor(task: TracedTask, space: SavedSpace, build: SpaceBuild) {
+    this.#task = task;
+    this.#space = space;
+    this.#build = build;
+  }
+
+  overSeed(): Opened {
+    const maps = readMaps(this.#task.pid).filter((v) => v.name !== "[vsyscall]");
+    const kernel = maps.filter((v) => v.name.startsWith("[vvar") || v.name === "[vdso]");
+    const region = this.#task.region?.address ?? 0n;
+    for (const vma of maps) {
+      if (kernel.includes(vma) || vma.start === region) continue;
+      // The seed's own page joins the region where their rights are equal; only that page goes.
+      const end = vma.start < region && vma.end > region ? region : vma.end;
+      this.#unmap(vma.start, end);
+    }
+    const first = kernel[0]?.start;
+    if (first !== undefined) moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+    return this.#run(this.#space.mm.vmas.filter(isOrdinary), this.#space.pages.runs);
+  }
+
+  overParent(parent: SavedSpace, parentOpened: Opened): Opened {
+    const before = new Map(parent.mm.vmas.filter(isOrdinary).map((v) => [v.start, v]));
+    const kept = new Map<VmaEntry, VmaEntry>();
+    for (const vma of this.#space.mm.vmas) {
+      const old = before.get(vma.start);
+      if (old === undefined || !isOrdinary(vma) || !isSameMapping(vma, old)) continue;
+      kept.set(vma, old);
+      before.delete(vma.start);
+      if (parentOpened.has(old)) this.#opened.add(vma);
+    }
+    for (const old of before.values()) this.#unmap(old.start, old.end);
+    this.#moveKernelOf(parent);
+    for (const [vma, old] of kept) this.#resize(vma, old);
+    const keptPrivate = [...kept.keys()].filter(isPrivate);
+    const { needed, stale, figures } = compareWithParent({ parent: parent.pages, child: this.#space.pages, areas: keptPrivate });
+    this.#build.figures.compared += figures.compared;
+    this.#build.figures.inherited += figures.equal;
+    for (const range of stale) this.#program.call(SYS.madvise, range.start, range.end - range.start, MADV_DONTNEED);
+    const fresh = this.#space.mm.vmas.filter((v) => isOrdinary(v) && !kept.has(v));
+    return this.#run(fresh, needed);
+  }
+
+  #unmap(start: bigint, end: bigint): void {
+    this.#program.call(SYS.munmap, start, end - start).must("clearing the address space");
+  }
+
+  #moveKernelOf(parent: SavedSpace): void {
+    const first = parent.vvar?.start ?? parent.vdso?.start;
+    if (first === undefined) return;
+    moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+  }
+
+  /** A mapping that both have may be of another length here: the heap of one of them has grown since the fork. */
+  #resize(vma: VmaEntry, old: VmaEntry): void {
+    if (vma.end < old.end) this.#unmap(vma.end, old.end);
+    if (vma.end > old.end) {
+      const result = this.#program.call(SYS.mremap, old.start, old.end - old.start, vma.end - vma.start, 0);
+      result.must("lengthening a mapping");
+    }
+  }
+
+  /** Maps `fresh`, reads `runs` into memory, and runs the program. */
+  #run(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Opened {
+    const { leader } = this.#task;
+    const local = this.#descriptors(fresh, runs);
+    const there = local.length === 0 ? [] : handOver(leader, local);
+    const remote = new Map(local.map((fd, i) => [fd, there[i] as number]));
+    const filled = new RunCursor(runs);
+    for (const vma of fresh) this.#map(vma, remote, filled.meets(vma));
+    this.#openForFilling(runs);
+    const reads = this.#read(runs, remote.get(this.#space.pages.fd));
+    run(leader, this.#program);
+    for (const { result, bytes } of reads) {
+      if (result.value !== bytes) throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
+    }
+    if (there.length > 0) closeRemote(leader, there);
+    return this.#opened;
+  }
+
+  #descriptors(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Fd[] {
+    const fds = new Set<Fd>();
+    if (runs.length > 0) fds.add(this.#space.pages.fd);
+    for (const vma of fresh) {
+      const fd = this.#build.objects.of(vma);
+      if (fd !== undefined) fds.add(fd);
+    }
+    return [...fds];
+  }
+
+  #map(vma: VmaEntry, remote: ReadonlyMap<Fd, number>, isFilled: boolean): void {
+    const object = this.#build.objects.of(vma);
+    const fd = object === undefined ? -1 : (remote.get(object) ?? -1);
+    let flags = (vma.flags & ~MAP_LOCKED) | MAP_FIXED_NOREPLACE;
+    if (object !== undefined) flags &= ~MAP_ANONYMOUS;
+    else flags |= MAP_ANONYMOUS;
+    let protection = vma.prot;
+    if (isFilled && (vma.prot & PROT_WRITE) === 0) {
+      protection |= PROT_READ | PROT_WRITE;
+      this.#opened.add(vma);
+    }
+    const what = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    this.#program.call(SYS.mmap, vma.start, vma.end - vma.start, protection, flags, fd, object === undefined ? 0n : vma.pgoff).must(what);
+  }
+
+  /** Mappings taken over from the parent may be closed to writing although this task has other contents there. */
+  #openForFilling(runs: readonly StoredRun[]): void {
+    const filled = new RunCursor(runs);
+    for (const vma of this.#space.mm.vmas) {
+      if (!isOrdinary(vma) || !isPrivate(vma) || !filled.meets(vma)) continue;
+      if (vma.prot & PROT_WRITE || this.#opened.has(vma)) continue;
+      this.#opened.add(vma);
+      this.#program.call(SYS.mprotect, vma.start, vma.end - vma.start, PROT_READ | PROT_WRITE).must("opening a mapping for filling");
+    }
+  }
+
+  /** Vectored reads, as few as the limits allow: a vector's bytes lie one after another in the image. */
+  #read(runs: readonly StoredRun[], fd: number | undefined): { result: Result; bytes: bigint }[] {
+    const reads: { result: Result; bytes: bigint }[] = [];
+    if (fd === undefined) return reads;
+    for (const batch of readBatches(withoutVdso(runs, this.#space))) {
+      const vector = this.#program.bytes(Buffer.alloc(batch.length * IOVEC_BYTES));
+      batch.forEach((r, i) => {
+        vector.content.writeBigUInt64LE(r.start, i * IOVEC_BYTES);
+        vector.content.writeBigUInt64LE(r.end - r.start, i * IOVEC_BYTES + 8);
+      });
+      const bytes = batch.reduce((sum, r) => sum + (r.end - r.start), 0n);
+      this.#build.figures.restored += Number(bytes / 4096n);
+      const result = this.#program.call(SYS.preadv, fd, vector, batch.length, batch[0]?.offset ?? 0n, 0).must("reading memory contents");
+      reads.push({ result, bytes });
+    }
+    return reads;
+  }
+}
+
+/** The kernel gives the vdso; its saved pages only serve to compare. */
+function withoutVdso(runs: readonly StoredRun[], { vdso, vvar }: SavedSpace): StoredRun[] {
+  const inside = (r: PageRange, vma: VmaEntry | undefined) => vma !== undefined && r.start >= vma.start && r.start < vma.end;
+  return runs.filter((r) => !inside(r, vdso) && !inside(r, vvar));
+}
+
+/** Same object, same place, same kind: what was cloned can stay. */
+function isSameMapping(a: VmaEntry, b: VmaEntry): boolean {
+  const kind = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED | AREA.MEMFD;
+  if ((a.status & kind) !== (b.status & kind) || (a.flags & ~MAP_LOCKED) !== (b.flags & ~MAP_LOCKED)) return false;
+  return (a.status & AREA.ANON_PRIVATE) !== 0 || (a.shmid === b.shmid && a.pgoff === b.pgoff && (a.fdflags ?? 0) === (b.fdflags ?? 0));
+}
+
+/** Runs and mappings are both in ascending order: one walk answers which mappings have contents. */
+class RunCursor {
+  readonly #runs: readonly StoredRun[];
+  #at = 0;
+
+  constructor(runs: readonly StoredRun[]) {
+    this.#runs = runs;
+  }
+
+  meets(vma: VmaEntry): boolean {
+    while ((this.#runs[this.#at]?.end ?? 1n << 64n) <= vma.start) this.#at++;
+    const run = this.#runs[this.#at];
+    return run !== undefined && run.start < vma.end;
+  }
+}
+
+/** Cuts runs into groups that follow one another in the image and that one preadv can take. */
+function* readBatches(runs: readonly StoredRun[]): Generator<StoredRun[]> {
+  let group: StoredRun[] = [];
+  let bytes = 0n;
+  for (const run of runs) {
+    for (let at = run.start; at < run.end; ) {
+      const offset = run.offset + (at - run.start);
+      const last = group.at(-1);
+      const follows = last === undefined || last.offset + (last.end - last.start) === offset;
+      if (group.length === UIO_MAXIOV || bytes === MAX_TRANSFER || !follows) {
+        yield group;
+        group = [];
+        bytes = 0n;
+      }
+      const end = run.end - at > MAX_TRANSFER - bytes ? at + (MAX_TRANSFER - bytes) : run.end;
+      group.push({ start: at, end, offset });
+      bytes += end - at;
+      at = end;
+    }
+  }
+  if (group.length > 0) yield group;
+}
+

@@ -1,0 +1,95 @@
+/**
+ * What an address space gets last: protection, advice, locks, and what the kernel remembers about its layout.
+ *
+ * Made with   mprotect(2), madvise(2), mlock(2), prctl(PR_SET_THP_DISABLE), prctl(PR_SET_MM_MAP), prctl(PR_SET_DUMPABLE)
+ */
+import { closeSync } from "node:fs";
+import { MAP_LOCKED } from "../../linux/memory.js";
+import { SYS } from "../../linux/syscalls.js";
+import { handOver } from "../../target/hand-over.js";
+import { Program } from "../../target/program.js";
+import { type Job, run, runAll } from "../../target/run.js";
+import type { TracedTask } from "../../target/thread.js";
+import { openRegular } from "../files/regular.js";
+import type { RestoreSession } from "../part.js";
+import type { Opened } from "./address-space.js";
+import { adviceOf, isOrdinary } from "./area.js";
+import type { SavedSpace } from "./saved-space.js";
+
+/** uapi/linux/prctl.h */
+const PR_SET_DUMPABLE = 4;
+const PR_SET_MM = 35;
+const PR_SET_MM_MAP = 14;
+const PR_SET_THP_DISABLE = 41;
+const MM_MAP_BYTES = 104;
+const O_RDONLY = 0;
+
+/** A filled address space. */
+export interface Filled {
+  readonly task: TracedTask;
+  readonly space: SavedSpace;
+  /** Mappings that are writable only because they were filled. */
+  readonly opened: Opened;
+}
+
+/** Gives every mapping its own protection, advice and lock; all tasks at once. */
+export function finishSpaces(filled: readonly Filled[]): void {
+  const jobs: Job[] = [];
+  for (const { task, space, opened } of filled) {
+    const program = new Program();
+    for (const vma of space.mm.vmas) {
+      if (!isOrdinary(vma)) continue;
+      const bytes = vma.end - vma.start;
+      if (opened.has(vma)) program.call(SYS.mprotect, vma.start, bytes, vma.prot).must("setting the protection of a mapping");
+      for (const advice of adviceOf(vma)) program.call(SYS.madvise, vma.start, bytes, advice).must(`advice ${advice} about a mapping`);
+      if (vma.flags & MAP_LOCKED) program.call(SYS.mlock, vma.start, bytes).must("locking a mapping");
+    }
+    if (space.mm.thp_disabled === true) program.call(SYS.prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0).must("disabling huge pages");
+    if (program.entries.length > 0) jobs.push({ thread: task.leader, program });
+  }
+  runAll(jobs);
+}
+
+/** Tells the kernel the layout: code, data, heap, stack, arguments, environment, auxiliary vector, executable. */
+export function setLayout({ task, space }: Filled, session: RestoreSession): void {
+  const { mm } = space;
+  const exe = session.fileEntry(mm.exe_file_id)?.reg;
+  if (exe === undefined) throw new Error(`internal error: process ${space.pid} has no executable`);
+  const local = openRegular({ ...exe, pos: 0n }, O_RDONLY);
+  try {
+    const [fd] = handOver(task.leader, [local]) as [number];
+    const program = new Program();
+    const auxv = program.bytes(Buffer.alloc(mm.mm_saved_auxv.length * 8));
+    mm.mm_saved_auxv.forEach((word, i) => auxv.content.writeBigUInt64LE(word, i * 8));
+    const map = program.bytes(Buffer.alloc(MM_MAP_BYTES));
+    [
+      mm.mm_start_code,
+      mm.mm_end_code,
+      mm.mm_start_data,
+      mm.mm_end_data,
+      mm.mm_start_brk,
+      mm.mm_brk,
+      mm.mm_start_stack,
+      mm.mm_arg_start,
+      mm.mm_arg_end,
+      mm.mm_env_start,
+      mm.mm_env_end,
+    ].forEach((value, i) => map.content.writeBigUInt64LE(value, i * 8));
+    if (auxv.content.length > 0) program.storeAddress(map.at(88), auxv);
+    map.content.writeUInt32LE(auxv.content.length, 96);
+    map.content.writeInt32LE(fd, 100);
+    program.call(SYS.prctl, PR_SET_MM, PR_SET_MM_MAP, map, MM_MAP_BYTES, 0).must(`setting the layout and executable of process ${space.pid} (${space.comm})`);
+    program.call(SYS.close, fd);
+    run(task.leader, program);
+    task.leader.closeOnDeath([]);
+  } finally {
+    closeSync(local);
+  }
+}
+
+/** Whether others may trace and dump it: after credentials, whose change resets it. 2 (by the kernel only) cannot be set. */
+export function addDumpable(program: Program, space: SavedSpace): void {
+  const { dumpable } = space.mm;
+  if (dumpable === 0 || dumpable === 1) program.call(SYS.prctl, PR_SET_DUMPABLE, dumpable, 0, 0, 0).must("setting the dumpable flag");
+}
+

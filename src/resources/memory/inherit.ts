@@ -1,0 +1,161 @@
+/**
+ * Copy-on-write between parent and child: which pages of the child are those of the parent.
+ *
+ * The images do not say which pages were shared, but equal contents at equal addresses in a mapping that both have can
+ * be shared again without a difference to anybody.
+ */
+import { viewMemory } from "../../linux/ffi/native.unsafe.js";
+import { MAP_PRIVATE, PROT_READ, mmap, munmap } from "../../linux/memory.js";
+import type { PageSource, StoredRun } from "./page-source.js";
+import type { VmaEntry } from "./vma.schema.js";
+
+const PAGE = 4096;
+const WINDOW_BYTES = 64n << 20n;
+
+export interface PageRange {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+/** Answer of {@link compareWithParent}. */
+export interface Comparison {
+  /** What has to be read into the child: all it has but the pages that equal the parent's. */
+  readonly needed: readonly StoredRun[];
+  /** Pages of the parent in these areas that the child does not have. */
+  readonly stale: readonly PageRange[];
+  readonly figures: { compared: number; equal: number };
+}
+
+/** Compares the pages of a child with its parent's inside `areas`, the mappings that it has from its parent (ascending). */
+export function compareWithParent(of: { parent: PageSource; child: PageSource; areas: readonly VmaEntry[] }): Comparison {
+  const figures = { compared: 0, equal: 0 };
+  const parentRuns = clip(of.parent.runs, of.areas);
+  const childInside = clip(of.child.runs, of.areas);
+  const needed: StoredRun[] = [...without(of.child.runs, of.areas)];
+  const pages = new PagePair(of.parent.fd, of.child.fd);
+  let at = 0;
+  for (const run of childInside) {
+    let start = run.start;
+    while (start < run.end) {
+      while ((parentRuns[at]?.end ?? 1n << 64n) <= start) at++;
+      const parent = parentRuns[at];
+      const apart = parent === undefined || parent.start >= run.end ? run.end : parent.start;
+      if (apart > start) {
+        needed.push(part(run, start, apart));
+        start = apart;
+        continue;
+      }
+      if (parent === undefined) break;
+      const end = parent.end < run.end ? parent.end : run.end;
+      figures.compared += Number(end - start) / PAGE;
+      figures.equal += pages.differing(part(parent, start, end), part(run, start, end), (piece) => needed.push(piece));
+      start = end;
+    }
+  }
+  needed.sort((a, b) => (a.start < b.start ? -1 : 1));
+  return { needed, stale: holes(parentRuns, childInside), figures };
+}
+
+function part(run: StoredRun, start: bigint, end: bigint): StoredRun {
+  return { start, end, offset: run.offset + (start - run.start) };
+}
+
+/** The parts of `runs` inside `areas`. */
+function clip(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRun[] {
+  const out: StoredRun[] = [];
+  let at = 0;
+  for (const run of runs) {
+    while ((areas[at]?.end ?? 1n << 64n) <= run.start) at++;
+    for (let k = at; k < areas.length; k++) {
+      const area = areas[k] as PageRange;
+      if (area.start >= run.end) break;
+      out.push(part(run, area.start > run.start ? area.start : run.start, area.end < run.end ? area.end : run.end));
+    }
+  }
+  return out;
+}
+
+/** The parts of `runs` outside `areas`. */
+function without(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRun[] {
+  const out: StoredRun[] = [];
+  for (const run of runs) {
+    let start = run.start;
+    for (const area of areas) {
+      if (area.end <= start) continue;
+      if (area.start >= run.end) break;
+      if (area.start > start) out.push(part(run, start, area.start));
+      start = area.end;
+    }
+    if (start < run.end) out.push(part(run, start, run.end));
+  }
+  return out;
+}
+
+/** The parts of `all` that `some` does not cover; both ascending. */
+function holes(all: readonly PageRange[], some: readonly PageRange[]): PageRange[] {
+  const out: PageRange[] = [];
+  let at = 0;
+  for (const { start: from, end } of all) {
+    let start = from;
+    while ((some[at]?.end ?? 1n << 64n) <= start) at++;
+    for (let k = at; k < some.length && start < end; k++) {
+      const cover = some[k] as PageRange;
+      if (cover.start >= end) break;
+      if (cover.start > start) out.push({ start, end: cover.start });
+      start = cover.end;
+    }
+    if (start < end) out.push({ start, end });
+  }
+  return out;
+}
+
+/** Two page images side by side, seen through mappings so that no page is copied to be compared. */
+class PagePair {
+  readonly #parentFd: number;
+  readonly #childFd: number;
+
+  constructor(parentFd: number, childFd: number) {
+    this.#parentFd = parentFd;
+    this.#childFd = childFd;
+  }
+
+  /** Calls `found` with every part of `child` that differs from `parent` (same addresses); returns how many pages are equal. */
+  differing(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
+    let equal = 0;
+    for (let start = child.start; start < child.end; start += WINDOW_BYTES) {
+      const end = child.end - start > WINDOW_BYTES ? start + WINDOW_BYTES : child.end;
+      equal += this.#window(part(parent, start, end), part(child, start, end), found);
+    }
+    return equal;
+  }
+
+  #window(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
+    const sizeBytes = child.end - child.start;
+    const bytes = Number(sizeBytes);
+    const addresses = [mapFile(this.#parentFd, parent.offset, sizeBytes), mapFile(this.#childFd, child.offset, sizeBytes)] as const;
+    try {
+      const a = viewMemory(addresses[0], bytes);
+      const b = viewMemory(addresses[1], bytes);
+      if (a.equals(b)) return bytes / PAGE;
+      let equal = 0;
+      let from = -1;
+      for (let at = 0; at <= bytes; at += PAGE) {
+        const same = at === bytes || a.compare(b, at, at + PAGE, at, at + PAGE) === 0;
+        if (!same && from < 0) from = at;
+        if (same && from >= 0) {
+          found(part(child, child.start + BigInt(from), child.start + BigInt(at)));
+          from = -1;
+        }
+        if (same && at < bytes) equal++;
+      }
+      return equal;
+    } finally {
+      for (const address of addresses) munmap({ address, sizeBytes });
+    }
+  }
+}
+
+function mapFile(fd: number, offset: bigint, sizeBytes: bigint): bigint {
+  return mmap({ sizeBytes, protection: PROT_READ, flags: MAP_PRIVATE, fd, offset });
+}
+

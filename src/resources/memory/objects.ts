@@ -1,0 +1,76 @@
+/**
+ * What mappings show: files and shared memory, each opened or made once for the whole tree.
+ */
+import { closeSync } from "node:fs";
+import { ImageError } from "../../errors.js";
+import { memfdCreate } from "../../linux/memory.js";
+import { openRegular } from "../files/regular.js";
+import type { Fd, RestoreSession } from "../part.js";
+import { AREA } from "./area.js";
+import { memfdInodeEntry } from "./memfd.schema.js";
+import { fillShared, makeSharedMemory } from "./shared.js";
+import type { SavedSpace } from "./saved-space.js";
+import type { VmaEntry } from "./vma.schema.js";
+
+/** Descriptors of ours for the objects behind mappings. */
+export class MappedObjects {
+  readonly #session: RestoreSession;
+  readonly #sizes = new Map<bigint, bigint>();
+  readonly #open = new Map<string, Fd>();
+
+  constructor(session: RestoreSession, spaces: readonly SavedSpace[]) {
+    this.#session = session;
+    for (const { mm } of spaces) {
+      for (const vma of mm.vmas) {
+        if ((vma.status & AREA.ANON_SHARED) === 0) continue;
+        const end = vma.pgoff + (vma.end - vma.start);
+        if (end > (this.#sizes.get(vma.shmid) ?? 0n)) this.#sizes.set(vma.shmid, end);
+      }
+    }
+  }
+
+  /** The descriptor to map for `vma`; undefined when it shows nothing but its own pages. */
+  of(vma: VmaEntry): Fd | undefined {
+    if (vma.status & AREA.ANON_SHARED) {
+      return this.#once(`shared ${vma.shmid}`, () => makeSharedMemory(this.#session.images, vma.shmid, this.#sizes.get(vma.shmid) ?? 0n));
+    }
+    if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0) return undefined;
+    const flags = vma.fdflags ?? 0;
+    const entry = this.#session.fileEntry(Number(vma.shmid));
+    if (entry?.memfd !== undefined) return this.#memfd(entry.memfd.inode_id);
+    const reg = entry?.reg;
+    if (reg === undefined) throw new Error(`internal error: no file ${vma.shmid} for a mapping`);
+    return this.#once(`file ${reg.name} ${flags}`, () => openRegular({ ...reg, pos: 0n }, flags));
+  }
+
+  #memfd(inode: number): Fd {
+    const { images } = this.#session;
+    return this.#once(`memfd ${inode}`, () => {
+      const found = images.records("MEMFD_INODE", [], memfdInodeEntry).find((r) => r.value.inode_id === BigInt(inode))?.value;
+      if (found === undefined) {
+        throw new ImageError({ code: "IMAGE_BAD_REFERENCE", place: { file: "memfd.img" }, because: `it has no inode ${inode}`, remedy: ["Dump the process again"] });
+      }
+      const size = found.size;
+      // CRIU takes shared anonymous memory for a file of this name where the kernel shows it as one.
+      if (found.name === "/dev/zero") return makeSharedMemory(images, BigInt(found.shmid), size);
+      const fd = memfdCreate(found.name, 0);
+      try {
+        fillShared(fd, images, { shmid: BigInt(found.shmid), sizeBytes: size });
+        return fd;
+      } catch (error) {
+        closeSync(fd);
+        throw error;
+      }
+    });
+  }
+
+  #once(key: string, make: () => Fd): Fd {
+    let fd = this.#open.get(key);
+    if (fd === undefined) {
+      fd = make();
+      this.#open.set(key, fd);
+      this.#session.closeLater(fd);
+    }
+    return fd;
+  }
+}

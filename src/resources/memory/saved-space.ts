@@ -1,0 +1,110 @@
+/**
+ * Address spaces as images have them: read, checked, and looked at for room.
+ */
+import { ImageError, Refusal } from "../../errors.js";
+import { imageFileName } from "../../images/kinds.js";
+import type { ImageSource, Problem, RestoreSession } from "../part.js";
+import { regularFiles } from "../files/regular.js";
+import { AREA, TASK_END, isOrdinary } from "./area.js";
+import { type MmEntry, mmEntry } from "./mm.schema.js";
+import { type PageSource, openPageSource } from "./page-source.js";
+import type { KernelPages } from "./vdso.js";
+import type { VmaEntry } from "./vma.schema.js";
+
+const PAGE = 4096n;
+/** Lowest address that may be used for the seed; well above vm.mmap_min_addr. */
+const LOWEST = 0x10000n;
+
+/** The saved address space of one process. */
+export interface SavedSpace {
+  readonly pid: number;
+  readonly comm: string;
+  readonly mm: MmEntry;
+  readonly pages: PageSource;
+  /** Where the kernel's own pages were. */
+  readonly vvar: VmaEntry | undefined;
+  readonly vdso: VmaEntry | undefined;
+}
+
+/** Reads the address space of a process; structural damage is thrown as ImageError. */
+export function readSpace(images: ImageSource, process: { pid: number; comm: string }): SavedSpace {
+  const mm = images.single("MM", [process.pid], mmEntry);
+  checkOrder(mm.vmas, imageFileName("MM", [process.pid]));
+  return {
+    ...process,
+    mm,
+    pages: openPageSource(images, { kind: "PAGEMAP", id: process.pid }),
+    vvar: mm.vmas.find((v) => v.status & AREA.VVAR),
+    vdso: mm.vmas.find((v) => v.status & AREA.VDSO),
+  };
+}
+
+function checkOrder(vmas: readonly VmaEntry[], file: string): void {
+  let last = 0n;
+  for (const { start, end, status } of vmas) {
+    const because =
+      start % PAGE !== 0n || end % PAGE !== 0n || start >= end
+        ? "is no range of pages"
+        : start < last
+          ? "lies below the one before"
+          : end > TASK_END && (status & AREA.VSYSCALL) === 0
+            ? "is outside the address space"
+            : undefined;
+    if (because !== undefined) {
+      throw new ImageError({
+        code: "IMAGE_BAD_MAPPING",
+        place: { file, message: "mm_entry", field: "vmas" },
+        because: `mapping ${start.toString(16)}-${end.toString(16)} ${because}`,
+        remedy: ["Use an intact copy of the images directory", "Dump the process again"],
+      });
+    }
+    last = end;
+  }
+}
+
+/** Kinds of mapping that can be made. */
+const RESTORABLE = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED;
+const NOT_YET = AREA.SYSV | AREA.SOCKET | AREA.AIO;
+
+/** What certainly cannot be restored of an address space. */
+export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: KernelPages): Problem[] {
+  const problems: Problem[] = [];
+  const process = { pid: space.pid, comm: space.comm };
+  const seen = new Set<bigint>();
+  const refuse = (resource: string, because: string, remedy: string) =>
+    problems.push(new Refusal({ code: "MAPPING_NOT_RESTORABLE", process, resource, because, remedy: [remedy] }, "restore"));
+  for (const vma of space.mm.vmas) {
+    const what = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    if (!isOrdinary(vma)) continue;
+    if ((vma.status & RESTORABLE) === 0 || (vma.status & NOT_YET) !== 0) {
+      refuse(what, `mappings of this kind (status 0x${vma.status.toString(16)}) are not restored yet`, "Restore with the tool that made the images");
+      continue;
+    }
+    if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0 || seen.has(vma.shmid)) continue;
+    seen.add(vma.shmid);
+    problems.push(...checkMappedFile(vma, what, { session, process }));
+  }
+  const exe = session.fileEntry(space.mm.exe_file_id)?.reg;
+  if (exe === undefined) refuse("its executable", `files.img has no regular file ${space.mm.exe_file_id}`, "Dump the process again");
+  problems.push(...kernel.check(space));
+  return problems;
+}
+
+function checkMappedFile(vma: VmaEntry, what: string, on: { session: RestoreSession; process: { pid: number; comm: string } }): Problem[] {
+  const entry = on.session.fileEntry(Number(vma.shmid));
+  if (entry?.reg !== undefined) return regularFiles.check?.(entry.reg, on.session, { process: on.process, what: "the mapped file" }) ?? [];
+  if (entry?.memfd !== undefined) return [];
+  const because = `files.img has no file ${vma.shmid} for it`;
+  return [new Refusal({ code: "MAPPING_NOT_RESTORABLE", process: on.process, resource: what, because, remedy: ["Dump the process again"] }, "restore")];
+}
+
+/** An address from which `bytes` are free in every one of `spaces`; undefined when there is none. */
+export function findRoom(spaces: readonly SavedSpace[], bytes: bigint): bigint | undefined {
+  const all = spaces.flatMap((s) => s.mm.vmas).sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  let at = LOWEST;
+  for (const { start, end } of all) {
+    if (start - at >= bytes && start > at) return at;
+    if (end > at) at = end;
+  }
+  return at + bytes <= TASK_END ? at : undefined;
+}

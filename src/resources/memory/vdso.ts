@@ -1,0 +1,100 @@
+/**
+ * The kernel's own pages in every process: vdso (code) and vvar (data). They cannot be made, only moved.
+ *
+ * Read from   /proc/self/maps; the vdso's pages in the image show whether it is the same build
+ * Made with   mremap(2) of the pages that a new process is born with
+ */
+import { readSync } from "node:fs";
+import { Refusal } from "../../errors.js";
+import { viewMemory } from "../../linux/ffi/native.unsafe.js";
+import { MREMAP_FIXED, MREMAP_MAYMOVE } from "../../linux/memory.js";
+import type { Vma } from "../../linux/proc/maps.js";
+import { readMaps } from "../../linux/proc/read.js";
+import { SYS } from "../../linux/syscalls.js";
+import type { Program } from "../../target/program.js";
+import type { Problem } from "../part.js";
+import type { SavedSpace } from "./saved-space.js";
+
+/** A mapping of the kernel's, by its place relative to the first one. */
+interface Piece {
+  readonly offset: bigint;
+  readonly length: bigint;
+}
+
+/** The kernel's pages as processes of this kernel have them. */
+export interface KernelPages {
+  readonly vvar: readonly Piece[];
+  readonly vdso: Piece;
+  readonly vvarBytes: bigint;
+  /** Whether the pages of a saved space can be had here. */
+  check(space: SavedSpace): Problem[];
+}
+
+/** Looks at our own kernel pages. */
+export function kernelPages(): KernelPages {
+  const own = readMaps(process.pid).filter((v) => v.name.startsWith("[vvar") || v.name === "[vdso]");
+  const vdsoVma = own.find((v) => v.name === "[vdso]");
+  const first = own[0]?.start ?? 0n;
+  const piece = (v: Vma): Piece => ({ offset: v.start - first, length: v.end - v.start });
+  const vvar = own.filter((v) => v !== vdsoVma).map(piece);
+  const vvarBytes = vvar.reduce((sum, p) => sum + p.length, 0n);
+  const vdso = vdsoVma === undefined ? { offset: 0n, length: 0n } : piece(vdsoVma);
+  return { vvar, vdso, vvarBytes, check: (space) => checkVdso(space, { vdsoVma, vvarBytes }) };
+}
+
+function checkVdso(space: SavedSpace, own: { vdsoVma: Vma | undefined; vvarBytes: bigint }): Problem[] {
+  if (space.vdso === undefined) return [];
+  const same =
+    own.vdsoVma !== undefined &&
+    space.vdso.end - space.vdso.start === own.vdsoVma.end - own.vdsoVma.start &&
+    (space.vvar === undefined || space.vvar.end - space.vvar.start === own.vvarBytes) &&
+    sameCode(space, own.vdsoVma);
+  if (same) return [];
+  return [
+    new Refusal(
+      {
+        code: "OTHER_VDSO",
+        process: { pid: space.pid, comm: space.comm },
+        resource: "its vdso",
+        because: "this kernel's vdso is another build than the one the process uses, and moving between kernels is not built yet",
+        remedy: ["Restore on a machine with the same kernel"],
+      },
+      "restore",
+    ),
+  ];
+}
+
+/** Compares the saved pages of the vdso with ours; images without them are taken on trust of their size. */
+function sameCode(space: SavedSpace, own: Vma): boolean {
+  const { vdso } = space;
+  const run = space.pages.runs.find((r) => vdso !== undefined && r.start <= vdso.start && r.end >= vdso.end);
+  if (run === undefined || vdso === undefined) return true;
+  const bytes = Buffer.alloc(Number(vdso.end - vdso.start));
+  readSync(space.pages.fd, bytes, 0, bytes.length, run.offset + (vdso.start - run.start));
+  return bytes.equals(viewMemory(own.start, bytes.length));
+}
+
+/** Adds the calls that move the kernel's pages from `from` (address of the first of them) to where `space` had them. */
+export function moveKernelPages(program: Program, pages: KernelPages, move: { from: bigint; space: SavedSpace; scratch: bigint }): void {
+  const { space, from, scratch } = move;
+  const targets = [
+    ...pages.vvar.map((p) => ({ piece: p, to: space.vvar === undefined ? undefined : space.vvar.start + p.offset })),
+    { piece: pages.vdso, to: space.vdso?.start },
+  ];
+  if (targets.every(({ piece, to }) => to === from + piece.offset)) return;
+  const total = pages.vvarBytes + pages.vdso.length;
+  // Old and new places may overlap, so the way leads through free room.
+  const near = targets.some(({ to }) => to !== undefined && to < from + total && to + total > from);
+  const via = near ? scratch : from;
+  for (const { piece, to } of targets) {
+    if (to === undefined) {
+      program.call(SYS.munmap, from + piece.offset, piece.length).must("unmapping the vdso");
+    } else if (near) remap(program, piece.length, { from: from + piece.offset, to: via + piece.offset });
+  }
+  for (const { piece, to } of targets) if (to !== undefined) remap(program, piece.length, { from: via + piece.offset, to });
+}
+
+function remap(program: Program, length: bigint, { from, to }: { from: bigint; to: bigint }): void {
+  program.call(SYS.mremap, from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to).must("moving the vdso");
+}
+
