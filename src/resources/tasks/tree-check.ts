@@ -15,11 +15,7 @@ export interface CheckOptions {
 type Report = (field: string, because: string) => void;
 
 /** Throws everything that is wrong with the sessions and groups. `tasks` have the root first. */
-export function checkSessions(
-  tasks: readonly TreeTask[],
-  inherited: Inherited | undefined,
-  options: CheckOptions,
-): void {
+export function checkSessions(tasks: readonly TreeTask[], inherited: Inherited | undefined, options: CheckOptions): void {
   const problems: (ImageError | Refusal)[] = [];
   const report: Report = (field, because) => {
     const place = { file: options.file, message: "pstree_entry", field };
@@ -36,11 +32,7 @@ export function checkSessions(
   if (first !== undefined) throw problems.length === 1 ? first : new Problems(problems);
 }
 
-function outsideOf(
-  task: TreeTask,
-  inherited: Inherited | undefined,
-  options: CheckOptions,
-): Refusal | undefined {
+function outsideOf(task: TreeTask, inherited: Inherited | undefined, options: CheckOptions): Refusal | undefined {
   const refuse = (resource: string, because: string): Refusal =>
     new Refusal(
       {

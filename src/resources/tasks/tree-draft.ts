@@ -5,15 +5,7 @@ import { Refusal, invariant } from "../../errors.js";
 import { RoundTable, usesOf } from "./tree-rounds.js";
 import { applyStep, emptyWorld } from "./tree-simulate.js";
 import type { TreeModel, ModelTask } from "./tree-model.js";
-import {
-  type Inherited,
-  OUTSIDE,
-  type Round,
-  type TemporaryKind,
-  type TemporaryTask,
-  type TreeStep,
-  type TreeTask,
-} from "./tree-steps.js";
+import { type Inherited, OUTSIDE, type Round, type TemporaryKind, type TemporaryTask, type TreeStep, type TreeTask } from "./tree-steps.js";
 
 /** Highest number for a temporary task that may have any: below the smallest pid_max that systems come with. */
 const HIGHEST_FREE = 32_767;

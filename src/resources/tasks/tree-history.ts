@@ -102,7 +102,11 @@ class Life {
     if (task === undefined) return;
     const kinds = [...this.#weights];
     let dice = this.random() * kinds.reduce((sum, [, weight]) => sum + weight, 0);
-    const kind = kinds.find(([, weight]) => (dice -= weight) < 0)?.[0] ?? "fork";
+    const kind =
+      kinds.find(([, weight]) => {
+        dice -= weight;
+        return dice < 0;
+      })?.[0] ?? "fork";
     if (kind !== "fork" || tree.length < this.#most) this.call(kind, task, tree);
   }
 

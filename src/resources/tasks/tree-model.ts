@@ -141,11 +141,7 @@ export class TreeModel {
     this.tasks.get(reaper)?.children.add(pid);
   }
 
-  #born(
-    pid: number,
-    init: { ppid: number; sid: number; pgid: number; leads: boolean },
-    call = `clone3(set_tid=${pid})`,
-  ): void {
+  #born(pid: number, init: { ppid: number; sid: number; pgid: number; leads: boolean }, call = `clone3(set_tid=${pid})`): void {
     if (!(Number.isInteger(pid) && pid > 0)) throw new ModelError(`${call}: EINVAL`);
     if (this.isTaken(pid)) throw new ModelError(`${call}: EEXIST`);
     this.tasks.set(pid, { pid, ...init, zombie: false, subreaper: false, children: new Set() });

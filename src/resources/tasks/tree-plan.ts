@@ -85,9 +85,7 @@ function placedLayout(tasks: readonly TreeTask[], inherited: Inherited | undefin
       code: "SESSIONS_NOT_REBUILDABLE",
       process: { pid, comm: tasks[result.stuckOn]?.comm ?? "?" },
       resource: `session ${layout.sid[result.stuckOn]}`,
-      because: result.gaveUp
-        ? "no order of forks that leads to it was found within the limit of tries"
-        : "no order of forks leads to it",
+      because: result.gaveUp ? "no order of forks that leads to it was found within the limit of tries" : "no order of forks leads to it",
       remedy: ["include the processes that the session came from in the process tree"],
     },
     verb,

@@ -21,9 +21,7 @@ import { birthEvents, birthSession, dependsOn, everIn, isAbove, isLeader, NONE, 
 /** Ways tried before the search gives up; what real programs leave behind needs about one per task. */
 const MAX_TRIES = 50_000;
 
-export type SearchResult =
-  | { readonly found: true }
-  | { readonly found: false; readonly stuckOn: number; readonly gaveUp: boolean };
+export type SearchResult = { readonly found: true } | { readonly found: false; readonly stuckOn: number; readonly gaveUp: boolean };
 
 type Change = { readonly what: "place" | "slot"; readonly node: number; readonly to: number };
 type Pending = { readonly node: number; readonly next: Pending | undefined };
