@@ -59,7 +59,7 @@ function checkLayers(path, to) {
   const from = layerOf(path);
   const target = layerOf(to);
   const isTest = path.endsWith(".test.ts");
-  if (from === "test" || from === target || shared.includes(target.slice(1, -1))) return undefined;
+  if (from === "test" || from === "tools" || from === target || shared.includes(target.slice(1, -1))) return undefined;
   if (target === "test") {
     return isTest && to.startsWith("test/harness/") ? undefined : `imports ${to}: sources do not import tests`;
   }

@@ -20,10 +20,10 @@ function hasCommand(name) {
 
 const missingPackages = () => needs.filter((need) => !need.there()).map((need) => need.package);
 
-/** Integration tests freeze processes, make namespaces and choose pids. */
-export function requireRoot() {
+/** `what` freezes processes, makes namespaces and chooses pids. */
+export function requireRoot(what) {
   if (process.getuid() === 0) return;
-  fail("Cannot run the integration tests without root: run `sudo npm test`. Everything else: `npm run ok`.");
+  fail(`Cannot run the ${what} without root: use sudo. What needs no root: npm run ok`);
 }
 
 /** Installs missing Debian packages, or names them where that cannot be done. */
@@ -36,7 +36,7 @@ export function ensurePrograms() {
     run("apt-get", ["-qq", "-y", "install", "--no-install-recommends", ...missing], { env });
     missing = missingPackages();
   }
-  if (missing.length > 0) fail(`Cannot run the integration tests: install these (Debian's names): ${missing.join(" ")}`);
+  if (missing.length > 0) fail(`Cannot compile and run the test programs: install these (Debian's names): ${missing.join(" ")}`);
 }
 
 function peerInCache() {

@@ -18,7 +18,7 @@ const fileTimeoutMs = 5 * 60_000;
 const parallel = 2;
 
 ensurePackages();
-requireRoot();
+requireRoot("integration tests");
 ensurePrograms();
 const peer = findPeer();
 const { filesBelow, runOkSteps } = await import("./ok-steps.mjs");

@@ -1,0 +1,20 @@
+/**
+ * `npm run bench`: Floe (on Node, and as executable) and CRIU do the same, in turn, in the same run.
+ *
+ *   --rounds N      rounds of each scenario (default 5); the table shows medians
+ *   --only TEXT     scenarios whose name contains this; may be given several times
+ *   --tool TEXT     tools whose name contains this; may be given several times
+ *   --json FILE     where every single figure goes (default build/bench.json)
+ */
+import { packageCommand, root, run, ensurePackages, fail } from "./setup.mjs";
+import { ensurePrograms, findPeer, requireRoot } from "./test-needs.mjs";
+
+ensurePackages();
+requireRoot("benchmarks");
+ensurePrograms();
+const peer = findPeer();
+for (const args of [[], ["--exe"]]) {
+  if (run(process.execPath, ["tools/build.mjs", ...args], { cwd: root }) !== 0) fail("The build failed");
+}
+const env = { ...process.env, ...(peer === undefined ? {} : { FLOE_PEER_CRIU: peer }) };
+process.exit(run(packageCommand("tsx"), ["tools/bench/main.ts", ...process.argv.slice(2)], { env }));

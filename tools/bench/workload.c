@@ -1,0 +1,182 @@
+/*
+ * What the benchmark freezes and thaws: one kind of state, as much of it as asked for.
+ *
+ *   workload tiny|memory MIB|processes N|threads N|descriptors N
+ *
+ * Says "ready", waits for SIGTERM, checks that all of its state is as it was, and exits with 0 if so.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define THREAD_STACK (64 * 1024)
+
+static size_t amount;
+static volatile int go;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static int alive;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+static void wait_for_term(void)
+{
+	sigset_t set;
+	int signal;
+
+	puts("ready");
+	fflush(stdout);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	while (sigwait(&set, &signal) != 0 || signal != SIGTERM)
+		;
+}
+
+/* Contents that neither compress nor repeat: every word is its own. */
+static uint64_t word_at(size_t index)
+{
+	uint64_t x = index * 0x9e3779b97f4a7c15ULL + 1;
+
+	x ^= x >> 29;
+	return x * 0xbf58476d1ce4e5b9ULL;
+}
+
+static int memory(void)
+{
+	size_t words = amount * 1024 * 1024 / sizeof(uint64_t);
+	uint64_t *memory = mmap(NULL, words * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	for (size_t i = 0; i < words; i++)
+		memory[i] = word_at(i);
+	wait_for_term();
+	for (size_t i = 0; i < words; i++)
+		if (memory[i] != word_at(i))
+			return 1;
+	return 0;
+}
+
+static int processes(void)
+{
+	pid_t *children = calloc(amount, sizeof(*children));
+	int status, bad = 0;
+
+	for (size_t i = 0; i < amount; i++) {
+		children[i] = fork();
+		if (children[i] < 0)
+			die("fork");
+		if (children[i] == 0) {
+			sigset_t set;
+			int signal;
+
+			sigemptyset(&set);
+			sigaddset(&set, SIGTERM);
+			sigwait(&set, &signal);
+			_exit(7);
+		}
+	}
+	wait_for_term();
+	for (size_t i = 0; i < amount; i++) {
+		kill(children[i], SIGTERM);
+		if (waitpid(children[i], &status, 0) != children[i] || !WIFEXITED(status) || WEXITSTATUS(status) != 7)
+			bad = 1;
+	}
+	return bad;
+}
+
+static void *thread(void *unused)
+{
+	pthread_mutex_lock(&lock);
+	alive++;
+	while (!go)
+		pthread_cond_wait(&wake, &lock);
+	alive--;
+	pthread_mutex_unlock(&lock);
+	return unused;
+}
+
+static int threads(void)
+{
+	pthread_t *ids = calloc(amount, sizeof(*ids));
+	pthread_attr_t attributes;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, THREAD_STACK);
+	for (size_t i = 0; i < amount; i++)
+		if (pthread_create(&ids[i], &attributes, thread, NULL) != 0)
+			die("pthread_create");
+	while (__atomic_load_n(&alive, __ATOMIC_SEQ_CST) < (int)amount)
+		usleep(1000);
+	wait_for_term();
+	pthread_mutex_lock(&lock);
+	go = 1;
+	pthread_cond_broadcast(&wake);
+	pthread_mutex_unlock(&lock);
+	for (size_t i = 0; i < amount; i++)
+		pthread_join(ids[i], NULL);
+	return alive != 0;
+}
+
+static int descriptors(void)
+{
+	struct rlimit limit = { amount + 64, amount + 64 };
+	int *fds = calloc(amount, sizeof(*fds));
+
+	/* Without the right to raise it the limit may be high enough already. */
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (size_t i = 0; i < amount; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "file-%zu", i % 100);
+		fds[i] = open(name, O_RDWR | O_CREAT, 0600);
+		if (fds[i] < 0 || lseek(fds[i], (off_t)i, SEEK_SET) != (off_t)i)
+			die(name);
+	}
+	wait_for_term();
+	for (size_t i = 0; i < amount; i++)
+		if (lseek(fds[i], 0, SEEK_CUR) != (off_t)i)
+			return 1;
+	return 0;
+}
+
+static int tiny(void)
+{
+	wait_for_term();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(void);
+	} kinds[] = {
+		{ "tiny", tiny }, { "memory", memory }, { "processes", processes }, { "threads", threads }, { "descriptors", descriptors },
+	};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	if (argc > 2)
+		amount = strtoul(argv[2], NULL, 10);
+	for (size_t i = 0; argc > 1 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(argv[1], kinds[i].name) == 0)
+			return kinds[i].run();
+	fputs("usage: workload tiny|memory MIB|processes N|threads N|descriptors N\n", stderr);
+	return 2;
+}
