@@ -31,6 +31,8 @@ async function run(command: Command, request: Request): Promise<number> {
     case "restore":
       refuseUnbuilt(settings);
       return (await import("./commands/restore.js")).restoreCommand(settings, request.rest);
+    case "check":
+      return (await import("./commands/check.js")).checkCommand(settings);
     default:
       throw commandNotBuilt([command, ...operands.slice(1)].join(" "));
   }

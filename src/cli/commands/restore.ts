@@ -26,13 +26,15 @@ export function restoreCommand(settings: Settings, rest: readonly string[] | und
       remedy: ["Leave out one of them"],
     });
   }
+  // A program that does not exist must show before there is a tree without a parent.
+  const program = command?.[0] === undefined ? undefined : findProgram(command[0], process.env.PATH);
   closeDescriptors(settings);
   checkDirectories(settings);
   const options = restoreOptions(settings, command);
   const { rootPid } = withLog(settings, (log) => restore(options, log));
   if (settings.displayStats) process.stdout.write(statsText(options.workDir, "STATS_RESTORE"));
   tellReady(settings);
-  if (command?.[0] !== undefined) execve(findProgram(command[0], process.env.PATH), command, process.env);
+  if (command !== undefined && program !== undefined) execve(program, command, process.env);
   if (!settings.restoreDetached) waitChild(rootPid);
   return 0;
 }

@@ -1,0 +1,37 @@
+/**
+ * How errors are told.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ImageError, Problems, Refusal, UsageError } from "../errors.js";
+import { describeError } from "./report.js";
+
+const refusal = new Refusal({
+  code: "GHOST_FILE_TOO_LARGE",
+  process: { pid: 4120, comm: "nginx" },
+  resource: 'fd 12, the deleted file "/tmp/upload"',
+  because: "it has 3 GiB, the limit is 1 MiB",
+  remedy: ["--ghost-limit 4G", "Let the process close the file first"],
+});
+const refusalText = [
+  'Cannot dump process 4120 (nginx): fd 12, the deleted file "/tmp/upload": it has 3 GiB, the limit is 1 MiB',
+  "  Try: --ghost-limit 4G",
+  "       Let the process close the file first   [GHOST_FILE_TOO_LARGE]",
+].join("\n");
+
+test("a refusal names process, resource, reason, remedies and code", () => {
+  assert.equal(describeError(refusal), refusalText);
+});
+
+test("several problems are all told", () => {
+  const image = new ImageError({ code: "IMAGE_MISSING", place: { file: "mm-7.img" }, because: "there is no such file" });
+  const text = describeError(new Problems([refusal, image]));
+  assert.ok(text.startsWith(`${refusalText}\nCannot read image "mm-7.img": there is no such file   [IMAGE_MISSING]\n`));
+  assert.ok(text.endsWith("2 problems were found; nothing was done"));
+});
+
+test("only a bug of ours shows a stack", () => {
+  assert.equal(describeError(new UsageError({ code: "X", message: "Cannot do it" })), "Cannot do it   [X]");
+  assert.match(describeError(new TypeError("oops")), /This is a bug of Floe.*TypeError: oops\n {4}at /s);
+  assert.match(describeError("text"), /This is a bug of Floe.*text/s);
+});
