@@ -6,7 +6,7 @@
  *   --tool TEXT     tools whose name contains this; may be given several times
  *   --json FILE     where every single figure goes (default build/bench.json)
  */
-import { packageCommand, root, run, ensurePackages, fail } from "./setup.mjs";
+import { root, run, ensurePackages, fail } from "./setup.mjs";
 import { ensurePrograms, findPeer, requireRoot } from "./test-needs.mjs";
 
 ensurePackages();
@@ -17,4 +17,6 @@ for (const args of [[], ["--exe"]]) {
   if (run(process.execPath, ["tools/build.mjs", ...args], { cwd: root }) !== 0) fail("The build failed");
 }
 const env = { ...process.env, ...(peer === undefined ? {} : { FLOE_PEER_CRIU: peer }) };
-process.exit(run(packageCommand("tsx"), ["tools/bench/main.ts", ...process.argv.slice(2)], { env }));
+// Mounts of its own: what it mounts is gone when it ends, in whatever way.
+const command = ["--mount", process.execPath, "--import", "tsx", "tools/bench/main.ts", ...process.argv.slice(2)];
+process.exit(run("unshare", command, { env }));

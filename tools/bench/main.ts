@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 
 import { projectRoot } from "../../test/harness/compile.js";
 import { Lane } from "../../test/harness/lane.js";
-import { compileBenchWorkload, type Figures, imagePlace, measureRound, measureStartup } from "./measure.js";
+import { compileBenchWorkload, type Figures, measureRound, measureStartup, mountImagePlace } from "./measure.js";
 import { scenarios, startups } from "./scenarios.js";
 import { medians, type Row, table } from "./table.js";
 import { type BenchTool, benchTools } from "./tools.js";
@@ -49,6 +49,7 @@ async function inTurn(scenario: string, measure: (tool: BenchTool, lane: Lane) =
   return rows;
 }
 
+mountImagePlace();
 const program = compileBenchWorkload();
 const machine = {
   cpus: cpus().length,
@@ -58,7 +59,7 @@ const machine = {
   node: process.version,
 };
 say(
-  `${machine.cpus} × ${machine.cpu}, ${machine.memoryMib} MiB, Linux ${machine.kernel}, Node ${machine.node}; images in ${imagePlace()}; ${rounds} rounds`,
+  `${machine.cpus} × ${machine.cpu}, ${machine.memoryMib} MiB, Linux ${machine.kernel}, Node ${machine.node}; images in memory; ${rounds} rounds`,
 );
 
 const work: Row[] = [];
