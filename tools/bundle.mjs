@@ -89,7 +89,7 @@ function findBun() {
   const places = [`node_modules/@oven/bun-linux-${process.arch === "arm64" ? "aarch64" : "x64"}/bin/bun`, "node_modules/bun/bin/bun.exe"];
   // Until its install script has run (npm may forbid that), the package holds a short text in place of the program.
   const found = places.find((path) => existsSync(path) && statSync(path).size > 1_000_000);
-  if (found === undefined) throw new Error(`bun is in none of ${places.join(", ")}: run npm ci on a machine that bun supports`);
+  if (found === undefined) throw new Error(`bun is in none of ${places.join(", ")}: run npm install on a machine that bun supports`);
   return resolve(found);
 }
 
