@@ -21,7 +21,11 @@ function ipv6Text(bytes: Buffer): string {
     if (length > best.length) best = { at, length };
   }
   if (best.at === 0 && best.length === 5 && groups[5] === 0xffff) return `::ffff:${[...bytes.subarray(12)].join(".")}`;
-  const hex = (from: number, to: number): string => groups.slice(from, to).map((g) => g.toString(16)).join(":");
+  const hex = (from: number, to: number): string =>
+    groups
+      .slice(from, to)
+      .map((g) => g.toString(16))
+      .join(":");
   return best.length < 2 ? hex(0, 8) : `${hex(0, best.at)}::${hex(best.at + best.length, 8)}`;
 }
 

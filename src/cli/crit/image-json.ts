@@ -107,13 +107,17 @@ export function decodeImage(bytes: Buffer, options: DecodeOptions): JsonObject {
     if (ghost) {
       if (first) chunks = (message as { chunks?: boolean }).chunks === true;
       readGhostData(source, { json, message, first, chunks, hide: options.noPayload === true });
-    } else if (named.kind.extra !== undefined) readExtra(source, { json, message, rule: named.kind.extra, hide: options.noPayload === true });
+    } else if (named.kind.extra !== undefined)
+      readExtra(source, { json, message, rule: named.kind.extra, hide: options.noPayload === true });
   }
   out.set("entries", entries);
   return out;
 }
 
-function readMessage(source: Source, { named, first, pretty }: { named: NamedKind; first: boolean; pretty: boolean }): { message: object; json: JsonObject } {
+function readMessage(
+  source: Source,
+  { named, first, pretty }: { named: NamedKind; first: boolean; pretty: boolean },
+): { message: object; json: JsonObject } {
   const length = source.u32("the length of a record");
   if (length > MAX_MESSAGE_BYTES) throw source.fail(`a record of ${length} bytes is announced`);
   const { offsetBytes } = source;
@@ -123,7 +127,10 @@ function readMessage(source: Source, { named, first, pretty }: { named: NamedKin
   return { message, json: toJson(type, message, pretty) };
 }
 
-function readExtra(source: Source, { json, message, rule, hide }: { json: JsonObject; message: object; rule: ExtraRule; hide: boolean }): void {
+function readExtra(
+  source: Source,
+  { json, message, rule, hide }: { json: JsonObject; message: object; rule: ExtraRule; hide: boolean },
+): void {
   if (rule === "ghost") return;
   const payload = readPayload(rule, message, source);
   if (payload === undefined) return;
@@ -159,7 +166,10 @@ export function encodeImage(json: JsonValue, file: string): Buffer {
   const entries = json.get("entries");
   const named = namedKinds().find(({ name }) => name === magic);
   if (named === undefined) {
-    throw new UsageError({ code: "CRIT_UNKNOWN_KIND", message: `Cannot encode "${file}": there is no kind of image with the magic ${String(magic)}` });
+    throw new UsageError({
+      code: "CRIT_UNKNOWN_KIND",
+      message: `Cannot encode "${file}": there is no kind of image with the magic ${String(magic)}`,
+    });
   }
   if (!Array.isArray(entries)) throw place.at("entries").fail("a list is needed");
   const writer = new MessageWriter();

@@ -42,7 +42,10 @@ export function readPayload(rule: Exclude<ExtraRule, "ghost">, message: object, 
     case "tcp-queues": {
       const inq = source.take(number("inq_len"), "the input queue");
       const outq = source.take(number("outq_len"), "the output queue");
-      const json = new Map<string, JsonValue>([["inq", base64Lines(inq)], ["outq", base64Lines(outq)]]);
+      const json = new Map<string, JsonValue>([
+        ["inq", base64Lines(inq)],
+        ["outq", base64Lines(outq)],
+      ]);
       return { json, sizeBytes: inq.length + outq.length, padding: [] };
     }
     case "shm": {
@@ -86,7 +89,11 @@ function readMessages(count: number, source: ByteSource): Payload {
 }
 
 /** The bytes of a payload; `padding` are the filling bytes to use, zeros where it ends. */
-export function writePayload(rule: Exclude<ExtraRule, "ghost">, json: JsonValue | undefined, { place, padding }: { place: JsonPlace; padding: Buffer }): Buffer {
+export function writePayload(
+  rule: Exclude<ExtraRule, "ghost">,
+  json: JsonValue | undefined,
+  { place, padding }: { place: JsonPlace; padding: Buffer },
+): Buffer {
   let used = 0;
   const filler = (length: number, unit: number): Buffer => {
     const out = Buffer.alloc(fill(length, unit));

@@ -3,7 +3,15 @@
  * presentation options say. Both forms are taken back.
  */
 import { UsageError } from "../../errors.js";
-import { type Compiled, type CompiledField, type MessageType, UNKNOWN, type UnknownField, compile, compiledSub } from "../../images/codec/schema.js";
+import {
+  type Compiled,
+  type CompiledField,
+  type MessageType,
+  UNKNOWN,
+  type UnknownField,
+  compile,
+  compiledSub,
+} from "../../images/codec/schema.js";
 import { addressText, addressWords } from "./address.js";
 import { base64Lines, fromBase64 } from "./base64.js";
 import type { JsonObject, JsonValue } from "./json.js";
@@ -39,7 +47,13 @@ function messageToJson(type: Compiled, value: Value, form: Form): JsonObject {
   if (unknown !== undefined) {
     out.set(
       UNKNOWN_KEY,
-      unknown.map((f): JsonObject => new Map<string, JsonValue>([["after", f.after], ["bytes", base64Lines(f.bytes)]])),
+      unknown.map(
+        (f): JsonObject =>
+          new Map<string, JsonValue>([
+            ["after", f.after],
+            ["bytes", base64Lines(f.bytes)],
+          ]),
+      ),
     );
   }
   return out;
