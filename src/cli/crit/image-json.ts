@@ -58,7 +58,7 @@ class Source implements ByteSource {
 
   take(count: number | bigint, what: string): Buffer {
     const left = this.bytes.length - this.offsetBytes;
-    if (count > left) throw this.fail(`${what} should have ${count} bytes, ${left} are left`);
+    if (count < 0 || count > left) throw this.fail(`${what} should have ${count} bytes, ${left} are left`);
     const start = this.offsetBytes;
     this.offsetBytes += Number(count);
     return this.bytes.subarray(start, this.offsetBytes);

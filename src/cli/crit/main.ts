@@ -1,7 +1,7 @@
 /**
  * `crit`: images as JSON and back, and what a directory of images holds.
  */
-import { readFileSync, writeFileSync, writeSync } from "node:fs";
+import { readFileSync, readSync, writeFileSync, writeSync } from "node:fs";
 import { UsageError } from "../../errors.js";
 import { reportError } from "../report.js";
 import { CRIU_VERSION, floeVersion } from "../version.js";
@@ -12,6 +12,7 @@ import { type CritRequest, critHelp, readWords } from "./words.js";
 
 const STDIN = 0;
 const STDOUT = 1;
+const READ_BYTES = 1 << 16;
 
 /** Runs crit with its words and gives the exit code: 1 when the work failed, 2 when the words are wrong. */
 export function crit(words: readonly string[]): number {
@@ -29,36 +30,28 @@ export function crit(words: readonly string[]): number {
 
 function run(request: CritRequest): void {
   const { input, output } = request;
+  const file = input ?? "standard input";
   switch (request.command) {
     case "decode":
-      return writeJsonText(decodeImage(readInput(input), { file: nameOf(input), pretty: request.pretty }), request);
+      writeJsonText(decodeImage(readInput(input), { file, pretty: request.pretty, noPayload: request.noPayload }), request);
+      break;
     case "show":
-      return writeJsonText(decodeImage(readInput(input), { file: nameOf(input), pretty: true, noPayload: request.noPayload }), request);
+      writeJsonText(decodeImage(readInput(input), { file, pretty: true, noPayload: request.noPayload }), request);
+      break;
     case "encode":
-      return writeTo(output, encodeImage(parseJson(readInput(input).toString("utf8"), nameOf(input)), nameOf(input)));
+      writeTo(output, encodeImage(parseJson(readInput(input).toString("utf8"), file), file));
+      break;
     case "info": {
-      const { magic, count } = countEntries(readInput(input), nameOf(input));
-      return writeJsonText(
-        new Map<string, JsonValue>([
-          ["magic", magic],
-          ["count", count],
-        ]),
-        request,
-      );
+      const info = countEntries(readInput(input), file);
+      writeJsonText(new Map<string, JsonValue>(Object.entries(info)), request);
+      break;
     }
-    case "x":
-      return writeTo(
-        output,
-        explore(input ?? ".", request.explorer)
-          .map((line) => `${line}\n`)
-          .join(""),
-      );
-    case undefined:
-      return;
+    case "x": {
+      const lines = explore(input ?? ".", request.explorer);
+      writeTo(output, lines.map((line) => `${line}\n`).join(""));
+    }
   }
 }
-
-const nameOf = (input: string | undefined): string => input ?? "standard input";
 
 /** Standard output gets a line break at the end; files hold the JSON alone. */
 function writeJsonText(json: JsonValue, { pretty, output }: CritRequest): void {
@@ -67,18 +60,34 @@ function writeJsonText(json: JsonValue, { pretty, output }: CritRequest): void {
 
 function readInput(input: string | undefined): Buffer {
   try {
-    return readFileSync(input ?? STDIN);
+    return input === undefined ? readStandardInput() : readFileSync(input);
   } catch (cause) {
-    throw new UsageError({ code: "CRIT_FILE_UNUSABLE", message: `Cannot read "${nameOf(input)}": ${textOf(cause)}`, cause });
+    throw new UsageError({ code: "CRIT_FILE_UNUSABLE", message: `Cannot read "${input ?? "standard input"}": ${textOf(cause)}`, cause });
+  }
+}
+
+/** All of it; a pipe that its writer made non-blocking has nothing to read at times. */
+function readStandardInput(): Buffer {
+  const parts: Buffer[] = [];
+  for (;;) {
+    const part = Buffer.allocUnsafe(READ_BYTES);
+    try {
+      const length = readSync(STDIN, part);
+      if (length === 0) return Buffer.concat(parts);
+      parts.push(part.subarray(0, length));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      waitABit();
+    }
   }
 }
 
 function writeTo(output: string | undefined, content: string | Buffer): void {
-  if (output === undefined) return writeOut(content);
   try {
-    writeFileSync(output, content);
+    if (output === undefined) writeOut(content);
+    else writeFileSync(output, content);
   } catch (cause) {
-    throw new UsageError({ code: "CRIT_FILE_UNUSABLE", message: `Cannot write "${output}": ${textOf(cause)}`, cause });
+    throw new UsageError({ code: "CRIT_FILE_UNUSABLE", message: `Cannot write "${output ?? "standard output"}": ${textOf(cause)}`, cause });
   }
 }
 
@@ -91,10 +100,14 @@ function writeOut(content: string | Buffer): void {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "EPIPE") return;
-      if (code !== "EAGAIN") throw new UsageError({ code: "CRIT_FILE_UNUSABLE", message: `Cannot write: ${textOf(error)}`, cause: error });
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+      if (code !== "EAGAIN") throw error;
+      waitABit();
     }
   }
+}
+
+function waitABit(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
 }
 
 const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
