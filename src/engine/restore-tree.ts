@@ -12,6 +12,7 @@ import { run } from "../target/run.js";
 import { waitDeath } from "../target/seed.js";
 import type { TracedTask } from "../target/thread.js";
 
+const PR_SET_NAME = 15;
 const PR_SET_CHILD_SUBREAPER = 36;
 const WALL = 0x40000000;
 const SIGCHLD = 17;
@@ -22,6 +23,8 @@ export interface TreeBuild {
   readonly seed: TracedTask;
   /** Living tasks by their saved pid; temporary ones come and go. */
   readonly living: Map<number, TracedTask>;
+  /** The root becomes a child of the seed instead of ours. */
+  readonly rootBelowSeed: boolean;
   /** Name of a saved task, for messages. */
   comm(pid: number): string;
   /** Objects (CLONE_FILES, …) that a new task shares with its creator. */
@@ -74,7 +77,7 @@ function create(build: TreeBuild, actor: number, batch: readonly (TreeStep & { d
     pid: step.pid,
     comm: build.comm(step.pid),
     // From the seed: a child of the coordinator, who is the seed's parent.
-    asSibling: step.asSibling || actor === OUTSIDE,
+    asSibling: step.asSibling || (actor === OUTSIDE && !build.rootBelowSeed),
     shares: build.shares(step.pid, actor),
   }));
   try {
@@ -109,6 +112,7 @@ function single(build: TreeBuild, step: Exclude<TreeStep, { do: "create" }>): vo
       callIn(task(build, step.pid), SYS.prctl, [PR_SET_CHILD_SUBREAPER, step.on ? 1 : 0, 0, 0, 0], "setting the subreaper flag");
       return;
     case "exit":
+      setName(task(build, step.pid), build.comm(step.pid));
       endTask(task(build, step.pid), build.exitStatus(step.pid));
       build.living.delete(step.pid);
       return;
@@ -127,6 +131,13 @@ function groupNumber(build: TreeBuild, pgid: number): number {
 function callIn(target: TracedTask, nr: number, args: readonly number[], doing: string): void {
   const program = new Program();
   program.call(nr, ...args).must(doing);
+  run(target.leader, program);
+}
+
+/** A zombie keeps its name. */
+function setName(target: TracedTask, comm: string): void {
+  const program = new Program();
+  program.call(SYS.prctl, PR_SET_NAME, program.cstring(comm), 0, 0, 0);
   run(target.leader, program);
 }
 

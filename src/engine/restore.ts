@@ -9,7 +9,7 @@
  *
  * Whatever fails before `go`, everything made so far is killed: the tasks are ours and die with us.
  */
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { Refusal } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
@@ -94,7 +94,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
     for (const part of threadParts) findings.add(...(part.check?.(task, session) ?? []));
   }
   const ids = new Set(saved.flatMap((t) => [t.pid, ...(t.living?.threads.map((th) => th.tid) ?? [])]));
-  const tree = findings.try(() => planTree(saved.map(treeTask), { shellJob: session.options.shellJob, isTaken: (pid) => ids.has(pid) }));
+  const tree = findings.try(() => planTree(saved.map(treeTask), { shellJob: session.options.shellJob, isTaken: (pid) => ids.has(pid) || existsSync(`/proc/${pid}`) }));
   const bytes = regionBytes(Math.max(1, ...session.tasks.map((t) => t.threads.length)));
   const room = findRoom(
     session.tasks.map((t) => t.saved.living.space),
@@ -143,10 +143,9 @@ function make(design: Design, tools: Tools): RestoreResult {
     faultPoint("restore-seed");
     const figures = { restored: 0, compared: 0, inherited: 0 };
     const filled = makeTree(design, { tools, seed, living, figures });
-    killTask(seed);
     faultPoint("restore-tree");
     phases.enter("restoring");
-    fillTasks(filled, session);
+    fillTasks(filled, session, () => killTask(seed));
     session.options.pidfile === undefined || writePidfile(session.options.pidfile, design);
     go(filled, session, () => {
       gone = true;
@@ -191,6 +190,7 @@ function makeTree(
     plan: design.tree,
     seed: on.seed,
     living: on.living,
+    rootBelowSeed: mustLoseParent(session),
     comm: (pid) => savedByPid.get(pid)?.comm ?? "temporary",
     shares: (pid, by) => sharedWith(savedByPid.get(pid), by === OUTSIDE ? undefined : savedByPid.get(by)),
     exitStatus: (pid) => savedByPid.get(pid)?.core.tc?.exit_code ?? 0,
@@ -216,6 +216,15 @@ function makeTree(
   });
 }
 
+/**
+ * A detached restore leaves the root without us as parent. If it wants a signal when its parent dies, that would be our
+ * end: so its parent is the seed, which dies before the signal is asked for.
+ */
+function mustLoseParent(session: Session): boolean {
+  if (!session.options.restoreDetached) return false;
+  return session.tasks[0]?.threads.some((t) => (t.core.thread_core?.pdeath_sig ?? 0) !== 0) === true;
+}
+
 /** Objects that a task shares with its creator. */
 function sharedWith(task: SavedTask | undefined, creator: SavedTask | undefined): bigint {
   const a = task?.living?.ids;
@@ -224,7 +233,8 @@ function sharedWith(task: SavedTask | undefined, creator: SavedTask | undefined)
   return (a.files_id === b.files_id ? CLONE.FILES : 0n) | (a.fs_id === b.fs_id ? CLONE.FS : 0n);
 }
 
-function fillTasks(filled: readonly Filled[], session: Session): void {
+/** `endSeed`: called when nothing is to be made from the seed any more, and before a parent's death can be noticed. */
+function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => void): void {
   finishSpaces(filled);
   for (const one of filled) setLayout(one, session);
   faultPoint("restore-layout");
@@ -246,6 +256,7 @@ function fillTasks(filled: readonly Filled[], session: Session): void {
   for (const task of session.tasks) createThreads(task.traced, task.threads.slice(1).map((t) => t.tid));
   faultPoint("restore-threads");
   runStage("thread", session);
+  endSeed();
   runStage("last", session);
   runAll(
     filled.map(({ task, space }) => {

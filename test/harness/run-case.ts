@@ -1,5 +1,5 @@
 /** One workload, taken through one of the ways a process can be frozen and thawed. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -78,6 +78,8 @@ export class CaseRun {
     this.#tools = tools;
     // Workloads that give up their privileges must still reach their files.
     this.folder = mkdtempSync(join(tmpdir(), "floe-case-"));
+    // Workloads that give up their rights look for files here.
+    chmodSync(this.folder, 0o755);
     mkdirSync(join(this.folder, "work"), { mode: 0o777 });
   }
 

@@ -6,8 +6,8 @@
  */
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { ImageError } from "../../errors.js";
-import { getPipeSize, setPipeSize, setStatusFlags } from "../../linux/fcntl.js";
-import { O_ACCMODE, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_WRONLY, openat } from "../../linux/files.js";
+import { dupFrom, getPipeSize, setPipeSize, setStatusFlags } from "../../linux/fcntl.js";
+import { O_ACCMODE, O_CLOEXEC, O_LARGEFILE, O_NONBLOCK, O_RDONLY, O_WRONLY, openat } from "../../linux/files.js";
 import { bytesToRead, pipe2, tee } from "../../linux/pipes.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
 import { type PipeDataEntry, pipeDataEntry } from "./pipe-data.schema.js";
@@ -80,22 +80,43 @@ export function refill(writer: Fd, { entry, data }: { entry: PipeDataEntry; data
   for (let at = 0; at < data.length; ) at += writeSync(writer, data, at);
 }
 
-/** Both ends of the pipes of one restore, as we hold them until everything is handed out. */
-const made = new WeakMap<RestoreSession, Map<number, { readEnd: Fd; writeEnd: Fd }>>();
+/** A pipe of one restore: its ends as made, and which of them have been given away. */
+interface MadePipe {
+  readonly ends: { readonly [O_RDONLY]: Fd; readonly [O_WRONLY]: Fd };
+  readonly given: Set<number>;
+}
 
-function endsOf(pipeId: number, session: RestoreSession): { readEnd: Fd; writeEnd: Fd } {
-  const pipes = made.get(session) ?? new Map();
-  made.set(session, pipes);
-  let ends = pipes.get(pipeId);
-  if (ends === undefined) {
-    ends = pipe2(O_CLOEXEC | O_NONBLOCK);
-    pipes.set(pipeId, ends);
-    session.closeLater(ends.readEnd);
-    session.closeLater(ends.writeEnd);
+const made = new WeakMap<RestoreSession, Map<number, MadePipe>>();
+
+function pipeOf(pipeId: number, session: RestoreSession): MadePipe {
+  const all = made.get(session) ?? new Map<number, MadePipe>();
+  made.set(session, all);
+  let pipe = all.get(pipeId);
+  if (pipe === undefined) {
+    const { readEnd, writeEnd } = pipe2(O_CLOEXEC | O_NONBLOCK);
+    pipe = { ends: { [O_RDONLY]: readEnd, [O_WRONLY]: writeEnd }, given: new Set() };
+    all.set(pipeId, pipe);
+    session.closeLater(readEnd);
+    session.closeLater(writeEnd);
     const data = savedPipeData(session, "PIPES_DATA", pipeId);
-    if (data !== undefined) refill(ends.writeEnd, data);
+    if (data !== undefined) refill(writeEnd, data);
   }
-  return ends;
+  return pipe;
+}
+
+/**
+ * A descriptor of ours for one open file description of a pipe.
+ *
+ * pipe(2) made the first one of each end. All others were opened through /proc, and it shows: open(2) sets O_LARGEFILE.
+ */
+function openEnd(pipe: MadePipe, flags: number): Fd {
+  const mode = flags & O_ACCMODE;
+  if ((mode === O_RDONLY || mode === O_WRONLY) && (flags & O_LARGEFILE) === 0 && !pipe.given.has(mode)) {
+    pipe.given.add(mode);
+    return dupFrom(pipe.ends[mode], 0);
+  }
+  const end = pipe.ends[mode === O_WRONLY ? O_WRONLY : O_RDONLY];
+  return openat(AT_FDCWD, `/proc/self/fd/${end}`, { flags: mode | O_NONBLOCK | O_CLOEXEC });
 }
 
 export const pipes: FileKind<PipeEntry> = {
@@ -110,11 +131,7 @@ export const pipes: FileKind<PipeEntry> = {
     return { id: file.id, pipe_id: pipeId, flags: file.info.flags, fown: file.fown };
   },
   open(entry, session) {
-    const { readEnd, writeEnd } = endsOf(entry.pipe_id, session);
-    const mode = entry.flags & O_ACCMODE;
-    // Opening through /proc makes a description of its own, as every entry stands for one.
-    const end = mode === O_WRONLY ? writeEnd : readEnd;
-    const fd = openat(AT_FDCWD, `/proc/self/fd/${end}`, { flags: (mode === O_RDONLY || mode === O_WRONLY ? mode : entry.flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC });
+    const fd = openEnd(pipeOf(entry.pipe_id, session), entry.flags);
     setStatusFlags(fd, entry.flags);
     return fd;
   },

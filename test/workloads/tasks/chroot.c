@@ -1,6 +1,9 @@
 /* A child with another root directory and a working directory below it, and a file opened outside of it before. */
 #include "workload.h"
 
+/* Set when the parent has had its look at the living child. */
+static volatile int *seen;
+
 static void child(int go_directory, int outside)
 {
 	struct stat before, now;
@@ -20,6 +23,8 @@ static void child(int go_directory, int outside)
 	check(access("marker", F_OK) == 0 && access("/in/marker", F_OK) == 0, "the marker is not there");
 	check(access("/proc", F_OK) < 0, "the outer file system can be seen");
 	check(lseek(outside, 0, SEEK_CUR) == 3, "the outside file is at %ld", (long)lseek(outside, 0, SEEK_CUR));
+	while (!*seen)
+		sleep_ms(2);
 	must(unlink("marker"));
 	must(rmdir("/in"));
 	_exit(differences_seen() ? 1 : 0);
@@ -49,6 +54,7 @@ int main(int argc, char **argv)
 	*slash = '/';
 	outside = must(open("/etc/passwd", O_RDONLY));
 	must(lseek(outside, 3, SEEK_SET));
+	seen = shared_memory(sizeof *seen);
 	if ((kid = must(fork())) == 0)
 		child(go_directory, outside);
 	until_asleep(kid);
@@ -62,6 +68,7 @@ int main(int argc, char **argv)
 	link_of(kid, "cwd", now, sizeof now);
 	check(!strcmp(cwd, now), "the child's cwd is %s, was %s", now, cwd);
 	check_state();
+	*seen = 1;
 	child_passed(kid);
 	must(rmdir("jail"));
 	pass();
