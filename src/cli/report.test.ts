@@ -2,7 +2,10 @@
  * How errors are told.
  */
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { ImageError, Problems, Refusal, UsageError } from "../errors.js";
 import { describeError } from "./report.js";
 
@@ -34,4 +37,20 @@ test("only a bug of ours shows a stack", () => {
   assert.equal(describeError(new UsageError({ code: "X", message: "Cannot do it" })), "Cannot do it   [X]");
   assert.match(describeError(new TypeError("oops")), /This is a bug of Floe.*TypeError: oops\n {4}at /s);
   assert.match(describeError("text"), /This is a bug of Floe.*text/s);
+});
+
+test("every error code has a heading in docs/errors.md", () => {
+  const root = fileURLToPath(new URL("../..", import.meta.url));
+  const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter(
+    (path) => path.endsWith(".ts") && !path.endsWith(".test.ts"),
+  );
+  const headings = new Set(readFileSync(join(root, "docs/errors.md"), "utf8").match(/(?<=^### )\w+$/gm));
+  const missing = sources.flatMap((path) => {
+    const codes = readFileSync(join(root, "src", path), "utf8").match(/(?<=code: |refuse\(|bad\()"[A-Z]+(?:_[A-Z]+)+"/g) ?? [];
+    return codes
+      .map((code) => code.slice(1, -1))
+      .filter((code) => !headings.has(code))
+      .map((code) => `${path}: ${code}`);
+  });
+  assert.deepEqual(missing, []);
 });

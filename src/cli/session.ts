@@ -8,12 +8,14 @@ import { type Logger, openLog } from "../engine/log.js";
 import { describeError } from "./report.js";
 import { DEFAULT_VERBOSITY } from "./options/special.js";
 import type { Settings } from "./options/spec.js";
+import { CRIU_VERSION, floeVersion } from "./version.js";
 
 /** Runs `action` with a log; its failure is written there too. */
 export function withLog<R>(settings: Settings, action: (log: Logger) => R): R {
   const workDir = settings.workDir ?? settings.imagesDir ?? ".";
   const level = settings.verbosity ?? DEFAULT_VERBOSITY;
   const log = openLog({ level, ...(settings.logFile === undefined ? {} : { file: resolve(workDir, settings.logFile) }) });
+  log.info(`Version: ${CRIU_VERSION} (Floe ${floeVersion()})`);
   try {
     return action(log);
   } catch (error) {

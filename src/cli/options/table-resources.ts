@@ -209,7 +209,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     argumentName: "SIZE",
     rpc: "ghost_limit",
     commands: ["dump", "pre-dump"],
-    built: true,
+    built: false,
     help: "largest deleted file taken into the images (1M by default)",
   },
   {
