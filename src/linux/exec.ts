@@ -5,7 +5,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 import { ERRNO, kernelError } from "./errno.js";
 import { addressOf, syscallNumber } from "./ffi/native.unsafe.js";
-import { SIGPIPE, SIGSET_BYTES, SIG_DFL, SIG_SETMASK, encodeSigAction, rtSigprocmask } from "./signals.js";
+import { SIGPIPE, SIGSET_BYTES, SIGXFSZ, SIG_DFL, SIG_SETMASK, encodeSigAction, rtSigprocmask } from "./signals.js";
 import { SYS } from "./syscalls.js";
 
 /** uapi/asm-generic/fcntl.h */
@@ -15,12 +15,12 @@ const POINTER_BYTES = 8;
 /**
  * int execve(const char *pathname, char *const argv[], char *const envp[]) — returns only by throwing.
  *
- * A JavaScript runtime ignores SIGPIPE, which a new program would inherit, and makes the standard descriptors close-on-exec:
+ * A JavaScript runtime ignores SIGPIPE and SIGXFSZ, which a new program would inherit, and makes the standard descriptors close-on-exec:
  * both are set back, and no signal stays blocked.
  */
 export function execve(path: string, argv: readonly string[], env: Readonly<Record<string, string | undefined>>): never {
   const action = encodeSigAction({ handler: SIG_DFL, flags: 0n, restorer: 0n, mask: 0n });
-  syscallNumber(SYS.rt_sigaction, SIGPIPE, action, 0, SIGSET_BYTES);
+  for (const signal of [SIGPIPE, SIGXFSZ]) syscallNumber(SYS.rt_sigaction, signal, action, 0, SIGSET_BYTES);
   rtSigprocmask(SIG_SETMASK, 0n);
   for (const fd of [0, 1, 2]) syscallNumber(SYS.fcntl, fd, F_SETFD, 0);
   const variables = Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
