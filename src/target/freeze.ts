@@ -116,15 +116,16 @@ function seizeTask(state: Seized, pid: number, ppid: number): number {
 }
 
 function seizeThreads(state: Seized, task: TracedTask): number {
-  let names: string[];
+  let tids: number[];
   try {
-    names = readdirSync(`/proc/${task.pid}/task`);
+    // readdirSync sorts by text; the leader has the lowest number or has taken over the first one's (execve).
+    tids = readdirSync(`/proc/${task.pid}/task`).map(Number);
   } catch {
     throw vanished(task);
   }
+  tids.sort((a, b) => Number(b === task.pid) - Number(a === task.pid) || a - b);
   let found = 0;
-  for (const name of names) {
-    const tid = Number(name);
+  for (const tid of tids) {
     if (state.known.has(tid)) continue;
     const error = seizeThread(tid);
     if (error === ESRCH || (error !== 0 && isDeadThread(task.pid, tid))) continue;
