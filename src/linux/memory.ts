@@ -5,7 +5,7 @@
  * uapi/asm/mman.h.
  */
 import { checked, kernelError } from "./errno.js";
-import { addressOf, syscall, syscallNumber } from "./ffi/native.unsafe.js";
+import { addressOf, syscall, syscallNumber, viewMemory } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
 
 export const PROT_NONE = 0;
@@ -175,4 +175,9 @@ export function processVmReadv(pid: number, remote: readonly MemoryRange[], into
 /** ssize_t process_vm_writev(pid_t pid, …) — writes `from` over ranges of another process, one after the other. */
 export function processVmWritev(pid: number, remote: readonly MemoryRange[], from: Uint8Array): number {
   return transfer(SYS.process_vm_writev, "process_vm_writev", { pid, local: from, remote });
+}
+
+/** Our own memory as a Buffer, without a copy. SAFETY: the mapping must outlive every use of it. */
+export function ownMemory(range: MemoryRange): Buffer {
+  return viewMemory(range.address, Number(range.sizeBytes));
 }

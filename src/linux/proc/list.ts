@@ -23,7 +23,7 @@ function listError(call: string, path: string, error: unknown): Error {
 
 /** Thread ids of a process, leader first unless it is long dead. */
 export function readThreadIds(pid: number): number[] {
-  return numbers(`/proc/${pid}/task`);
+  return numbers(`/proc/${pid}/task`).sort((a, b) => Number(b === pid) - Number(a === pid) || a - b);
 }
 
 /** Open descriptors of a process, ascending. */

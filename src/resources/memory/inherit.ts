@@ -4,8 +4,7 @@
  * The images do not say which pages were shared, but equal contents at equal addresses in a mapping that both have can
  * be shared again without a difference to anybody.
  */
-import { viewMemory } from "../../linux/ffi/native.unsafe.js";
-import { MAP_PRIVATE, PROT_READ, mmap, munmap } from "../../linux/memory.js";
+import { MAP_PRIVATE, PROT_READ, mmap, munmap, ownMemory } from "../../linux/memory.js";
 import type { PageSource, StoredRun } from "./page-source.js";
 import type { VmaEntry } from "./vma.schema.js";
 
@@ -134,8 +133,8 @@ class PagePair {
     const bytes = Number(sizeBytes);
     const addresses = [mapFile(this.#parentFd, parent.offset, sizeBytes), mapFile(this.#childFd, child.offset, sizeBytes)] as const;
     try {
-      const a = viewMemory(addresses[0], bytes);
-      const b = viewMemory(addresses[1], bytes);
+      const a = ownMemory({ address: addresses[0], sizeBytes });
+      const b = ownMemory({ address: addresses[1], sizeBytes });
       if (a.equals(b)) return bytes / PAGE;
       let equal = 0;
       let from = -1;

@@ -6,11 +6,8 @@
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { ImageError } from "../../errors.js";
-import { checked } from "../../linux/errno.js";
-import { syscallNumber } from "../../linux/ffi/native.unsafe.js";
-import { SEEK_DATA, SEEK_HOLE, SEEK_SET, lseek } from "../../linux/files.js";
+import { SEEK_DATA, SEEK_HOLE, SEEK_SET, lseek, sendfile } from "../../linux/files.js";
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap } from "../../linux/memory.js";
-import { SYS } from "../../linux/syscalls.js";
 import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
 import type { PageFigures } from "./pages.js";
@@ -62,13 +59,11 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
 
 /** sendfile(2) until `bytes` have moved; goes on where `to` stands. */
 function sendRange(move: { from: Fd; offset: bigint; to: Fd; bytes: bigint }): void {
-  const offset = Buffer.alloc(8);
-  offset.writeBigUInt64LE(move.offset, 0);
-  for (let left = move.bytes; left > 0n; ) {
-    const want = left < MAX_SENDFILE ? left : MAX_SENDFILE;
-    const moved = checked(syscallNumber(SYS.sendfile, move.to, move.from, offset, Number(want)), () => `sendfile(${move.to}, ${move.from}, ${want})`);
-    if (moved === 0) throw new Error(`internal error: sendfile moved nothing, ${left} bytes are left`);
-    left -= BigInt(moved);
+  for (let done = 0n; done < move.bytes; ) {
+    const want = move.bytes - done < MAX_SENDFILE ? move.bytes - done : MAX_SENDFILE;
+    const moved = sendfile(move.to, { fd: move.from, offset: move.offset + done }, Number(want));
+    if (moved === 0) throw new Error(`internal error: sendfile moved nothing, ${move.bytes - done} bytes are left`);
+    done += BigInt(moved);
   }
 }
 

@@ -6,8 +6,7 @@
  */
 import { readSync } from "node:fs";
 import { Refusal } from "../../errors.js";
-import { viewMemory } from "../../linux/ffi/native.unsafe.js";
-import { MREMAP_FIXED, MREMAP_MAYMOVE } from "../../linux/memory.js";
+import { MREMAP_FIXED, MREMAP_MAYMOVE, ownMemory } from "../../linux/memory.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { readMaps } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
@@ -71,7 +70,7 @@ function sameCode(space: SavedSpace, own: Vma): boolean {
   if (run === undefined || vdso === undefined) return true;
   const bytes = Buffer.alloc(Number(vdso.end - vdso.start));
   readSync(space.pages.fd, bytes, 0, bytes.length, run.offset + (vdso.start - run.start));
-  return bytes.equals(viewMemory(own.start, bytes.length));
+  return bytes.equals(ownMemory({ address: own.start, sizeBytes: BigInt(bytes.length) }));
 }
 
 /** Adds the calls that move the kernel's pages from `from` (address of the first of them) to where `space` had them. */
