@@ -9,7 +9,7 @@ import { COMMON_MAGIC, type ExtraRule, IMAGE_KINDS, type ImageKind, type ImageKi
 import { IMAGE_MESSAGES, type KindMessages } from "../../resources/image-kinds.js";
 import { base64Lines, fromBase64 } from "./base64.js";
 import type { JsonObject, JsonValue } from "./json.js";
-import { type ByteSource, readPayload, writePayload } from "./payload.js";
+import { type ByteSource, payloadSize, readPayload, writePayload } from "./payload.js";
 import { JsonPlace, fromJson, toJson } from "./values.js";
 
 const MAX_MESSAGE_BYTES = 256 << 20;
@@ -133,8 +133,7 @@ function readExtra(
 ): void {
   if (rule === "ghost") return;
   const payload = readPayload(rule, message, source);
-  if (payload === undefined) return;
-  json.set(EXTRA, hide ? `... <${payload.sizeBytes}B>` : payload.json);
+  json.set(EXTRA, hide ? `... <${payloadSize(payload.sizeBytes)}>` : payload.json);
   const padding = Buffer.concat(payload.padding);
   if (!hide && padding.some((b) => b !== 0)) json.set(PADDING, base64Lines(padding));
 }

@@ -54,9 +54,7 @@ function writeList<T>(brackets: string, items: readonly T[], layout: Layout & { 
 }
 
 function quote(text: string): string {
-  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, (c) =>
-    c === "\u007f" ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Parses `text`; whole numbers that a JavaScript number does not hold exactly become big integers. */

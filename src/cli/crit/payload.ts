@@ -29,8 +29,8 @@ export interface Payload {
 
 type Numbers = Readonly<Record<string, number | bigint | boolean | undefined>>;
 
-/** Reads what follows a record; undefined where nothing does. */
-export function readPayload(rule: Exclude<ExtraRule, "ghost">, message: object, source: ByteSource): Payload | undefined {
+/** Reads what follows a record. */
+export function readPayload(rule: Exclude<ExtraRule, "ghost">, message: object, source: ByteSource): Payload {
   const m = message as Numbers;
   const number = (name: string): number => Number(m[name] ?? 0);
   switch (rule) {
@@ -49,8 +49,8 @@ export function readPayload(rule: Exclude<ExtraRule, "ghost">, message: object, 
       return { json, sizeBytes: inq.length + outq.length, padding: [] };
     }
     case "shm": {
-      // The content may be in a pagemap of its own.
-      if (m.in_pagemaps === true) return undefined;
+      // The content may be in a pagemap of its own: nothing follows then, but its size is told.
+      if (m.in_pagemaps === true) return { json: "", sizeBytes: Number(m.size), padding: [] };
       const content = source.take(m.size as bigint, "the segment");
       return { ...plain(content), padding: [source.take(fill(content.length, 4), "filling")] };
     }
@@ -66,6 +66,18 @@ export function readPayload(rule: Exclude<ExtraRule, "ghost">, message: object, 
 
 function plain(bytes: Buffer): Payload {
   return { json: base64Lines(bytes), sizeBytes: bytes.length, padding: [] };
+}
+
+/** How `--nopl` tells a size: in the largest unit that fits, whole or with one digit behind the point. */
+export function payloadSize(sizeBytes: number): string {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  const at = units.findLastIndex((_, i) => i === 0 || sizeBytes >= 1024 ** i);
+  const unitBytes = 1024 ** at;
+  if (sizeBytes % unitBytes === 0) return `${sizeBytes / unitBytes}${units[at]}`;
+  const tenths = (sizeBytes * 10) / unitBytes;
+  // Halves are rounded to the even digit.
+  const isHalfAboveEven = tenths % 1 === 0.5 && Math.floor(tenths) % 2 === 0;
+  return `${((isHalfAboveEven ? Math.floor(tenths) : Math.round(tenths)) / 10).toFixed(1)}${units[at]}`;
 }
 
 const fill = (length: number, unit: number): number => (unit - (length % unit)) % unit;
@@ -97,7 +109,7 @@ export function writePayload(
   let used = 0;
   const filler = (length: number, unit: number): Buffer => {
     const out = Buffer.alloc(fill(length, unit));
-    padding.copy(out, 0, used, used + out.length);
+    out.set(padding.subarray(used, used + out.length));
     used += out.length;
     return out;
   };
