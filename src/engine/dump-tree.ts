@@ -1,7 +1,7 @@
 /**
  * pstree.img and the core messages of dead processes.
  */
-import type { DirectorySink } from "../images/sink.js";
+import type { DumpSink } from "../images/sink.js";
 import { readStat, readStatus } from "../linux/proc/read.js";
 import { type CoreEntry, coreEntry } from "../resources/tasks/core.schema.js";
 import { pstreeEntry } from "../resources/tasks/tree.schema.js";
@@ -14,7 +14,7 @@ const MARCH_X86_64 = 1;
 export function writeTree(
   tree: FrozenTree,
   tasks: readonly CollectedTask[],
-  context: { sink: DirectorySink; rootPid: number },
+  context: { sink: DumpSink; rootPid: number },
 ): void {
   const { sink } = context;
   const nsPidOf = new Map(tasks.map((t) => [t.traced.pid, t.pid]));

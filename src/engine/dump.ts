@@ -10,7 +10,8 @@
  * Whatever fails between freeze and release, the tree is released and runs on as if nothing had happened.
  */
 import { Problems } from "../errors.js";
-import { DirectorySink } from "../images/sink.js";
+import { DirectorySink, type DumpSink } from "../images/sink.js";
+import { NowhereSink } from "../images/nowhere.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { readLoginuid, readStat, readStatus } from "../linux/proc/read.js";
 import { SYS } from "../linux/syscalls.js";
@@ -32,11 +33,12 @@ import { waitDeath } from "../target/seed.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
 import { type CollectedTask, ROOT_CGROUP_SET, collect, emptyCore } from "./collect.js";
-import { faultPoint } from "./fault.js";
-import type { Logger } from "./log.js";
+import { faultPoint as realFaultPoint } from "./fault.js";
+import { type Logger, SILENT } from "./log.js";
 import type { DumpOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
+import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
 import { namespaceIds } from "./namespace-ids.js";
 import { writeTree } from "./dump-tree.js";
@@ -55,7 +57,8 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
   const phases = new Phases();
   const sink = new DirectorySink(options.imagesDir);
   try {
-    const result = frozenDump(options, { log, sink, phases });
+    rehearse((tree) => frozenDump({ ...options, tree, leaveRunning: true, leaveStopped: false }, { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true }));
+    const result = frozenDump(options, { log, sink, phases, isRehearsal: false });
     writeDumpStats(options.workDir, result.figures);
     return result;
   } catch (error) {
@@ -66,13 +69,15 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
 
 interface Tools {
   readonly log: Logger;
-  readonly sink: DirectorySink;
+  readonly sink: DumpSink;
   readonly phases: Phases;
+  /** Done on a process of ours, only to have all code ready: nothing is refused, no fault is asked for. */
+  readonly isRehearsal: boolean;
 }
 
 function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
   const { log, sink, phases } = tools;
-  warmUp();
+  const faultPoint = tools.isRehearsal ? () => undefined : realFaultPoint;
   phases.enter("freezing");
   const { tree, tasks } = freezeOutsideStubs(options);
   log.info(`frozen: ${tree.tasks.length} processes, ${tree.zombies.length} dead`);
@@ -123,12 +128,6 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
   }
 }
 
-/** Loads and compiles what the freeze window is going to need, on ourselves, so that nothing in it is cold. */
-function warmUp(): void {
-  readStat(process.pid);
-  readStatus(process.pid);
-}
-
 /** Freezes; a tree with a thread still under way in a dead dumper's stub gets a moment to come out of it. */
 function freezeOutsideStubs(options: DumpOptions): { tree: FrozenTree; tasks: CollectedTask[] } {
   const deadline = performance.now() + options.timeoutS * 1000;
@@ -150,10 +149,11 @@ function freezeOutsideStubs(options: DumpOptions): { tree: FrozenTree; tasks: Co
 /** The session that parts see. */
 class Session implements DumpSession {
   readonly options: DumpOptions;
-  readonly images: DirectorySink;
+  readonly images: DumpSink;
   readonly tasks: readonly CollectedTask[];
   readonly cores: ThreadDump["core"][] = [];
   readonly #log: Logger;
+  readonly #isRehearsal: boolean;
   readonly #problems: Problem[] = [];
   readonly fileId: DumpSession["fileId"];
 
@@ -162,6 +162,7 @@ class Session implements DumpSession {
     this.images = tools.sink;
     this.tasks = tasks;
     this.#log = tools.log;
+    this.#isRehearsal = tools.isRehearsal;
     this.fileId = fileIds(this);
   }
 
@@ -180,6 +181,7 @@ class Session implements DumpSession {
   }
 
   throwProblems(): void {
+    if (this.#isRehearsal) return;
     if (this.#problems.length === 1 && this.#problems[0] !== undefined) throw this.#problems[0];
     if (this.#problems.length > 1) throw new Problems(this.#problems);
   }
@@ -236,7 +238,7 @@ function writeCores(task: CollectedTask, session: Session): void {
 
 const IMAGE_VERSION = 2;
 
-function writeInventory(sink: DirectorySink): void {
+function writeInventory(sink: DumpSink): void {
   const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds(process.pid) };
   const run = crypto.randomUUID();
   sink.append("INVENTORY", [], {

@@ -75,3 +75,8 @@ function writeAll(fd: number, text: string): void {
     }
   }
 }
+
+const nothing = (): void => undefined;
+
+/** A log that keeps nothing. */
+export const SILENT: Logger = { error: nothing, warn: nothing, info: nothing, debug: nothing, flush: nothing, close: nothing };

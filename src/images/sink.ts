@@ -29,8 +29,17 @@ interface PendingFile {
   writer: MessageWriter;
 }
 
+/** Where the images of a dump go. */
+export interface DumpSink {
+  append<T>(kind: ImageKindName, ids: readonly (number | bigint)[], record: ImageRecord<T>): void;
+  touch(kind: ImageKindName, ids: readonly (number | bigint)[]): void;
+  rawFile(name: string): number;
+  finish(durable?: boolean): void;
+  discard(): void;
+}
+
 /** Gathers images and writes them into one directory. */
-export class DirectorySink {
+export class DirectorySink implements DumpSink {
   readonly directory: string;
   readonly #files = new Map<string, PendingFile>();
   readonly #raw = new Map<string, number>();

@@ -75,9 +75,26 @@ export function startSeed(place: SeedPlace, avoid: ReadonlySet<number>): TracedT
   }
 }
 
+/** Starts a seed that nobody holds: a process that does nothing, for trying things out. Ends by SIGKILL. */
+export function startIdle(place: SeedPlace): number {
+  const name = Buffer.from("floe-idle\0");
+  const memfd = checked(syscallNumber(SYS.memfd_create, name, MFD_CLOEXEC), () => "memfd_create(floe-idle)");
+  try {
+    writeSync(memfd, seedElf(place));
+    return exec(memfd, "floe-idle");
+  } finally {
+    closeSync(memfd);
+  }
+}
+
+function exec(memfd: number, name: string): number {
+  const pid = posixSpawn(`/proc/self/fd/${memfd}`, [name], []);
+  if (pid < 0) throw kernelError(`posix_spawn(${name})`, pid);
+  return pid;
+}
+
 function spawn(memfd: number, place: SeedPlace, avoid: ReadonlySet<number>): TracedTask {
-  const pid = posixSpawn(`/proc/self/fd/${memfd}`, ["floe-seed"], []);
-  if (pid < 0) throw kernelError("posix_spawn(floe-seed)", pid);
+  const pid = exec(memfd, "floe-seed");
   const task = new TracedTask(pid, "floe-seed");
   try {
     if (avoid.has(pid)) {
