@@ -4,7 +4,10 @@
  * JavaScript that runs for the first time is ten times slower than afterwards (it is parsed, compiled, and learns the
  * shapes of its values), and the tree must not stand still for that. Whatever happens here is of no consequence.
  */
-import { syscallNumber } from "../linux/ffi/native.unsafe.js";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { setDescriptorFlags } from "../linux/fcntl.js";
+import { posixSpawn, syscallNumber } from "../linux/ffi/native.unsafe.js";
+import { pipe2 } from "../linux/pipes.js";
 import { SYS } from "../linux/syscalls.js";
 import { regionBytes } from "../target/region.js";
 import { startIdle, waitDeath } from "../target/seed.js";
@@ -12,15 +15,13 @@ import { startIdle, waitDeath } from "../target/seed.js";
 /** Anywhere: the process has no other mappings in the lower half of its address space. */
 const PLACE = 0x10000000n;
 const SIGKILL = 9;
+/** An ordinary program with libraries that waits; it is on every system worth the name. */
+const PROGRAM = ["/usr/bin/sleep", "1000"] as const;
 
 /** Calls `dump` with the pid of an idle process and ends that process. Errors of the rehearsal are none. */
 export function rehearse(dump: (pid: number) => void): void {
-  let pid: number;
-  try {
-    pid = startIdle({ region: PLACE, regionBytes: regionBytes(1) });
-  } catch {
-    return;
-  }
+  const pid = withFiles(start);
+  if (pid < 0) return;
   try {
     dump(pid);
   } catch {
@@ -28,5 +29,32 @@ export function rehearse(dump: (pid: number) => void): void {
   } finally {
     syscallNumber(SYS.kill, pid, SIGKILL);
     waitDeath(pid);
+  }
+}
+
+function start(): number {
+  const pid = posixSpawn(PROGRAM[0], PROGRAM, []);
+  if (pid > 0) return pid;
+  try {
+    return startIdle({ region: PLACE, regionBytes: regionBytes(1) });
+  } catch {
+    return -1;
+  }
+}
+
+/** Lets the process inherit open files of the usual kinds. */
+function withFiles(action: () => number): number {
+  const fds: number[] = [];
+  try {
+    const { readEnd, writeEnd } = pipe2(constants.O_NONBLOCK);
+    fds.push(readEnd, writeEnd);
+    writeSync(writeEnd, "data");
+    for (const path of ["/dev/null", "/", "/proc/self/exe"]) fds.push(openSync(path, "r"));
+    for (const fd of fds) setDescriptorFlags(fd, 0);
+    return action();
+  } catch {
+    return -1;
+  } finally {
+    for (const fd of fds) closeSync(fd);
   }
 }
