@@ -1,0 +1,75 @@
+/*
+ * Many mappings: hundreds of small ones of changing protection, some next to one another and some not; with "sparse" one
+ * of 10 GiB with pages here and there; with "large" one of 96 MiB, every page written.
+ */
+#include "workload.h"
+
+enum { PAGE = 4096, SMALL = 900 };
+#define SPARSE (10ul << 30)
+#define LARGE (96ul << 20)
+
+static const int protections[] = {PROT_READ, PROT_READ | PROT_WRITE, PROT_NONE, PROT_READ | PROT_EXEC};
+
+static void small(void)
+{
+	char *base = must(mmap(NULL, (size_t)SMALL * 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+
+	for (int i = 0; i < SMALL; i++) {
+		char *at = base + (size_t)i * 3 * PAGE;
+		fill_pattern(at + PAGE * (i % 2), PAGE, (uint64_t)i);
+		if (i % 5 == 0)
+			must(munmap(at + 2 * PAGE, PAGE));
+		must(mprotect(at, 2 * PAGE, protections[i % 4]));
+	}
+	ready();
+	wait_for_go();
+	check_state();
+	for (int i = 0; i < SMALL; i++) {
+		char *at = base + (size_t)i * 3 * PAGE;
+		must(mprotect(at, 2 * PAGE, PROT_READ));
+		check_pattern(at + PAGE * (i % 2), PAGE, (uint64_t)i, "a small mapping");
+		check(at[PAGE * !(i % 2)] == 0, "a page that was never written is not zero");
+	}
+}
+
+static void sparse(void)
+{
+	char *base = mmap(NULL, SPARSE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	must(base == MAP_FAILED ? -1 : 0);
+	must(madvise(base, SPARSE, MADV_NOHUGEPAGE));
+	for (unsigned long at = 0, i = 0; at < SPARSE; at += 123457ul * PAGE, i++)
+		fill_pattern(base + at, PAGE, i);
+	ready();
+	wait_for_go();
+	check_state();
+	for (unsigned long at = 0, i = 0; at < SPARSE; at += 123457ul * PAGE, i++) {
+		check_pattern(base + at, PAGE, i, "the sparse mapping");
+		check(base[at + PAGE] == 0, "a page that was never written is not zero");
+	}
+}
+
+static void large(void)
+{
+	char *base = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	must(base == MAP_FAILED ? -1 : 0);
+	fill_pattern(base, LARGE, 9);
+	ready();
+	wait_for_go();
+	check_state();
+	check_pattern(base, LARGE, 9, "the large mapping");
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 2 ? argv[2] : "small";
+
+	if (!strcmp(what, "sparse"))
+		sparse();
+	else if (!strcmp(what, "large"))
+		large();
+	else
+		small();
+	pass();
+}
