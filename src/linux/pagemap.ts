@@ -78,12 +78,14 @@ const regionMemory = new BigUint64Array(REGIONS * 3);
 /**
  * ioctl(fd, PAGEMAP_SCAN, arg) — calls `found` for each region of [start, end) that matches, in ascending order.
  *
- * `fd` is /proc/PID/pagemap. With PM_SCAN_WP_MATCHING the regions are write-protected in the same pass; the range must
+ * A call may stop early, and the next one then reports the end of the last region again (seen on 6.18 with a thousand
+ * regions): what was reported already is cut off here. `fd` is /proc/PID/pagemap. With PM_SCAN_WP_MATCHING the regions are write-protected in the same pass; the range must
  * then be registered with a userfaultfd in WP_ASYNC mode. EINVAL or ENOTTY: the kernel has no PAGEMAP_SCAN.
  */
 export function pagemapScanEach(fd: number, scan: PagemapScan, found: (start: bigint, end: bigint, categories: bigint) => void): void {
   const bytes = new Uint8Array(regionMemory.buffer);
   const arg = encodePagemapScan(scan, { address: addressOf(bytes), count: REGIONS });
+  let reported = scan.start;
   for (let at = scan.start; at < scan.end; ) {
     arg.writeBigUInt64LE(at, 16);
     const count = checked(
@@ -91,7 +93,10 @@ export function pagemapScanEach(fd: number, scan: PagemapScan, found: (start: bi
       () => `ioctl(${fd}, PAGEMAP_SCAN, 0x${at.toString(16)}-0x${scan.end.toString(16)})`,
     );
     for (let i = 0; i < count * 3; i += 3) {
-      found(regionMemory[i] ?? 0n, regionMemory[i + 1] ?? 0n, regionMemory[i + 2] ?? 0n);
+      const start = regionMemory[i] ?? 0n;
+      const end = regionMemory[i + 1] ?? 0n;
+      if (end > reported) found(start > reported ? start : reported, end, regionMemory[i + 2] ?? 0n);
+      reported = end;
     }
     const walked = arg.readBigUInt64LE(WALK_END);
     if (walked <= at || (scan.maxPages ?? 0n) !== 0n) return;
