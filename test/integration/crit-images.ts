@@ -11,7 +11,9 @@ import { ipcMsg } from "../../src/resources/ipc/msg.schema.js";
 type Value = Record<string, unknown>;
 
 /** Fields of CRIU 4.2 that 4.1 does not know. */
-const NEW_FIELDS = ["nr_pages", "allow_uprobes"];
+export const NEW_FIELDS = ["nr_pages", "allow_uprobes"];
+/** Registers of another processor, which we show in hexadecimal and the peer does not. */
+export const PPC64_TRANSACTION = "tmstate";
 
 /** How many of the optional fields a message has. */
 export type Filling = "all" | "none" | "some";
@@ -26,7 +28,7 @@ const NAMES = [
   "tab\t",
   ".",
   "\r\n",
-  "a\r\nb\n",
+  "a\r\nb\r\n",
   "=".repeat(60),
   "ü".repeat(40),
   "z".repeat(75),
@@ -37,8 +39,11 @@ const NAMES = [
 export class Values {
   #state: number;
 
-  constructor(seed: number) {
+  readonly #without: readonly string[];
+
+  constructor(seed: number, without: readonly string[] = []) {
     this.#state = seed >>> 0;
+    this.#without = without;
   }
 
   below(limit: number): number {
@@ -59,7 +64,7 @@ export class Values {
   message(type: MessageType<object>, filling: Filling, depth = 0): Value {
     const out: Value = {};
     for (const field of compile(type as MessageType<unknown>).ordered) {
-      if (NEW_FIELDS.includes(field.name)) continue;
+      if (this.#without.includes(field.name)) continue;
       const wanted = filling === "all" || (filling === "some" && this.below(2) === 0);
       // Messages that contain themselves end somewhere.
       const possible = wanted && (field.kind !== "message" || depth < MAX_DEPTH);
@@ -151,9 +156,9 @@ export function magics(kind: ImageKind): Buffer {
 /** Kinds that hold messages. */
 export const KINDS = (Object.keys(IMAGE_MESSAGES) as ImageKindName[]).sort();
 
-/** An image of `kind`: one entry with all fields, one with the required ones only, some with some. */
-export function syntheticImage(name: ImageKindName, seed: number): Buffer {
-  const values = new Values(seed);
+/** An image of `kind`: entries with all fields, one with the required ones only, some with some. */
+export function syntheticImage(name: ImageKindName, seed: number, without: readonly string[] = []): Buffer {
+  const values = new Values(seed, without);
   const kind: ImageKind = IMAGE_KINDS[name];
   const messages = IMAGE_MESSAGES[name];
   if (messages === undefined) throw new Error(`${name} holds no messages`);
@@ -161,16 +166,16 @@ export function syntheticImage(name: ImageKindName, seed: number): Buffer {
   const parts = [magics(kind)];
   const fillings: Filling[] = ["all", "none", "some", "some", "some", "all"];
   if (messages.first !== undefined) parts.push(record(messages.first, values.message(messages.first, "all")));
-  for (const filling of fillings) {
+  for (const [i, filling] of fillings.entries()) {
     const message = values.message(messages.entry, filling);
-    const extra = extraOf(kind, message, values);
+    const extra = extraOf(kind, { message, isLast: i === fillings.length - 1 }, values);
     parts.push(record(messages.entry, message), extra);
   }
   return Buffer.concat(parts);
 }
 
 /** Puts lengths into the message and makes the bytes behind it. */
-function extraOf(kind: ImageKind, message: Value, values: Values): Buffer {
+function extraOf(kind: ImageKind, { message, isLast }: { message: Value; isLast: boolean }, values: Values): Buffer {
   const some = (): number => values.one([0, 1, 3, 4, 8, 57, 100]);
   switch (kind.extra) {
     case "bytes":
@@ -186,7 +191,9 @@ function extraOf(kind: ImageKind, message: Value, values: Values): Buffer {
     case "shm": {
       const size = some();
       message["size"] = BigInt(size);
-      return message["in_pagemaps"] === true ? Buffer.alloc(0) : filled(values.bytes(size), 4);
+      // The peer reads content that is not there, and then goes wrong, unless the image ends.
+      message["in_pagemaps"] = isLast;
+      return isLast ? Buffer.alloc(0) : filled(values.bytes(size), 4);
     }
     case "sem": {
       const count = some();
