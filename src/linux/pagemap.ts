@@ -95,7 +95,8 @@ export function pagemapScanEach(fd: number, scan: PagemapScan, found: (start: bi
     for (let i = 0; i < count * 3; i += 3) {
       const start = regionMemory[i] ?? 0n;
       const end = regionMemory[i + 1] ?? 0n;
-      if (end > reported) found(start > reported ? start : reported, end, regionMemory[i + 2] ?? 0n);
+      if (end <= reported) continue;
+      found(start > reported ? start : reported, end, regionMemory[i + 2] ?? 0n);
       reported = end;
     }
     const walked = arg.readBigUInt64LE(WALK_END);
