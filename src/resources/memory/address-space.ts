@@ -13,8 +13,8 @@ import { Program, type Result } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import type { Fd } from "../part.js";
-import { AREA, isOrdinary, isPrivate } from "./area.js";
-import { type PageRange, compareWithParent } from "./inherit.js";
+import { AREA, TASK_END, isOrdinary, isPrivate } from "./area.js";
+import { type PageRange, compareWithParent, holes } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
 import type { StoredRun } from "./page-source.js";
 import type { SavedSpace } from "./saved-space.js";
@@ -73,24 +73,18 @@ class Fill {
   }
 
   overParent(parent: SavedSpace, parentOpened: Opened): Opened {
-    const before = new Map(parent.mm.vmas.filter(isOrdinary).map((v) => [v.start, v]));
-    const kept = new Map<VmaEntry, VmaEntry>();
-    for (const vma of this.#space.mm.vmas) {
-      const old = before.get(vma.start);
-      if (old === undefined || !isOrdinary(vma) || !isSameMapping(vma, old)) continue;
-      kept.set(vma, old);
-      before.delete(vma.start);
-      if (parentOpened.has(old)) this.#opened.add(vma);
-    }
-    for (const old of before.values()) this.#unmap(old.start, old.end);
+    const there = parent.mm.vmas.filter(isOrdinary);
+    const kept = keptMappings(this.#space.mm.vmas.filter(isOrdinary), there);
+    for (const { start, end } of holes(there, kept)) this.#unmap(start, end);
     this.#moveKernelOf(parent);
-    for (const [vma, old] of kept) this.#resize(vma, old);
-    const keptPrivate = [...kept.keys()].filter(isPrivate);
-    const { needed, stale, figures } = compareWithParent({ parent: parent.pages, child: this.#space.pages, areas: keptPrivate });
+    for (const mapping of kept) this.#adopt(mapping, parentOpened);
+    const areas = kept.filter(({ vma }) => isPrivate(vma));
+    const { needed, stale, figures } = compareWithParent({ parent: parent.pages, child: this.#space.pages, areas });
     this.#build.figures.compared += figures.compared;
     this.#build.figures.inherited += figures.equal;
     for (const range of stale) this.#program.call(SYS.madvise, range.start, range.end - range.start, MADV_DONTNEED);
-    const fresh = this.#space.mm.vmas.filter((v) => isOrdinary(v) && !kept.has(v));
+    const known = new Set(kept.map(({ vma }) => vma));
+    const fresh = this.#space.mm.vmas.filter((v) => isOrdinary(v) && !known.has(v));
     return this.#run(fresh, needed);
   }
 
@@ -104,13 +98,19 @@ class Fill {
     moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
   }
 
-  /** A mapping that both have may be of another length here: the heap of one of them has grown since the fork. */
-  #resize(vma: VmaEntry, old: VmaEntry): void {
-    if (vma.end < old.end) this.#unmap(vma.end, old.end);
-    if (vma.end > old.end) {
-      const result = this.#program.call(SYS.mremap, old.start, old.end - old.start, vma.end - vma.start, 0);
-      result.must("lengthening a mapping");
+  /** Makes what was cloned the mapping of this task: the heap may have grown since the fork, the protection changed. */
+  #adopt({ vma, end, from }: KeptMapping, parentOpened: Opened): void {
+    const last = from.at(-1) as VmaEntry;
+    if (vma.end > end) {
+      const start = last.start > vma.start ? last.start : vma.start;
+      this.#program.call(SYS.mremap, start, end - start, vma.end - start, 0).must("lengthening a mapping");
     }
+    const isPlain = from.every((old) => old.prot === vma.prot && !parentOpened.has(old));
+    if (isPlain) return;
+    const isOpen = from.every((old) => parentOpened.has(old));
+    if (isPrivate(vma)) this.#opened.add(vma);
+    const protection = isPrivate(vma) ? PROT_READ | PROT_WRITE : vma.prot;
+    if (!isOpen) this.#program.call(SYS.mprotect, vma.start, vma.end - vma.start, protection).must("changing the protection of a mapping");
   }
 
   /** Maps `fresh`, reads `runs` into memory, and runs the program. */
@@ -192,11 +192,40 @@ function withoutVdso(runs: readonly StoredRun[], { vdso, vvar }: SavedSpace): St
   return runs.filter((r) => !inside(r, vdso) && !inside(r, vvar));
 }
 
+/** A mapping of which [start, end) is there already, as a part of these mappings of the parent. */
+interface KeptMapping extends PageRange {
+  readonly vma: VmaEntry;
+  readonly from: readonly VmaEntry[];
+}
+
+/**
+ * What of `mine` can stay as it was cloned from `theirs` (both ascending): since the fork either may have split, cut or
+ * joined mappings, so one may lie in many of the other's. Only a beginning is kept, because the rest is made by lengthening.
+ */
+function keptMappings(mine: readonly VmaEntry[], theirs: readonly VmaEntry[]): KeptMapping[] {
+  const kept: KeptMapping[] = [];
+  let at = 0;
+  for (const vma of mine) {
+    while ((theirs[at]?.end ?? TASK_END) <= vma.start) at++;
+    const from: VmaEntry[] = [];
+    let end = vma.start;
+    for (let k = at; end < vma.end; k++) {
+      const old = theirs[k];
+      if (old === undefined || old.start > end || !isSameMapping(vma, old)) break;
+      from.push(old);
+      end = old.end < vma.end ? old.end : vma.end;
+    }
+    if (from.length > 0) kept.push({ vma, from, start: vma.start, end });
+  }
+  return kept;
+}
+
 /** Same object, same place, same kind: what was cloned can stay. */
 function isSameMapping(a: VmaEntry, b: VmaEntry): boolean {
   const kind = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED | AREA.MEMFD;
   if ((a.status & kind) !== (b.status & kind) || (a.flags & ~MAP_LOCKED) !== (b.flags & ~MAP_LOCKED)) return false;
-  return (a.status & AREA.ANON_PRIVATE) !== 0 || (a.shmid === b.shmid && a.pgoff === b.pgoff && (a.fdflags ?? 0) === (b.fdflags ?? 0));
+  if ((a.status & AREA.ANON_PRIVATE) !== 0) return true;
+  return a.shmid === b.shmid && a.start - a.pgoff === b.start - b.pgoff && (a.fdflags ?? 0) === (b.fdflags ?? 0);
 }
 
 /** Runs and mappings are both in ascending order: one walk answers which mappings have contents. */

@@ -6,7 +6,6 @@
  */
 import { MAP_PRIVATE, PROT_READ, mmap, munmap, ownMemory } from "../../linux/memory.js";
 import type { PageSource, StoredRun } from "./page-source.js";
-import type { VmaEntry } from "./vma.schema.js";
 
 const PAGE = 4096;
 const WINDOW_BYTES = 64n << 20n;
@@ -25,8 +24,8 @@ export interface Comparison {
   readonly figures: { compared: number; equal: number };
 }
 
-/** Compares the pages of a child with its parent's inside `areas`, the mappings that it has from its parent (ascending). */
-export function compareWithParent(of: { parent: PageSource; child: PageSource; areas: readonly VmaEntry[] }): Comparison {
+/** Compares the pages of a child with its parent's inside `areas`, which it has from its parent (ascending). */
+export function compareWithParent(of: { parent: PageSource; child: PageSource; areas: readonly PageRange[] }): Comparison {
   const figures = { compared: 0, equal: 0 };
   const parentRuns = clip(of.parent.runs, of.areas);
   const childInside = clip(of.child.runs, of.areas);
@@ -91,7 +90,7 @@ function without(runs: readonly StoredRun[], areas: readonly PageRange[]): Store
 }
 
 /** The parts of `all` that `some` does not cover; both ascending. */
-function holes(all: readonly PageRange[], some: readonly PageRange[]): PageRange[] {
+export function holes(all: readonly PageRange[], some: readonly PageRange[]): PageRange[] {
   const out: PageRange[] = [];
   let at = 0;
   for (const { start: from, end } of all) {

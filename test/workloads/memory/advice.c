@@ -24,10 +24,23 @@ static const struct {
 };
 enum { ALL = sizeof areas / sizeof *areas };
 
+/* Whether a mapping made now is locked. */
+static bool locks_now(void)
+{
+	char *at = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	unsigned char resident = 0;
+
+	/* Locking brings the page in, although nobody touched it. */
+	must(mincore(at, 4096, &resident));
+	must(munmap(at, 4096));
+	return resident & 1;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "";
 	char *at[ALL];
+	bool future;
 
 	if (!strcmp(what, "thp-disabled"))
 		must(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
@@ -43,9 +56,11 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(what, "locked-future"))
 		must(mlockall(MCL_FUTURE));
+	future = locks_now();
 	ready();
 	wait_for_go();
 	check_state();
+	check(locks_now() == future, "new mappings are %slocked", future ? "not " : "");
 	for (int i = 0; i < ALL; i++) {
 		check_pattern(at[i] + 4096 * (i + 1), 4096, (uint64_t)i, areas[i].name);
 		check(at[i][0] == 0 && at[i][SIZE - 1] == 0, "%s: memory that was never written is not zero", areas[i].name);
