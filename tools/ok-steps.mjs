@@ -26,6 +26,7 @@ const commands = [
   ["layers", process.execPath, ["tools/layers.mjs"]],
   ["format and lint", packageCommand("biome"), ["check", "--max-diagnostics=20", "."]],
   ["types", packageCommand("tsc"), ["-p", "."]],
+  ["table of what is carried", process.execPath, ["--import", "tsx", "tools/support.ts", "--check"]],
 ];
 
 /** Runs all steps, also after one has failed; returns the names of those that failed and the sum of the unit tests. */

@@ -100,7 +100,7 @@ export function openRegular(entry: RegFileEntry, flags = entry.flags): Fd {
 
 export const regularFiles: FileKind<RegFileEntry> = {
   name: "files/regular",
-  rows: ["file.regular", "file.directory", "file.o-path", "file.dev-mem"],
+  rows: ["file.regular", "file.dirs-opath-symlink"],
   type: "REG",
   field: "reg",
   matches({ stat, info }) {

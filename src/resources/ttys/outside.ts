@@ -35,7 +35,7 @@ function isTerminal(stat: OpenFile["stat"]): boolean {
 
 export const terminals: FileKind<TtyFileEntry> = {
   name: "ttys/outside",
-  rows: ["tty.external", "mode.shell-job"],
+  rows: ["mode.shell-job"],
   type: "TTY",
   field: "tty",
   matches: ({ stat }) => isTerminal(stat),

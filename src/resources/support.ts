@@ -1,0 +1,58 @@
+/**
+ * Which rows of the capability catalogue are carried: what docs/support.md is made from.
+ *
+ * A part names its rows itself (registry.ts). Here are those that are no part's own: what the engine, the planner of
+ * trees and the memory code do together. A row that is carried in part only says what is missing.
+ */
+import { fileKinds, threadParts } from "./registry.js";
+
+/** How far a row is carried. */
+export interface Support {
+  /** The parts that carry it, as `folder/part`. */
+  readonly by: readonly string[];
+  /** What of the row is not carried; undefined: nothing is missing. */
+  readonly missing?: string;
+}
+
+/** Rows of the engine and of memory, and what is missing of rows that are carried in part. */
+const OWN: Readonly<Record<string, Support>> = {
+  "cpu.gpregs": { by: ["tasks/core-x86"] },
+  "cpu.fpregs": { by: ["tasks/core-x86"], missing: "AMX tile data is not tested on a processor that has it" },
+  "cpu.syscall-restart": { by: ["target/x86_64"] },
+  "tree.pids": { by: ["tasks/tree-plan"] },
+  "tree.sessions": { by: ["tasks/tree-plan"] },
+  "tree.zombies": { by: ["tasks/tree-plan", "target/exit"] },
+  "tree.stopped": { by: ["engine/restore"], missing: "the wait status after a restore names SIGSTOP, whichever signal had stopped the task" },
+  "task.fs-cwd-root": { by: ["files/working-dir"] },
+  "task.umask": { by: ["files/working-dir"] },
+  "cred.dumpable": { by: ["memory/finish"] },
+  "file.fd-table": { by: ["files/table"] },
+  "mem.vma-layout": { by: ["memory/pages", "memory/address-space"] },
+  "mem.file-maps": { by: ["memory/mappings", "memory/objects"] },
+  "mem.shared-anon": { by: ["memory/shared"] },
+  "mem.advice-lock-thp": { by: ["memory/finish"] },
+  "mem.growsdown": { by: ["memory/address-space"] },
+  "mem.cow": { by: ["memory/inherit"] },
+  "mem.vdso": { by: ["memory/vdso"], missing: "a vdso of another build is refused" },
+  "mem.mm-struct": { by: ["memory/finish"] },
+  "mode.dump-restore": { by: ["engine/dump", "engine/restore"] },
+  "mode.iters": { by: ["engine/dump", "engine/restore"] },
+  "mode.stats": { by: ["engine/stats"] },
+  "mode.crit": { by: ["cli/crit"] },
+  "mode.check": { by: ["engine/check"] },
+  "mode.config": { by: ["cli/options"] },
+  "mode.exec-cmd": { by: ["cli/commands"] },
+  "mode.file-validation": { by: ["files/regular"], missing: "no checksum where a file has no build id" },
+};
+
+/** Every carried row of the catalogue with who carries it. */
+export function supportedRows(): Map<string, Support> {
+  const rows = new Map<string, Support>(Object.entries(OWN));
+  for (const { name, rows: carried } of [...threadParts, ...fileKinds]) {
+    for (const row of carried) {
+      const known = rows.get(row);
+      rows.set(row, { ...known, by: [...(known?.by ?? []), name] });
+    }
+  }
+  return rows;
+}
