@@ -153,11 +153,15 @@ function reap(build: TreeBuild, step: { readonly pid: number; readonly by: numbe
 export function forgetChildSignals(build: TreeBuild): void {
   for (const pid of build.plan.signalled) {
     const target = build.living.get(pid);
-    if (target === undefined) continue;
-    const program = new Program();
-    const set = Buffer.alloc(8);
-    set.writeBigUInt64LE(1n << BigInt(SIGCHLD - 1), 0);
-    program.call(SYS.rt_sigtimedwait, program.bytes(set), 0, program.bytes(Buffer.alloc(16)), 8);
-    run(target.leader, program);
+    if (target !== undefined) forgetChildSignal(target);
   }
+}
+
+/** Takes a pending SIGCHLD off the queue of a task; everything is blocked there, so it is still pending. */
+export function forgetChildSignal(target: TracedTask): void {
+  const program = new Program();
+  const set = Buffer.alloc(8);
+  set.writeBigUInt64LE(1n << BigInt(SIGCHLD - 1), 0);
+  program.call(SYS.rt_sigtimedwait, program.bytes(set), 0, program.bytes(Buffer.alloc(16)), 8);
+  run(target.leader, program);
 }

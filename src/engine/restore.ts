@@ -9,7 +9,7 @@
  *
  * Whatever fails before `go`, everything made so far is killed: the tasks are ours and die with us.
  */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { Refusal } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
@@ -17,36 +17,28 @@ import { SYS } from "../linux/syscalls.js";
 import { checkTable, restoreOwner, restoreTable } from "../resources/files/table.js";
 import { restoreWorkingDir } from "../resources/files/working-dir.js";
 import { type Opened, type SpaceBuild, fillSpace } from "../resources/memory/address-space.js";
-import { type Filled, addDumpable, finishSpaces, setLayout } from "../resources/memory/finish.js";
+import { type Filled, finishSpaces, setLayout } from "../resources/memory/finish.js";
 import { MappedObjects } from "../resources/memory/objects.js";
 import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved-space.js";
 import { type KernelPages, kernelPages } from "../resources/memory/vdso.js";
-import type { Stage, ThreadRestore } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
-import { fpregsFromImage, gpregsFromImage } from "../resources/tasks/core-x86.js";
-import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
 import { OUTSIDE, type TreePlan } from "../resources/tasks/tree-steps.js";
 import { CLONE, createThreads } from "../target/create.js";
-import { Program } from "../target/program.js";
 import { regionBytes } from "../target/region.js";
-import { letGo, setFinalState, unmapStub } from "../target/release.js";
-import { runAll } from "../target/run.js";
+import { letGo } from "../target/release.js";
 import { SEED_PAGE_BYTES, killTask, startSeed } from "../target/seed.js";
 import type { TracedTask } from "../target/thread.js";
-import { xstateLayout } from "../target/x86_64/xstate.js";
-import { TASK_STATE } from "./collect.js";
 import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
+import { finishTasks, runStage } from "./restore-finish.js";
 import { Findings, type SavedTask, loadTasks, takenIds } from "./restore-load.js";
 import { Session, type TaskInMaking } from "./restore-session.js";
 import { type TreeBuild, carryOut, forgetChildSignals } from "./restore-tree.js";
 import { type RestoreFigures, writeRestoreStats } from "./stats.js";
-import { restoreThreads } from "./thread-programs.js";
 
-const SIGSTOP = 19;
 /** Free room beside the region for moving the kernel's pages. */
 const SCRATCH_BYTES = 1n << 20n;
 
@@ -139,6 +131,7 @@ function make(design: Design, tools: Tools): RestoreResult {
   const seed = startSeed({ region, regionBytes: design.regionBytes }, avoid);
   const living = new Map<number, TracedTask>();
   let gone = false;
+  let pidfile: string | undefined;
   try {
     faultPoint("restore-seed");
     const figures = { restored: 0, compared: 0, inherited: 0 };
@@ -146,10 +139,14 @@ function make(design: Design, tools: Tools): RestoreResult {
     faultPoint("restore-tree");
     phases.enter("restoring");
     fillTasks(filled, session, () => killTask(seed));
-    session.options.pidfile === undefined || writePidfile(session.options.pidfile, design);
-    go(filled, session, () => {
-      gone = true;
-    });
+    if (session.options.pidfile !== undefined) {
+      writePidfile(session.options.pidfile, design);
+      pidfile = session.options.pidfile;
+    }
+    finishTasks(filled, session);
+    // The point of no return: from here on the tree is its own.
+    gone = true;
+    letGo(filled.map((f) => f.task));
     phases.leave();
     const result = {
       rootPid: rootPid(design),
@@ -160,6 +157,7 @@ function make(design: Design, tools: Tools): RestoreResult {
     return result;
   } finally {
     if (!gone) {
+      if (pidfile !== undefined) rmSync(pidfile, { force: true });
       for (const task of living.values()) syscallNumber(SYS.kill, task.pid, 9);
       for (const task of [...living.values()].reverse()) killTask(task);
       killTask(seed);
@@ -252,59 +250,9 @@ function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => v
     if (message?.fown !== undefined) restoreOwner(fd, message.fown);
   }
   faultPoint("restore-files");
-  runStage("process", session);
+  runStage("process", session.tasks, session);
   for (const task of session.tasks) createThreads(task.traced, task.threads.slice(1).map((t) => t.tid));
   faultPoint("restore-threads");
-  runStage("thread", session);
+  runStage("thread", session.tasks, session);
   endSeed();
-  runStage("last", session);
-  runAll(
-    filled.map(({ task, space }) => {
-      const program = new Program();
-      addDumpable(program, space);
-      return { thread: task.leader, program };
-    }),
-  );
-  faultPoint("restore-last");
-}
-
-/** All parts of one stage, in all threads at once. */
-function runStage(stage: Stage, session: Session): void {
-  const parts = threadParts.filter((p) => p.stage === stage);
-  const contexts: Omit<ThreadRestore, "program">[] = [];
-  for (const task of session.tasks) {
-    const threads = stage === "process" ? task.threads.slice(0, 1) : task.threads;
-    threads.forEach(({ tid, core }, i) => {
-      const thread = task.traced.threads[i];
-      if (thread === undefined) throw new Error(`internal error: thread ${tid} has not been made`);
-      contexts.push({ session, task, thread, isLeader: i === 0, tid, core });
-    });
-  }
-  restoreThreads(parts, contexts);
-}
-
-/** The point of no return: from `committed` on the tree is its own. */
-function go(filled: readonly Filled[], session: Session, committed: () => void): void {
-  for (const { task } of filled) unmapStub(task);
-  for (const task of session.tasks) {
-    task.threads.forEach(({ core }, i) => {
-      const thread = task.traced.threads[i];
-      if (thread === undefined) throw new Error("internal error: a thread is missing");
-      const layout = xstateLayout(thread.tid);
-      const { gpregs, fpregs } = core.thread_info as NonNullable<CoreEntry["thread_info"]>;
-      setFinalState(thread, { regs: gpregsFromImage(gpregs), xstate: fpregsFromImage(fpregs, layout), sigmask: maskOf(core) });
-    });
-  }
-  faultPoint("restore-ready");
-  for (const task of session.tasks) {
-    const stopped = task.saved.state === TASK_STATE.STOPPED || session.options.leaveStopped;
-    if (stopped) syscallNumber(SYS.kill, task.traced.pid, SIGSTOP);
-  }
-  letGo(filled.map((f) => f.task));
-  committed();
-}
-
-/** Blocked signals: the leader's are in the message about the process. */
-function maskOf(core: CoreEntry): bigint {
-  return core.tc?.blk_sigset ?? core.thread_core?.blk_sigset ?? 0n;
 }

@@ -22,7 +22,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "tree.pids": { by: ["tasks/tree-plan"] },
   "tree.sessions": { by: ["tasks/tree-plan"] },
   "tree.zombies": { by: ["tasks/tree-plan", "target/exit"] },
-  "tree.stopped": { by: ["engine/restore"], missing: "the wait status after a restore names SIGSTOP, whichever signal had stopped the task" },
+  "tree.stopped": { by: ["engine/restore-finish"] },
   "task.fs-cwd-root": { by: ["files/working-dir"] },
   "task.umask": { by: ["files/working-dir"] },
   "cred.dumpable": { by: ["memory/finish"] },

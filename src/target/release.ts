@@ -1,9 +1,11 @@
 /**
  * The last steps of making a process: the stub goes, every thread gets its own state, and the process is let go.
  */
-import { kernelError } from "../linux/errno.js";
+import { checked, kernelError } from "../linux/errno.js";
+import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import {
   NT_X86_XSTATE,
+  ptraceCont,
   ptraceDetach,
   ptraceGetRegs,
   ptraceSetOptions,
@@ -17,6 +19,8 @@ import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import { resumeStrayStop } from "./run.js";
 import type { TracedTask, TracedThread } from "./thread.js";
+
+const SIGSTOP = 19;
 
 /** The state a thread is to go on with. */
 export interface FinalState {
@@ -57,6 +61,29 @@ export function setFinalState(thread: TracedThread, state: FinalState): void {
   ptraceSetRegs(thread.tid, state.regs);
   ptraceSetSigmask(thread.tid, state.sigmask);
   thread.slot = undefined;
+}
+
+/**
+ * Puts a finished process into a group stop by `signal`, before any of its own code has run; it stays in it when it is let go.
+ * Its parent is told (SIGCHLD), as by every stop.
+ */
+export function stopProcess(task: TracedTask, signal: number): void {
+  const { leader } = task;
+  checked(syscallNumber(SYS.tgkill, task.pid, leader.tid, SIGSTOP), () => `tgkill(${task.pid}, ${leader.tid}, SIGSTOP)`);
+  // The leader takes the signal, and so begins the stop of all; the others must not run before.
+  ptraceCont(leader.tid);
+  for (;;) {
+    const status = waitThread(leader.tid);
+    if (status.kind === "event-stop" && status.signal === signal) break;
+    if (status.kind === "signal-stop" && status.signal === SIGSTOP) ptraceCont(leader.tid, signal);
+    else if (status.kind === "event-stop" || status.kind === "signal-stop") ptraceCont(leader.tid);
+    else resumeStrayStop(leader, status);
+  }
+  for (const thread of task.threads.slice(1)) {
+    ptraceCont(thread.tid);
+    const status = waitThread(thread.tid);
+    if (status.kind !== "event-stop") resumeStrayStop(thread, status);
+  }
 }
 
 /** Lets finished processes go. From the first call on they outlive us. */
