@@ -38,7 +38,11 @@ export interface SpaceBuild {
 export type Opened = Set<VmaEntry>;
 
 /** Puts the saved contents into `task`; `parent`: the filled space it was cloned from, or undefined for the seed's. */
-export function fillSpace(task: TracedTask, space: SavedSpace, at: { parent: SavedSpace | undefined; parentOpened: Opened; build: SpaceBuild }): Opened {
+export function fillSpace(
+  task: TracedTask,
+  space: SavedSpace,
+  at: { parent: SavedSpace | undefined; parentOpened: Opened; build: SpaceBuild },
+): Opened {
   const fill = new Fill(task, space, at.build);
   return at.parent === undefined ? fill.overSeed() : fill.overParent(at.parent, at.parentOpened);
 }
@@ -68,7 +72,8 @@ class Fill {
       this.#unmap(vma.start, end);
     }
     const first = kernel[0]?.start;
-    if (first !== undefined) moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+    if (first !== undefined)
+      moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
     return this.#run(this.#space.mm.vmas.filter(isOrdinary), this.#space.pages.runs);
   }
 
@@ -125,7 +130,8 @@ class Fill {
     const reads = this.#read(runs, remote.get(this.#space.pages.fd));
     run(leader, this.#program);
     for (const { result, bytes } of reads) {
-      if (result.value !== bytes) throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
+      if (result.value !== bytes)
+        throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
     }
     if (there.length > 0) closeRemote(leader, there);
     return this.#opened;
@@ -266,4 +272,3 @@ function* readBatches(runs: readonly StoredRun[]): Generator<StoredRun[]> {
   }
   if (group.length > 0) yield group;
 }
-

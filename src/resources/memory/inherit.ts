@@ -156,4 +156,3 @@ class PagePair {
 function mapFile(fd: number, offset: bigint, sizeBytes: bigint): bigint {
   return mmap({ sizeBytes, protection: PROT_READ, flags: MAP_PRIVATE, fd, offset });
 }
-
