@@ -40,6 +40,7 @@ import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
 import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
+import { foreignNamespaces } from "./namespace-check.js";
 import { namespaceIds } from "./namespace-ids.js";
 import { writeTree } from "./dump-tree.js";
 
@@ -59,11 +60,20 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
   try {
     rehearse((tree) => frozenDump({ ...options, tree, leaveRunning: true, leaveStopped: false }, { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true }));
     const result = frozenDump(options, { log, sink, phases, isRehearsal: false });
-    writeDumpStats(options.workDir, result.figures);
+    writeStats(options.workDir, result.figures, log);
     return result;
   } catch (error) {
     sink.discard();
     throw error;
+  }
+}
+
+/** The images may be all that is left of the process by now: nothing that goes wrong here may cost them. */
+function writeStats(workDir: string, figures: DumpFigures, log: Logger): void {
+  try {
+    writeDumpStats(workDir, figures);
+  } catch (error) {
+    log.warn(`the statistics were not written: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
@@ -86,6 +96,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     phases.enter("collecting");
     faultPoint("dump-frozen");
     const session = new Session(options, tools, tasks);
+    for (const problem of foreignNamespaces(tasks)) session.refuse(problem);
     for (const task of tasks) attachStub(task.traced, task.code);
     faultPoint("dump-stub");
     collectThreads(session);

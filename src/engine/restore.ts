@@ -153,7 +153,12 @@ function make(design: Design, tools: Tools): RestoreResult {
       pids: session.tasks.map((t) => t.pid),
       figures: { phases, pagesCompared: figures.compared, pagesSkippedCow: figures.inherited, pagesRestored: figures.restored },
     };
-    writeRestoreStats(session.options.workDir, result.figures);
+    try {
+      writeRestoreStats(session.options.workDir, result.figures);
+    } catch (error) {
+      // The tree runs: nothing that goes wrong now may look like a restore that failed.
+      tools.log.warn(`the statistics were not written: ${error instanceof Error ? error.message : String(error)}`);
+    }
     return result;
   } finally {
     if (!gone) {
