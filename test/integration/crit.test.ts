@@ -169,6 +169,16 @@ function crit(words: readonly string[], input?: Buffer): SpawnSyncReturns<string
 
 const noDump = process.getuid?.() === 0 ? noPeer : "needs root";
 
+/** Two images of a kind: running the peer takes long. */
+function fewOfEachKind(files: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return files.filter((file) => {
+    const kind = file.replace(/\d+/, "");
+    seen.set(kind, (seen.get(kind) ?? 0) + 1);
+    return (seen.get(kind) ?? 0) <= 2;
+  });
+}
+
 describe("crit: images of real processes", { skip: noDump }, () => {
   for (const [name, argv] of TARGETS) {
     const skip = run(["which", name]).status === 0 ? false : `${name} is not installed`;
@@ -176,12 +186,13 @@ describe("crit: images of real processes", { skip: noDump }, () => {
       const images = await dumpByPeer(name, argv);
       const files = readdirSync(images).filter((file) => /^stats-|\.img$/.test(file) && !file.startsWith("pages-"));
       assert.ok(files.length > 10, `only ${files.length} images`);
-      for (const file of files) {
+      for (const file of fewOfEachKind(files)) {
         const path = join(images, file);
         const bytes = readFileSync(path);
         assertLossless(bytes);
-        assert.equal(text(bytes), await peerDecodes(path, []), file);
-        assert.equal(text(bytes, true), await peerDecodes(path, ["--pretty"]), file);
+        const [plain, readable] = await Promise.all([peerDecodes(path, []), peerDecodes(path, ["--pretty"])]);
+        assert.equal(text(bytes), plain, file);
+        assert.equal(text(bytes, true), readable, file);
       }
       for (const what of ["ps", "fds", "mems", "rss"]) {
         const mine = crit(["x", images, what]);

@@ -42,7 +42,7 @@ export function explore(directory: string, what: Explorer): string[] {
       case "fds":
         return tasks.flatMap((task) => descriptors(images, task.pid));
       case "mems":
-        return tasks.flatMap((task) => mappings(images, task.pid));
+        return allMappings(images, tasks);
       case "rss":
         return tasks.flatMap((task) => savedPages(images, task.pid));
     }
@@ -100,7 +100,7 @@ class Files {
   }
 
   path(id: number): string {
-    return this.#regular.get(id)?.name ?? UNKNOWN_PATH;
+    return this.#regular.get(id)?.name || UNKNOWN_PATH;
   }
 
   describe(type: number, id: number): string {
@@ -116,7 +116,21 @@ class Files {
   }
 }
 
-function mappings(images: DirectorySource, pid: number): string[] {
+/** Shared memory goes by small numbers, in the order in which it first comes, in hexadecimal. */
+type ObjectNumbers = Map<bigint, number>;
+
+function numberOf(numbers: ObjectNumbers, id: bigint): string {
+  const number = numbers.get(id) ?? numbers.size + 1;
+  numbers.set(id, number);
+  return number.toString(16);
+}
+
+function allMappings(images: DirectorySource, tasks: readonly PstreeEntry[]): string[] {
+  const numbers: ObjectNumbers = new Map();
+  return tasks.flatMap((task) => mappings(images, task.pid, numbers));
+}
+
+function mappings(images: DirectorySource, pid: number, numbers: ObjectNumbers): string[] {
   const mm = images.records("MM", [pid], mmEntry)[0]?.value;
   if (mm === undefined) return [];
   const files = new Files(images);
@@ -124,16 +138,17 @@ function mappings(images: DirectorySource, pid: number): string[] {
   for (const vma of mm.vmas) {
     const range = `${hex8(vma.start)}-${hex8(vma.end)}`.padEnd(35);
     const prot = [1, 2, 4].map((bit, i) => ((vma.prot & bit) === 0 ? "-" : "rwx".charAt(i))).join("");
-    lines.push(`\t${range}${prot.padStart(4)}${describeMapping(vma, files)}${(vma.status & REGULAR) === 0 ? " *" : ""}`);
+    lines.push(`\t${range}${prot.padStart(4)}${describeMapping(vma, { files, numbers })}${(vma.status & REGULAR) === 0 ? " *" : ""}`);
   }
   return lines;
 }
 
 const hex8 = (address: bigint): string => address.toString(16).padStart(8, "0");
 
-function describeMapping({ status, flags, shmid, pgoff }: VmaEntry, files: Files): string {
-  if ((status & SYSVIPC) !== 0) return ` ips[${shmid}]`;
-  if ((status & ANON_SHARED) !== 0) return ` shmem[${shmid}]`;
+function describeMapping({ status, flags, shmid, pgoff }: VmaEntry, { files, numbers }: { files: Files; numbers: ObjectNumbers }): string {
+  if ((status & SYSVIPC) !== 0) return ` ips[${numberOf(numbers, shmid)}]`;
+  if ((status & ANON_SHARED) !== 0) return ` shmem[${numberOf(numbers, shmid)}]`;
+  if ((status & SOCKET) !== 0) return ` packet[${numberOf(numbers, shmid)}]`;
   if ((status & FILE) !== 0) {
     const offset = pgoff === 0n ? "" : ` + 0x${pgoff.toString(16)}`;
     return ` ${files.path(Number(shmid))}${offset}${(status & MAP_SHARED_FILE) === 0 ? "" : " (s)"}`;
@@ -141,7 +156,6 @@ function describeMapping({ status, flags, shmid, pgoff }: VmaEntry, files: Files
   if ((status & STACK) !== 0) return " [stack]";
   if ((status & VSYSCALL) !== 0) return " [vsyscall]";
   if ((status & VDSO) !== 0) return " [vdso]";
-  if ((status & SOCKET) !== 0) return ` packet[${shmid}]`;
   return (flags & MAP_GROWSDOWN) === 0 ? "" : " [stack?]";
 }
 
