@@ -10,10 +10,11 @@ import { ipcMsg } from "../../src/resources/ipc/msg.schema.js";
 
 type Value = Record<string, unknown>;
 
-/** Fields of CRIU 4.2 that 4.1 does not know. */
-export const NEW_FIELDS = ["nr_pages", "allow_uprobes"];
-/** Registers of another processor, which we show in hexadecimal and the peer does not. */
-export const PPC64_TRANSACTION = "tmstate";
+/**
+ * Fields that the peer shows otherwise: those of CRIU 4.2, which 4.1 does not know, and registers of another processor,
+ * which we show in hexadecimal and the peer does not.
+ */
+const PEER_DIFFERS = ["nr_pages", "allow_uprobes", "tmstate"];
 
 /** How many of the optional fields a message has. */
 export type Filling = "all" | "none" | "some";
@@ -39,11 +40,11 @@ const NAMES = [
 export class Values {
   #state: number;
 
-  readonly #without: readonly string[];
+  readonly #forPeer: boolean;
 
-  constructor(seed: number, without: readonly string[] = []) {
+  constructor(seed: number, { forPeer = false } = {}) {
     this.#state = seed >>> 0;
-    this.#without = without;
+    this.#forPeer = forPeer;
   }
 
   below(limit: number): number {
@@ -64,7 +65,7 @@ export class Values {
   message(type: MessageType<object>, filling: Filling, depth = 0): Value {
     const out: Value = {};
     for (const field of compile(type as MessageType<unknown>).ordered) {
-      if (this.#without.includes(field.name)) continue;
+      if (this.#forPeer && (field.options.floe === true || PEER_DIFFERS.includes(field.name))) continue;
       const wanted = filling === "all" || (filling === "some" && this.below(2) === 0);
       // Messages that contain themselves end somewhere.
       const possible = wanted && (field.kind !== "message" || depth < MAX_DEPTH);
@@ -157,8 +158,8 @@ export function magics(kind: ImageKind): Buffer {
 export const KINDS = (Object.keys(IMAGE_MESSAGES) as ImageKindName[]).sort();
 
 /** An image of `kind`: entries with all fields, one with the required ones only, some with some. */
-export function syntheticImage(name: ImageKindName, seed: number, without: readonly string[] = []): Buffer {
-  const values = new Values(seed, without);
+export function syntheticImage(name: ImageKindName, seed: number, { forPeer = false } = {}): Buffer {
+  const values = new Values(seed, { forPeer });
   const kind: ImageKind = IMAGE_KINDS[name];
   const messages = IMAGE_MESSAGES[name];
   if (messages === undefined) throw new Error(`${name} holds no messages`);
