@@ -6,6 +6,7 @@
  */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { setDescriptorFlags } from "../linux/fcntl.js";
+import { O_CLOEXEC } from "../linux/files.js";
 import { posixSpawn, syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { pipe2 } from "../linux/pipes.js";
 import { SYS } from "../linux/syscalls.js";
@@ -15,13 +16,23 @@ import { startIdle, waitDeath } from "../target/seed.js";
 /** Anywhere: the process has no other mappings in the lower half of its address space. */
 const PLACE = 0x10000000n;
 const SIGKILL = 9;
-/** An ordinary program with libraries that waits; it is on every system worth the name. */
-const PROGRAM = ["/usr/bin/sleep", "1000"] as const;
+/** An ordinary program with libraries that waits, for the words of a script; it is on every system worth the name. */
+const PROGRAM = "/bin/sh";
 
 /** Calls `dump` with the pid of an idle process and ends that process. Errors of the rehearsal are none. */
 export function rehearse(dump: (pid: number) => void): void {
-  const pid = withFiles(start);
-  if (pid < 0) return;
+  // The script is a pipe that only we can write: should we be killed, the process comes to the end of it and ends too.
+  const { readEnd, writeEnd } = pipe2(O_CLOEXEC);
+  try {
+    const pid = withFiles(readEnd, () => start(readEnd));
+    if (pid > 0) rehearseOn(pid, dump);
+  } finally {
+    closeSync(readEnd);
+    closeSync(writeEnd);
+  }
+}
+
+function rehearseOn(pid: number, dump: (pid: number) => void): void {
   try {
     dump(pid);
   } catch {
@@ -32,8 +43,8 @@ export function rehearse(dump: (pid: number) => void): void {
   }
 }
 
-function start(): number {
-  const pid = posixSpawn(PROGRAM[0], PROGRAM, []);
+function start(script: number): number {
+  const pid = posixSpawn(PROGRAM, [PROGRAM, `/proc/self/fd/${script}`], []);
   if (pid > 0) return pid;
   try {
     return startIdle({ region: PLACE, regionBytes: regionBytes(1) });
@@ -42,15 +53,15 @@ function start(): number {
   }
 }
 
-/** Lets the process inherit open files of the usual kinds. */
-function withFiles(action: () => number): number {
+/** Lets the process inherit its script and open files of the usual kinds. */
+function withFiles(script: number, action: () => number): number {
   const fds: number[] = [];
   try {
     const { readEnd, writeEnd } = pipe2(constants.O_NONBLOCK);
     fds.push(readEnd, writeEnd);
     writeSync(writeEnd, "data");
     for (const path of ["/dev/null", "/", "/proc/self/exe"]) fds.push(openSync(path, "r"));
-    for (const fd of fds) setDescriptorFlags(fd, 0);
+    for (const fd of [script, ...fds]) setDescriptorFlags(fd, 0);
     return action();
   } catch {
     return -1;
