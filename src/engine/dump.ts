@@ -41,7 +41,7 @@ import { type DumpFigures, writeDumpStats } from "./stats.js";
 import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
-import { namespaceIds } from "./namespace-ids.js";
+import { namespaceIds } from "../resources/namespaces/ids.js";
 import { writeTree } from "./dump-tree.js";
 
 /** What a dump did. */

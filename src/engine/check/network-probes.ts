@@ -39,7 +39,7 @@ import {
   exchange,
   openNetlink,
   u32,
-} from "./netlink.js";
+} from "../../linux/netlink.js";
 import { Lacking, type Probe, calls, expect, withFdOf, withFds, withSandbox } from "./probe.js";
 
 const TCP = { family: AF_INET, type: SOCK_STREAM | SOCK_CLOEXEC };

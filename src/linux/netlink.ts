@@ -1,13 +1,13 @@
 /**
- * Just enough netlink(7) for probes: a request, and its answers up to the acknowledgement.
+ * netlink(7): a request, and its answers up to the acknowledgement.
  *
  * Source: uapi/linux/netlink.h.
  */
-import { AF_NETLINK } from "../../linux/addresses.js";
-import { ERRNO, checked, kernelError } from "../../linux/errno.js";
-import { syscallNumber } from "../../linux/ffi/native.unsafe.js";
-import { MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, socket } from "../../linux/sockets.js";
-import { SYS } from "../../linux/syscalls.js";
+import { AF_NETLINK } from "./addresses.js";
+import { ERRNO, checked, kernelError } from "./errno.js";
+import { syscallNumber } from "./ffi/native.unsafe.js";
+import { MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, socket } from "./sockets.js";
+import { SYS } from "./syscalls.js";
 
 export const NLM_F_REQUEST = 1;
 export const NLM_F_ACK = 4;
