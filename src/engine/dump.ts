@@ -91,11 +91,11 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
   phases.enter("freezing");
   const { tree, tasks } = freezeOutsideStubs(options);
   log.info(`frozen: ${tree.tasks.length} processes, ${tree.zombies.length} dead`);
+  const session = new Session(options, tools, tasks);
   let released = false;
   try {
     phases.enter("collecting");
     faultPoint("dump-frozen");
-    const session = new Session(options, tools, tasks);
     for (const problem of foreignNamespaces(tasks)) session.refuse(problem);
     for (const task of tasks) attachStub(task.traced, task.code);
     faultPoint("dump-stub");
@@ -124,6 +124,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     faultPoint("dump-written");
     phases.enter("releasing");
     if (keepsRunning) {
+      session.undoAll();
       letGo(tree, options.leaveStopped);
       released = true;
       phases.leave();
@@ -135,7 +136,10 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     }
     return { pids: tasks.map((t) => t.pid), figures: { phases, pages } };
   } finally {
-    if (!released) letGo(tree, false);
+    if (!released) {
+      session.undoAll();
+      letGo(tree, false);
+    }
   }
 }
 
@@ -166,6 +170,7 @@ class Session implements DumpSession {
   readonly #log: Logger;
   readonly #isRehearsal: boolean;
   readonly #problems: Problem[] = [];
+  readonly #undo: (() => void)[] = [];
   readonly fileId: DumpSession["fileId"];
 
   constructor(options: DumpOptions, tools: Tools, tasks: readonly CollectedTask[]) {
@@ -185,6 +190,21 @@ class Session implements DumpSession {
 
   refuse(problem: Problem): void {
     this.#problems.push(problem);
+  }
+
+  takeBack(undo: () => void): void {
+    this.#undo.push(undo);
+  }
+
+  /** The tree lives on: nothing of this dump stays outside of the images. */
+  undoAll(): void {
+    for (const undo of this.#undo.splice(0).reverse()) {
+      try {
+        undo();
+      } catch (error) {
+        this.warn(`something could not be taken back: ${(error as Error).message}`);
+      }
+    }
   }
 
   warn(message: string): void {

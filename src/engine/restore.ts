@@ -15,6 +15,7 @@ import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { SYS } from "../linux/syscalls.js";
 import { checkTable, restoreOwner, restoreTable } from "../resources/files/table.js";
+import { removeLinks } from "../resources/files/remap.js";
 import { restoreWorkingDir } from "../resources/files/working-dir.js";
 import { type Opened, type SpaceBuild, fillSpace } from "../resources/memory/address-space.js";
 import { type Filled, finishSpaces, setLayout } from "../resources/memory/finish.js";
@@ -147,6 +148,7 @@ function make(design: Design, tools: Tools): RestoreResult {
     // The point of no return: from here on the tree is its own.
     gone = true;
     letGo(filled.map((f) => f.task));
+    removeLinks(session);
     phases.leave();
     const result = {
       rootPid: rootPid(design),

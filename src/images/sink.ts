@@ -38,6 +38,17 @@ export interface DumpSink {
   discard(): void;
 }
 
+/** The magics that an image begins with. */
+export function imageHead(kind: ImageKindName): Buffer {
+  const { framing, magic } = IMAGE_KINDS[kind];
+  const head = Buffer.alloc(8);
+  let at = 0;
+  if (framing === "plain") at = head.writeUInt32LE(COMMON_MAGIC, at);
+  if (framing === "service") at = head.writeUInt32LE(SERVICE_MAGIC, at);
+  if (framing !== "raw") at = head.writeUInt32LE(magic, at);
+  return head.subarray(0, at);
+}
+
 /** Gathers images and writes them into one directory. */
 export class DirectorySink implements DumpSink {
   readonly directory: string;
@@ -84,13 +95,7 @@ export class DirectorySink implements DumpSink {
     const name = imageFileName(kind, ids);
     const found = this.#files.get(name);
     if (found !== undefined) return found;
-    const { framing, magic } = IMAGE_KINDS[kind];
-    const head = Buffer.allocUnsafe(8);
-    let at = 0;
-    if (framing === "plain") at = head.writeUInt32LE(COMMON_MAGIC, at);
-    if (framing === "service") at = head.writeUInt32LE(SERVICE_MAGIC, at);
-    if (framing !== "raw") at = head.writeUInt32LE(magic, at);
-    const file: PendingFile = { chunks: [head.subarray(0, at)], writer: new MessageWriter() };
+    const file: PendingFile = { chunks: [imageHead(kind)], writer: new MessageWriter() };
     this.#files.set(name, file);
     return file;
   }

@@ -134,7 +134,7 @@ export class DirectorySource {
 }
 
 /** Checks the magics of an image and returns the offset of the first record. Version 1 images have only their own magic. */
-function checkMagic(kind: ImageKindName, file: string, bytes: Buffer): number {
+export function checkMagic(kind: ImageKindName, file: string, bytes: Buffer): number {
   const { framing, magic } = IMAGE_KINDS[kind];
   if (framing === "raw") return 0;
   const first = bytes.length >= 4 ? bytes.readUInt32LE(0) : undefined;

@@ -45,6 +45,9 @@ export const RESOLVE_IN_ROOT = 0x10;
 export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
 
+/** uapi/linux/limits.h */
+const PATH_MAX = 4096;
+
 export const SEEK_SET = 0;
 export const SEEK_CUR = 1;
 export const SEEK_END = 2;
@@ -146,6 +149,37 @@ export function linkat(from: { dirfd: number; path: string }, to: { dirfd: numbe
     syscallNumber(SYS.linkat, from.dirfd, cstring(from.path), to.dirfd, cstring(to.path), flags),
     () => `linkat(${from.dirfd}, "${from.path}", ${to.dirfd}, "${to.path}", ${flags})`,
   );
+}
+
+/** ssize_t readlinkat(fd, "", …) — target of the symbolic link that an O_PATH descriptor is of. */
+export function readlinkOf(fd: number): string {
+  const target = Buffer.alloc(PATH_MAX);
+  const got = checked(syscallNumber(SYS.readlinkat, fd, cstring(""), target, target.length), () => `readlinkat(${fd}, "")`);
+  return target.toString("utf8", 0, got);
+}
+
+/** Times of a file in nanoseconds since 1970. */
+export interface FileTimes {
+  readonly atimeNs: bigint;
+  readonly mtimeNs: bigint;
+}
+
+const NS_PER_S = 1_000_000_000n;
+
+/** int utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) — of a symbolic link: its own. */
+export function setTimes(path: string, times: FileTimes): void {
+  checked(syscallNumber(SYS.utimensat, AT_FDCWD, cstring(path), timespecs(times), AT_SYMLINK_NOFOLLOW), () => `utimensat("${path}")`);
+}
+
+function timespecs({ atimeNs, mtimeNs }: FileTimes): Buffer {
+  const times = Buffer.alloc(32); // struct timespec[2]
+  [atimeNs / NS_PER_S, atimeNs % NS_PER_S, mtimeNs / NS_PER_S, mtimeNs % NS_PER_S].forEach((value, i) => times.writeBigInt64LE(value, i * 8));
+  return times;
+}
+
+/** int futimens(int fd, const struct timespec times[2]) — by utimensat(2), which takes no path for it. */
+export function setTimesOf(fd: number, times: FileTimes): void {
+  checked(syscallNumber(SYS.utimensat, fd, 0, timespecs(times), 0), () => `utimensat(${fd})`);
 }
 
 /** int mknodat(int dirfd, const char *pathname, mode_t mode, dev_t dev) — `device` as in st_rdev. */

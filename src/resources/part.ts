@@ -61,6 +61,8 @@ export interface DumpSession {
   warn(message: string): void;
   /** The id of a regular file for mappings, exe links, cwd and root: dumps the file entry once, returns its id. */
   fileId(file: PathFile): number;
+  /** What undoes a change outside of the images; runs when the tree lives on: after a failure, or because it was asked for. */
+  takeBack(undo: () => void): void;
   /** A fresh id for an entry of files.img. */
   newFileId(): number;
 }

@@ -199,7 +199,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     key: "linkRemap",
     negatable: true,
     rpc: "link_remap",
-    built: false,
+    built: true,
     help: "allow temporary links to files whose name is gone",
   },
   {
@@ -209,7 +209,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     argumentName: "SIZE",
     rpc: "ghost_limit",
     commands: ["dump", "pre-dump"],
-    built: false,
+    built: true,
     help: "largest deleted file taken into the images (1M by default)",
   },
   {

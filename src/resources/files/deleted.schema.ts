@@ -16,6 +16,9 @@ export const ghostFileEntry = message("ghost_file_entry", {
   chunks: optional.bool(9),
   size: optional.uint64(10),
   symlnk_target: optional.string(11),
+  /** Nanoseconds below the microseconds of the times above. */
+  atim_below_usec: optional.uint32(1000, { floe: true }),
+  mtim_below_usec: optional.uint32(1001, { floe: true }),
 });
 export type GhostFileEntry = Infer<typeof ghostFileEntry>;
 

@@ -4,9 +4,9 @@
  * Each becomes an entry of files.img once, however many mappings of however many tasks it has.
  */
 import { type BigIntStats, readlinkSync, statSync } from "node:fs";
-import { Refusal } from "../../errors.js";
 import type { DumpSession, PathFile } from "../part.js";
-import { describeFile, isDeleted } from "./regular.js";
+import { describeFile } from "./regular.js";
+import { nameOf } from "./remap.js";
 import { fdTypes, fileEntry } from "./table.schema.js";
 
 /** The function that gives files of one dump their ids. */
@@ -31,19 +31,12 @@ const NO_OWNER = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 
 function dumpPathFile(file: PathFile, stat: BigIntStats, session: DumpSession): number {
   const id = session.newFileId();
-  const name = readlinkSync(file.procPath);
-  if (isDeleted(name, stat)) session.refuse(deletedRefusal(file, name));
-  const reg = describeFile({ id, name, flags: file.flags, pos: 0n, fown: NO_OWNER, stat, openPath: file.procPath });
+  const link = readlinkSync(file.procPath);
+  const { procPath: openPath, task } = file;
+  const what = openPath.replace(/^\/proc\/\d+\//, "");
+  const name = nameOf({ id, link, stat, openPath, process: { pid: task.traced.pid, comm: task.comm }, what }, session);
+  if (name === undefined) return id;
+  const reg = describeFile({ id, name, flags: file.flags, pos: 0n, fown: NO_OWNER, stat, openPath });
   session.images.append("FILES", [], { type: fileEntry, value: { type: fdTypes.values.REG, id, reg } });
   return id;
-}
-
-function deletedRefusal(file: PathFile, name: string): Refusal {
-  return new Refusal({
-    code: "FILE_DELETED",
-    process: { pid: file.task.traced.pid, comm: file.task.comm },
-    resource: `${file.procPath.replace(/^\/proc\/\d+\//, "")}, the file "${name}"`,
-    because: "it has been deleted or replaced, and deleted files are not carried yet",
-    remedy: ["Restart the program so that it uses files that exist, then dump it"],
-  });
 }

@@ -6,14 +6,17 @@
  */
 import { type BigIntStats, closeSync, lstatSync, statSync } from "node:fs";
 import { Refusal } from "../../errors.js";
-import { O_CLOEXEC, O_CREAT, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_PATH, O_TRUNC, SEEK_SET, lseek, openat } from "../../linux/files.js";
-import type { Fd, FileKind, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
+import { O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_PATH, O_TMPFILE, O_TRUNC, SEEK_SET, lseek, openat } from "../../linux/files.js";
+import type { Fd, FileKind, FileUse, Problem, RestoreSession } from "../part.js";
 import { readBuildId } from "./build-id.js";
 import type { FownEntry } from "./owner.schema.js";
 import type { RegFileEntry } from "./regular.schema.js";
+import { checkRemapped, isRemapped, nameOf, openRemapped } from "./remap.js";
 
 const AT_FDCWD = -100;
 const FASYNC = 0o20000;
+/** The bit of O_TMPFILE that is its own; such a file may have been given a name since. */
+const UNNAMED_FILE = O_TMPFILE & ~O_DIRECTORY;
 /** Flags that act when a file is opened, not while it is open. */
 const ONCE = O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | FASYNC;
 const S_IFMT = 0o170000n;
@@ -31,13 +34,6 @@ export function isRegular(stat: BigIntStats): boolean {
 /** /dev/null, zero, full, random, urandom, kmsg: devices without a state of their own in an open file. */
 function isMemoryDevice(stat: BigIntStats): boolean {
   return (stat.mode & S_IFMT) === S_IFCHR && stat.rdev >> 8n === MEM_MAJOR;
-}
-
-/** Whether the name that /proc shows leads to the file no longer. */
-export function isDeleted(name: string, stat: BigIntStats): boolean {
-  if (!name.endsWith(" (deleted)")) return false;
-  const there = lstatSync(name, { bigint: true, throwIfNoEntry: false });
-  return there === undefined || there.ino !== stat.ino || there.dev !== stat.dev;
 }
 
 /** What {@link describeFile} writes down. */
@@ -82,11 +78,11 @@ export function describeFile(file: Description): RegFileEntry {
 }
 
 /** Opens the file of an entry as it was; `flags` other than the saved ones for mappings. */
-export function openRegular(entry: RegFileEntry, flags = entry.flags): Fd {
+export function openRegular(entry: RegFileEntry, session: RestoreSession, flags = entry.flags): Fd {
   let how = (flags & ~ONCE) | O_CLOEXEC | O_NOCTTY;
   // An O_PATH descriptor of a symbolic link is of the link itself.
   if (flags & O_PATH && (BigInt(entry.mode ?? 0) & S_IFMT) === S_IFLNK) how |= O_NOFOLLOW;
-  const fd = openat(AT_FDCWD, entry.name, { flags: how });
+  const fd = isRemapped(entry.id, session) ? openRemapped(entry, session, how) : openat(AT_FDCWD, entry.name, { flags: how & UNNAMED_FILE ? how & ~O_TMPFILE : how });
   if ((flags & O_PATH) === 0 && entry.pos !== 0n) {
     try {
       lseek(fd, entry.pos, SEEK_SET);
@@ -108,26 +104,16 @@ export const regularFiles: FileKind<RegFileEntry> = {
     return format === S_IFREG || format === S_IFDIR || isMemoryDevice(stat) || (info.flags & O_PATH) !== 0;
   },
   dump(file, session) {
-    if (isDeleted(file.link, file.stat)) {
-      session.refuse(deleted(file));
-      return undefined;
-    }
-    const { id, link: name, fown, stat, info } = file;
-    return describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath: `/proc/self/fd/${file.local}` });
+    const { id, link, fown, stat, info, task } = file;
+    const openPath = `/proc/self/fd/${file.local}`;
+    const process = { pid: task.traced.pid, comm: task.comm };
+    const name = nameOf({ id, link, stat, openPath, process, what: `fd ${file.fd}` }, session);
+    if (name === undefined) return undefined;
+    return describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath });
   },
-  open: (entry) => openRegular(entry),
-  check: (entry, session, use) => checkFile(entry, session, use),
+  open: (entry, session) => openRegular(entry, session),
+  check: (entry, session, use) => (isRemapped(entry.id, session) ? checkRemapped(entry, session, use) : checkFile(entry, session, use)),
 };
-
-function deleted(file: OpenFile): Refusal {
-  return new Refusal({
-    code: "FILE_DELETED",
-    process: { pid: file.task.traced.pid, comm: file.task.comm },
-    resource: `fd ${file.fd}, the file "${file.link}"`,
-    because: "it has been deleted, and deleted files are not carried yet",
-    remedy: ["Let the program close the file first"],
-  });
-}
 
 /** What a file must still be, or the program would go on with something else than it knew. */
 function checkFile(entry: RegFileEntry, session: RestoreSession, use: FileUse): Problem[] {

@@ -30,7 +30,7 @@ export function restoreWorkingDir(task: RestoreTask, entry: FsEntry, session: Re
   const root = session.fileEntry(entry.root_id)?.reg;
   const cwd = session.fileEntry(entry.cwd_id)?.reg;
   if (root === undefined || cwd === undefined) return; // reported when images were checked
-  const fds = [openRegular(root, O_PATH | O_DIRECTORY), openRegular(cwd, O_PATH | O_DIRECTORY)];
+  const fds = [openRegular(root, session, O_PATH | O_DIRECTORY), openRegular(cwd, session, O_PATH | O_DIRECTORY)];
   try {
     const { leader } = task.traced;
     const [rootThere, cwdThere] = handOver(leader, fds) as [number, number];

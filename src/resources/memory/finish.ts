@@ -55,7 +55,7 @@ export function setLayout({ task, space }: Filled, session: RestoreSession): voi
   const { mm } = space;
   const exe = session.fileEntry(mm.exe_file_id)?.reg;
   if (exe === undefined) throw new Error(`internal error: process ${space.pid} has no executable`);
-  const local = openRegular({ ...exe, pos: 0n }, O_RDONLY);
+  const local = openRegular({ ...exe, pos: 0n }, session, O_RDONLY);
   try {
     const [fd] = handOver(task.leader, [local]) as [number];
     const program = new Program();

@@ -147,8 +147,5 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
   if (kind !== "vvar" && (vma.flags.has("io") || vma.flags.has("pf"))) {
     return refuse("MAPPING_DEVICE", "it shows a device's own memory", "Stop the use of the device before the dump");
   }
-  if (kind === "file" && vma.name.endsWith(" (deleted)")) {
-    return refuse("MAPPING_DELETED_FILE", "the file has been deleted, and mapped deleted files are not carried yet", "Restart the program after its files were replaced");
-  }
   return undefined;
 }

@@ -40,7 +40,7 @@ export class MappedObjects {
     if (entry?.memfd !== undefined) return this.#memfd(entry.memfd.inode_id);
     const reg = entry?.reg;
     if (reg === undefined) throw new Error(`internal error: no file ${vma.shmid} for a mapping`);
-    return this.#once(`file ${reg.name} ${flags}`, () => openRegular({ ...reg, pos: 0n }, flags));
+    return this.#once(`file ${reg.id} ${flags}`, () => openRegular({ ...reg, pos: 0n }, this.#session, flags));
   }
 
   #memfd(inode: number): Fd {

@@ -8,7 +8,8 @@ import { constants, openSync } from "node:fs";
 import { setStatusFlags } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_NONBLOCK, openat } from "../../linux/files.js";
 import { Refusal } from "../../errors.js";
-import { describeFile, isDeleted, regularFiles } from "../files/regular.js";
+import { describeFile, regularFiles } from "../files/regular.js";
+import { nameOf, pathOf } from "../files/remap.js";
 import { fdTypes, fileEntry } from "../files/table.schema.js";
 import type { Fd, FileKind, RestoreSession } from "../part.js";
 import type { FifoEntry } from "./fifo.schema.js";
@@ -39,31 +40,23 @@ export const fifos: FileKind<FifoEntry> = {
   field: "fifo",
   matches: ({ link, stat }) => (stat.mode & S_IFMT) === S_IFIFO && !link.startsWith("pipe:["),
   dump(file, session) {
-    if (isDeleted(file.link, file.stat)) {
-      session.refuse(
-        new Refusal({
-          code: "FILE_DELETED",
-          process: { pid: file.task.traced.pid, comm: file.task.comm },
-          resource: `fd ${file.fd}, the fifo "${file.link}"`,
-          because: "it has been deleted, and deleted fifos are not carried yet",
-          remedy: ["Let the program close the fifo first"],
-        }),
-      );
-      return undefined;
-    }
+    const id = session.newFileId();
+    const { link, fown, stat, info, task } = file;
+    const openPath = `/proc/self/fd/${file.local}`;
+    const name = nameOf({ id, link, stat, openPath, process: { pid: task.traced.pid, comm: task.comm }, what: `fd ${file.fd}` }, session);
+    if (name === undefined) return undefined;
     const pipeId = Number(file.stat.ino);
     savePipeData(file, session, { kind: "FIFO_DATA", pipeId });
-    const id = session.newFileId();
-    const { link: name, fown, stat, info } = file;
-    const reg = describeFile({ id, name, flags: info.flags, pos: 0n, fown, stat, openPath: name });
+    const reg = describeFile({ id, name, flags: info.flags, pos: 0n, fown, stat, openPath });
     session.images.append("FILES", [], { type: fileEntry, value: { type: fdTypes.values.REG, id, reg } });
     return { id: file.id, pipe_id: pipeId, regf_id: id };
   },
   open(entry, session) {
     const reg = session.fileEntry(entry.regf_id ?? 0)?.reg;
     if (reg === undefined) throw new Error(`internal error: fifo ${entry.id} has no name`);
-    hold(entry, reg.name, session);
-    const fd = openat(AT_FDCWD, reg.name, { flags: reg.flags | O_NONBLOCK | O_CLOEXEC });
+    const path = pathOf(reg, session);
+    hold(entry, path, session);
+    const fd = openat(AT_FDCWD, path, { flags: reg.flags | O_NONBLOCK | O_CLOEXEC });
     setStatusFlags(fd, reg.flags);
     return fd;
   },
