@@ -14,7 +14,7 @@ import { Refusal } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { SYS } from "../linux/syscalls.js";
-import { checkTable, restoreOwner, restoreTable } from "../resources/files/table.js";
+import { checkTable, restoreTable } from "../resources/files/table.js";
 import { removeLinks } from "../resources/files/remap.js";
 import { restoreWorkingDir } from "../resources/files/working-dir.js";
 import { type Opened, type SpaceBuild, fillSpace } from "../resources/memory/address-space.js";
@@ -35,6 +35,7 @@ import type { Logger } from "./log.js";
 import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { finishTasks, runStage } from "./restore-finish.js";
+import { giveOwners, linkFiles } from "./restore-links.js";
 import { Findings, type SavedTask, loadTasks, takenIds } from "./restore-load.js";
 import { Session, type TaskInMaking } from "./restore-session.js";
 import { type TreeBuild, carryOut, forgetChildSignals } from "./restore-tree.js";
@@ -251,14 +252,11 @@ function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => v
     tables.add(table.id);
     restoreTable(task, table, session);
   }
-  for (const { fd, entry } of session.openFiles()) {
-    const kind = fileKinds.find((k) => entry[k.field] !== undefined);
-    const message = kind === undefined ? undefined : (entry[kind.field] as { fown?: Parameters<typeof restoreOwner>[1] });
-    if (message?.fown !== undefined) restoreOwner(fd, message.fown);
-  }
+  linkFiles(session);
   faultPoint("restore-files");
   runStage("process", session.tasks, session);
   for (const task of session.tasks) createThreads(task.traced, task.threads.slice(1).map((t) => t.tid));
+  giveOwners(session);
   faultPoint("restore-threads");
   runStage("thread", session.tasks, session);
   endSeed();

@@ -1,6 +1,8 @@
 /**
  * Everything that Floe carries, in the order in which it is restored.
  */
+import { epolls } from "./events/epoll.js";
+import { eventfds } from "./events/eventfd.js";
 import { regularFiles } from "./files/regular.js";
 import type { FileKind, ThreadPart } from "./part.js";
 import { fifos } from "./pipes/fifo.js";
@@ -8,6 +10,7 @@ import { pipes } from "./pipes/pipe.js";
 import { actions } from "./signals/actions.js";
 import { altstack } from "./signals/altstack.js";
 import { pending } from "./signals/pending.js";
+import { signalfds } from "./signals/signalfd.js";
 import { childSubreaper, membarrier, oomScore, parentDeathSignal, personality, threadName } from "./tasks/attributes.js";
 import { credentials } from "./tasks/credentials.js";
 import { clearTid, robustList, rseq } from "./tasks/futex.js";
@@ -15,6 +18,7 @@ import { limits } from "./tasks/limits.js";
 import { scheduling } from "./tasks/scheduling.js";
 import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
+import { timerfds } from "./timers/timerfd.js";
 import { terminals } from "./ttys/outside.js";
 
 /** Attributes of threads and processes. Within a stage they are restored in this order. */
@@ -39,4 +43,13 @@ export const threadParts: readonly ThreadPart[] = [
 ];
 
 /** Kinds of open file, asked in this order whether a file is theirs. */
-export const fileKinds: readonly FileKind<unknown>[] = [pipes, fifos, terminals, regularFiles];
+export const fileKinds: readonly FileKind<unknown>[] = [
+  pipes,
+  fifos,
+  eventfds,
+  epolls,
+  signalfds,
+  timerfds,
+  terminals,
+  regularFiles,
+];

@@ -12,6 +12,10 @@ export const eventpollTfdEntry = message("eventpoll_tfd_entry", {
   dev: optional.uint32(5),
   inode: optional.uint64(6),
   pos: optional.uint64(7),
+  /** Number that the target was added under, where `tfd`, at which it can be found now, is another. */
+  added_as: optional.uint32(1000, { floe: true }),
+  /** Process in which `tfd` is the target, where that is not the first one to hold the epoll. */
+  holder: optional.int32(1001, { floe: true }),
 });
 export type EventpollTfdEntry = Infer<typeof eventpollTfdEntry>;
 
