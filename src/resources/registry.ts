@@ -4,6 +4,7 @@
 import { epolls } from "./events/epoll.js";
 import { eventfds } from "./events/eventfd.js";
 import { regularFiles } from "./files/regular.js";
+import { memfds } from "./memory/memfd.js";
 import type { FileKind, ThreadPart } from "./part.js";
 import { fifos } from "./pipes/fifo.js";
 import { pipes } from "./pipes/pipe.js";
@@ -51,5 +52,6 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   signalfds,
   timerfds,
   terminals,
+  memfds,
   regularFiles,
 ];

@@ -106,7 +106,9 @@ static void link_of(const char *path, char *into, size_t room)
 /* Shared anonymous memory is a nameless file of the kernel's; its inode number is not state. */
 static bool is_nameless(const char *name)
 {
-	return !strcmp(name, "/dev/zero (deleted)") || !strcmp(name, "/memfd:/dev/zero (deleted)") || !strncmp(name, "/SYSV", 5);
+	return !strcmp(name, "/dev/zero (deleted)") || !strcmp(name, "/memfd:/dev/zero (deleted)") ||
+		/* What the peer makes of it when memfds are about. */
+		!strcmp(name, "/memfd: (deleted)") || !strncmp(name, "/SYSV", 5);
 }
 
 /* "ac" (accounted) stays with a mapping that once was writable, even while it was made: it is bookkeeping, not state. */
@@ -123,6 +125,12 @@ struct mapping {
 	char perms[8], dev[16], name[512], key[64], flags[160];
 };
 
+/* Memory that shows itself as a file: its inode number is a counter of the kernel's. */
+static bool is_unnamed_file(const char *name)
+{
+	return !strncmp(name, "/memfd:", 7) || !strcmp(name, "/dev/zero (deleted)");
+}
+
 static void add_mapping(struct text *t, const struct mapping *m)
 {
 	if (!m->end)
@@ -130,7 +138,8 @@ static void add_mapping(struct text *t, const struct mapping *m)
 	if (is_nameless(m->name))
 		add(t, "map %lx-%lx %s %lx shared-anonymous", m->start, m->end, m->perms, m->offset);
 	else
-		add(t, "map %lx-%lx %s %lx %s %lu %s", m->start, m->end, m->perms, m->offset, m->dev, m->inode, m->name);
+		add(t, "map %lx-%lx %s %lx %s %lu %s", m->start, m->end, m->perms, m->offset, m->dev,
+		    is_unnamed_file(m->name) ? 0 : m->inode, m->name);
 	add(t, "mapflags %lx-%lx %s %s", m->start, m->end, m->key, m->flags);
 }
 
@@ -197,7 +206,8 @@ static void add_descriptor(struct text *t, int fd)
 	if (fstat(fd, &st) < 0)
 		memset(&st, 0, sizeof st);
 	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISCHR(st.st_mode) || S_ISLNK(st.st_mode))
-		add(t, "fd %d link %s dev %lx ino %lu mode %o", fd, link, (long)st.st_dev, (long)st.st_ino, st.st_mode);
+		add(t, "fd %d link %s dev %lx ino %lu mode %o", fd, link, (long)st.st_dev,
+		    is_unnamed_file(link) ? 0 : (long)st.st_ino, st.st_mode);
 	else
 		add(t, "fd %d link %s mode %o", fd, link, st.st_mode);
 	if (S_ISFIFO(st.st_mode))

@@ -3,7 +3,17 @@
  *
  * Numbers of `status` are the image format's own; flags and protection are those of mman.h.
  */
-import { MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE } from "../../linux/memory.js";
+import {
+  MAP_ANONYMOUS,
+  MAP_GROWSDOWN,
+  MAP_LOCKED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_EXEC,
+  PROT_READ,
+  PROT_WRITE,
+} from "../../linux/memory.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import type { VmaEntry } from "./vma.schema.js";
 
@@ -53,7 +63,7 @@ export function areaKind(vma: Vma): AreaKind {
     if (name.startsWith("[uprobes]") || name.startsWith("anon_inode:")) return "special";
     return "anonymous";
   }
-  if (name.startsWith("/dev/zero (deleted)") || name.startsWith("[anon_shmem:")) return vma.shared ? "shared-anonymous" : "special";
+  if (name.startsWith("/dev/zero (deleted)") || name.startsWith("[anon_shmem:")) return vma.shared ? "shared-anonymous" : "memfd";
   if (name.startsWith("/memfd:")) return "memfd";
   if (name.startsWith("/SYSV")) return "sysv";
   if (name.startsWith("/[aio]")) return "aio";
@@ -64,7 +74,8 @@ export function areaKind(vma: Vma): AreaKind {
 /** mmap(2) flags to record for a mapping. */
 export function mapFlags(vma: Vma, kind: AreaKind): number {
   let flags = vma.shared ? MAP_SHARED : MAP_PRIVATE;
-  if (kind === "anonymous" || kind === "vvar" || kind === "vdso" || kind === "vsyscall" || kind === "shared-anonymous") flags |= MAP_ANONYMOUS;
+  if (kind === "anonymous" || kind === "vvar" || kind === "vdso" || kind === "vsyscall" || kind === "shared-anonymous")
+    flags |= MAP_ANONYMOUS;
   if (vma.flags.has("gd")) flags |= MAP_GROWSDOWN;
   if (vma.flags.has("lo")) flags |= MAP_LOCKED;
   if (vma.flags.has("nr")) flags |= MAP_NORESERVE;

@@ -11,9 +11,10 @@ import { Program } from "../../target/program.js";
 import { type Job, run, runAll } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import { openRegular } from "../files/regular.js";
-import type { RestoreSession } from "../part.js";
+import type { Fd, RestoreSession } from "../part.js";
 import type { Opened } from "./address-space.js";
 import { adviceOf, isOrdinary } from "./area.js";
+import { memfdForMapping, sealMemfds } from "./memfd.js";
 import type { SavedSpace } from "./saved-space.js";
 
 /** uapi/linux/prctl.h */
@@ -53,9 +54,8 @@ export function finishSpaces(filled: readonly Filled[]): void {
 /** Tells the kernel the layout: code, data, heap, stack, arguments, environment, auxiliary vector, executable. */
 export function setLayout({ task, space }: Filled, session: RestoreSession): void {
   const { mm } = space;
-  const exe = session.fileEntry(mm.exe_file_id)?.reg;
-  if (exe === undefined) throw new Error(`internal error: process ${space.pid} has no executable`);
-  const local = openRegular({ ...exe, pos: 0n }, session, O_RDONLY);
+  sealMemfds(session);
+  const local = openExecutable(space, session);
   try {
     const [fd] = handOver(task.leader, [local]) as [number];
     const program = new Program();
@@ -85,6 +85,13 @@ export function setLayout({ task, space }: Filled, session: RestoreSession): voi
   } finally {
     closeSync(local);
   }
+}
+
+function openExecutable({ mm, pid }: SavedSpace, session: RestoreSession): Fd {
+  const entry = session.fileEntry(mm.exe_file_id);
+  if (entry?.memfd !== undefined) return memfdForMapping(entry.memfd.inode_id, O_RDONLY, session);
+  if (entry?.reg === undefined) throw new Error(`internal error: process ${pid} has no executable`);
+  return openRegular({ ...entry.reg, pos: 0n }, session, O_RDONLY);
 }
 
 /** Whether others may trace and dump it: after credentials, whose change resets it. 2 (by the kernel only) cannot be set. */

@@ -4,6 +4,7 @@
  * Read from   /proc/PID/{smaps,stat,auxv,exe,map_files}; brk(2) and prctl(2) inside
  * Made with   mmap(2), mremap(2), mprotect(2), madvise(2), prctl(PR_SET_MM_MAP): see address-space.ts and finish.ts
  */
+import { readlinkSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { readAuxv } from "../../linux/proc/read.js";
@@ -12,6 +13,7 @@ import { Program } from "../../target/program.js";
 import { runAll } from "../../target/run.js";
 import type { DumpSession, DumpTask } from "../part.js";
 import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from "./area.js";
+import { dumpInode, isDumpedAsFile, memfdFileId, memfdName } from "./memfd-dump.js";
 import type { MmEntry } from "./mm.schema.js";
 import type { VmaEntry } from "./vma.schema.js";
 
@@ -30,6 +32,7 @@ interface Inside {
 /** The address space of every task, in the order of `tasks`. Unsupported mappings go to `session.refuse`. */
 export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): MmEntry[] {
   const inside = askTasks(tasks);
+  for (const task of tasks) noteSharedUsedAsFile(task, session);
   return tasks.map((task, i) => mmOf(task, inside[i] as Inside, session));
 }
 
@@ -59,7 +62,7 @@ function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
     mm_arg_end: stat.argEnd,
     mm_env_start: stat.envStart,
     mm_env_end: stat.envEnd,
-    exe_file_id: session.fileId({ task, procPath: `/proc/${task.traced.pid}/exe`, flags: 0 }),
+    exe_file_id: executableId(task, session),
     // Without the closing AT_NULL pair: CRIU takes a longer vector than that for a damaged image.
     mm_saved_auxv: readAuxv(task.traced.pid).slice(0, -2),
     vmas: vmaEntries(task, session),
@@ -69,10 +72,31 @@ function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
   };
 }
 
+function executableId(task: DumpTask, session: DumpSession): number {
+  const procPath = `/proc/${task.traced.pid}/exe`;
+  if (memfdName(readlinkSync(procPath)) !== undefined) return memfdFileId(procPath, 0, session);
+  return session.fileId({ task, procPath, flags: 0 });
+}
+
+/**
+ * Shared anonymous memory that is mapped privately by somebody came there through a descriptor: it has to be a file for
+ * all, or those who map it would not share it any more.
+ */
+function noteSharedUsedAsFile(task: DumpTask, session: DumpSession): void {
+  for (const vma of task.vmas) {
+    if (!vma.shared && areaKind(vma) === "memfd" && !vma.name.startsWith("/memfd:")) dumpInode(mapFile(task, vma), session);
+  }
+}
+
+/** The path through which the very file behind a mapping can be opened. */
+function mapFile(task: DumpTask, vma: Vma): string {
+  return `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
+}
+
 function vmaEntries(task: DumpTask, session: DumpSession): VmaEntry[] {
   const entries: VmaEntry[] = [];
   for (const vma of task.vmas) {
-    const kind = areaKind(vma);
+    const kind = kindInImage(vma, session);
     const refusal = refusalOf(task, vma, kind);
     if (refusal !== undefined) {
       session.refuse(refusal);
@@ -87,12 +111,17 @@ function vmaEntries(task: DumpTask, session: DumpSession): VmaEntry[] {
   return entries;
 }
 
+function kindInImage(vma: Vma, session: DumpSession): AreaKind {
+  const kind = areaKind(vma);
+  return kind === "shared-anonymous" && isDumpedAsFile(vma, session) ? "memfd" : kind;
+}
+
 function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind; session: DumpSession }): VmaEntry {
   const madv = adviceBits(vma);
   const entry: VmaEntry = {
     start: vma.start,
     end: vma.end,
-    pgoff: kind === "file" || kind === "shared-anonymous" ? vma.offset : 0n,
+    pgoff: kind === "file" || kind === "memfd" || kind === "shared-anonymous" ? vma.offset : 0n,
     shmid: 0n,
     prot: protection(vma),
     flags: mapFlags(vma, kind),
@@ -101,13 +130,15 @@ function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind;
   };
   if (madv !== 0n) entry.madv = madv;
   if (kind === "shared-anonymous") entry.shmid = vma.inode;
-  if (kind === "file") {
-    const procPath = `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
+  if (kind === "file" || kind === "memfd") {
+    const procPath = mapFile(task, vma);
     // Only a file opened for writing gives a shared mapping that may be made writable. CRIU opens a file once for all
     // its mappings, so the two ways of opening need an entry each.
     entry.fdflags = vma.shared && vma.flags.has("mw") ? O_RDWR : 0;
     const key = `${vma.devMajor}:${vma.devMinor}:${vma.inode}:${entry.fdflags}`;
-    entry.shmid = BigInt(session.fileId({ task, procPath, flags: entry.fdflags, key }));
+    const id =
+      kind === "memfd" ? memfdFileId(procPath, entry.fdflags, session) : session.fileId({ task, procPath, flags: entry.fdflags, key });
+    entry.shmid = BigInt(id);
   }
   return entry;
 }
@@ -122,6 +153,8 @@ function statusOf(vma: Vma, kind: AreaKind): number {
       return AREA.REGULAR | AREA.VVAR | AREA.ANON_PRIVATE;
     case "shared-anonymous":
       return AREA.REGULAR | AREA.ANON_SHARED;
+    case "memfd":
+      return AREA.REGULAR | AREA.MEMFD | (vma.shared ? AREA.FILE_SHARED : AREA.FILE_PRIVATE);
     case "file":
       return AREA.REGULAR | (vma.shared ? AREA.FILE_SHARED : AREA.FILE_PRIVATE);
     default:
@@ -139,11 +172,14 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
       because,
       remedy: [remedy],
     });
-  if (vma.flags.has("ht")) return refuse("MAPPING_HUGETLB", "pages of hugetlbfs are not carried yet", "Run the program without huge pages of hugetlbfs");
-  if (kind === "memfd") return refuse("MAPPING_MEMFD", "mappings of memfd files are not carried yet", "Close the mapping before the dump");
-  if (kind === "sysv") return refuse("MAPPING_SYSV", "System V shared memory is not carried yet", "Detach the segment (shmdt) before the dump");
-  if (kind === "aio") return refuse("MAPPING_AIO", "contexts of asynchronous I/O are not carried yet", "Destroy the context (io_destroy) before the dump");
-  if (kind === "special") return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");
+  if (vma.flags.has("ht"))
+    return refuse("MAPPING_HUGETLB", "pages of hugetlbfs are not carried yet", "Run the program without huge pages of hugetlbfs");
+  if (kind === "sysv")
+    return refuse("MAPPING_SYSV", "System V shared memory is not carried yet", "Detach the segment (shmdt) before the dump");
+  if (kind === "aio")
+    return refuse("MAPPING_AIO", "contexts of asynchronous I/O are not carried yet", "Destroy the context (io_destroy) before the dump");
+  if (kind === "special")
+    return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");
   if (kind !== "vvar" && (vma.flags.has("io") || vma.flags.has("pf"))) {
     return refuse("MAPPING_DEVICE", "it shows a device's own memory", "Stop the use of the device before the dump");
   }

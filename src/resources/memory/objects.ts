@@ -1,14 +1,11 @@
 /**
  * What mappings show: files and shared memory, each opened or made once for the whole tree.
  */
-import { closeSync } from "node:fs";
-import { ImageError } from "../../errors.js";
-import { memfdCreate } from "../../linux/memory.js";
 import { openRegular } from "../files/regular.js";
 import type { Fd, RestoreSession } from "../part.js";
 import { AREA } from "./area.js";
-import { memfdInodeEntry } from "./memfd.schema.js";
-import { fillShared, makeSharedMemory } from "./shared.js";
+import { memfdForMapping } from "./memfd.js";
+import { makeSharedMemory } from "./shared.js";
 import type { SavedSpace } from "./saved-space.js";
 import type { VmaEntry } from "./vma.schema.js";
 
@@ -37,31 +34,13 @@ export class MappedObjects {
     if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0) return undefined;
     const flags = vma.fdflags ?? 0;
     const entry = this.#session.fileEntry(Number(vma.shmid));
-    if (entry?.memfd !== undefined) return this.#memfd(entry.memfd.inode_id);
+    if (entry?.memfd !== undefined) {
+      const { inode_id } = entry.memfd;
+      return this.#once(`memfd ${inode_id} ${flags}`, () => memfdForMapping(inode_id, flags, this.#session));
+    }
     const reg = entry?.reg;
     if (reg === undefined) throw new Error(`internal error: no file ${vma.shmid} for a mapping`);
     return this.#once(`file ${reg.id} ${flags}`, () => openRegular({ ...reg, pos: 0n }, this.#session, flags));
-  }
-
-  #memfd(inode: number): Fd {
-    const { images } = this.#session;
-    return this.#once(`memfd ${inode}`, () => {
-      const found = images.records("MEMFD_INODE", [], memfdInodeEntry).find((r) => r.value.inode_id === BigInt(inode))?.value;
-      if (found === undefined) {
-        throw new ImageError({ code: "IMAGE_BAD_REFERENCE", place: { file: "memfd.img" }, because: `it has no inode ${inode}`, remedy: ["Dump the process again"] });
-      }
-      const size = found.size;
-      // CRIU takes shared anonymous memory for a file of this name where the kernel shows it as one.
-      if (found.name === "/dev/zero") return makeSharedMemory(images, BigInt(found.shmid), size);
-      const fd = memfdCreate(found.name, 0);
-      try {
-        fillShared(fd, images, { shmid: BigInt(found.shmid), sizeBytes: size });
-        return fd;
-      } catch (error) {
-        closeSync(fd);
-        throw error;
-      }
-    });
   }
 
   #once(key: string, make: () => Fd): Fd {

@@ -62,7 +62,8 @@ export function openPageSource(images: ImageSource, of: { kind: "PAGEMAP" | "SHM
 function runOf(entry: PagemapEntry, file: string, at: { offset: bigint; lastEnd: bigint }): StoredRun {
   const pages = entry.nr_pages ?? BigInt(entry.compat_nr_pages);
   const end = entry.vaddr + pages * PAGE;
-  if (entry.vaddr % PAGE !== 0n || pages === 0n || end > 1n << 63n) throw bad(file, "vaddr", `0x${entry.vaddr.toString(16)} with ${pages} pages is impossible`);
+  if (entry.vaddr % PAGE !== 0n || pages === 0n || end > 1n << 63n)
+    throw bad(file, "vaddr", `0x${entry.vaddr.toString(16)} with ${pages} pages is impossible`);
   if (entry.vaddr < at.lastEnd) throw bad(file, "vaddr", `0x${entry.vaddr.toString(16)} lies below the end of the entry before`);
   if (entry.in_parent === true || ((entry.flags ?? 0) & PAGE_RUN.IN_PARENT) !== 0) {
     throw bad(file, "flags", "its pages are in a parent image, and chains of images are not read yet");

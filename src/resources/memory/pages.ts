@@ -74,7 +74,8 @@ class TaskPages {
   readonly #pagesFd: number;
   readonly #pagesId: number;
   readonly #runs: PageRun[];
-  readonly #writes: { readonly result: Result; readonly ranges: readonly PageRun[]; readonly bytes: bigint; readonly offset: bigint }[] = [];
+  readonly #writes: { readonly result: Result; readonly ranges: readonly PageRun[]; readonly bytes: bigint; readonly offset: bigint }[] =
+    [];
   #remote: readonly number[] = [];
 
   constructor(task: DumpTask, session: DumpSession, pagesId: number) {
@@ -132,7 +133,8 @@ class TaskPages {
       if (result.errno === 0 && result.value === bytes) continue;
       const EFAULT = 14;
       if (result.errno !== 0 && result.errno !== EFAULT) throw result.entry.error();
-      if (result.errno === 0 && result.value % PAGE !== 0n) throw kernelError(`writing pages-${this.#pagesId}.img`, -28, "the image is cut short");
+      if (result.errno === 0 && result.value % PAGE !== 0n)
+        throw kernelError(`writing pages-${this.#pagesId}.img`, -28, "the image is cut short");
       copyFromOutside(this.#task.traced.pid, ranges, { fd: this.#pagesFd, offset });
     }
     if (this.#remote.length > 0) closeRemote(this.#task.traced.leader, this.#remote);
@@ -229,7 +231,7 @@ class AreaCursor {
 function hasOwnPages(vma: Vma): boolean {
   if (vma.shared) return false;
   const kind = areaKind(vma);
-  return kind === "anonymous" || kind === "file";
+  return kind === "anonymous" || kind === "file" || kind === "memfd";
 }
 
 function add(runs: PageRun[], vma: Vma, range: { start: bigint; end: bigint }): void {

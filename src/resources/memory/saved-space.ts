@@ -6,6 +6,7 @@ import { imageFileName } from "../../images/kinds.js";
 import type { ImageSource, Problem, RestoreSession } from "../part.js";
 import { regularFiles } from "../files/regular.js";
 import { AREA, TASK_END, isOrdinary } from "./area.js";
+import { memfds } from "./memfd.js";
 import { type MmEntry, mmEntry } from "./mm.schema.js";
 import { type PageSource, openPageSource } from "./page-source.js";
 import type { KernelPages } from "./vdso.js";
@@ -77,14 +78,19 @@ export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: K
     const what = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
     if (!isOrdinary(vma)) continue;
     if ((vma.status & RESTORABLE) === 0 || (vma.status & NOT_YET) !== 0) {
-      refuse(what, `mappings of this kind (status 0x${vma.status.toString(16)}) are not restored yet`, "Restore with the tool that made the images");
+      refuse(
+        what,
+        `mappings of this kind (status 0x${vma.status.toString(16)}) are not restored yet`,
+        "Restore with the tool that made the images",
+      );
       continue;
     }
     if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0 || seen.has(vma.shmid)) continue;
     seen.add(vma.shmid);
     problems.push(...checkMappedFile(vma, what, { session, process }));
   }
-  const exe = session.fileEntry(space.mm.exe_file_id)?.reg;
+  const entry = session.fileEntry(space.mm.exe_file_id);
+  const exe = entry?.reg ?? entry?.memfd;
   if (exe === undefined) refuse("its executable", `files.img has no regular file ${space.mm.exe_file_id}`, "Dump the process again");
   problems.push(...kernel.check(space));
   return problems;
@@ -93,9 +99,14 @@ export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: K
 function checkMappedFile(vma: VmaEntry, what: string, on: { session: RestoreSession; process: { pid: number; comm: string } }): Problem[] {
   const entry = on.session.fileEntry(Number(vma.shmid));
   if (entry?.reg !== undefined) return regularFiles.check?.(entry.reg, on.session, { process: on.process, what: "the mapped file" }) ?? [];
-  if (entry?.memfd !== undefined) return [];
+  if (entry?.memfd !== undefined) return memfds.check?.(entry.memfd, on.session, { process: on.process, what }) ?? [];
   const because = `files.img has no file ${vma.shmid} for it`;
-  return [new Refusal({ code: "MAPPING_NOT_RESTORABLE", process: on.process, resource: what, because, remedy: ["Dump the process again"] }, "restore")];
+  return [
+    new Refusal(
+      { code: "MAPPING_NOT_RESTORABLE", process: on.process, resource: what, because, remedy: ["Dump the process again"] },
+      "restore",
+    ),
+  ];
 }
 
 /** An address from which `bytes` are free in every one of `spaces`; undefined when there is none. */

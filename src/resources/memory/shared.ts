@@ -4,15 +4,16 @@
  * Saved from  the object itself, opened through /proc/PID/map_files: its pages by lseek(SEEK_DATA), copied by sendfile(2)
  * Made with   mmap(MAP_SHARED | MAP_ANONYMOUS) in Floe and map_files again, which gives a descriptor that can be handed on
  */
-import { closeSync, constants, fstatSync, ftruncateSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { ImageError } from "../../errors.js";
-import { SEEK_DATA, SEEK_HOLE, SEEK_SET, lseek, sendfile } from "../../linux/files.js";
-import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap } from "../../linux/memory.js";
+import { SEEK_DATA, SEEK_HOLE, SEEK_SET, fstatfs, lseek, sendfile } from "../../linux/files.js";
+import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap, ownMemory } from "../../linux/memory.js";
 import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
+import { HUGETLBFS_MAGIC, dumpedInodes, isDumpedAsFile } from "./memfd-dump.js";
 import type { PageFigures } from "./pages.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
-import { PAGE_RUN, openPageSource, pageRun } from "./page-source.js";
+import { PAGE_RUN, type StoredRun, openPageSource, pageRun } from "./page-source.js";
 
 const PAGE = 4096n;
 const MAX_SENDFILE = 0x7ffff000n;
@@ -26,15 +27,20 @@ export function saveSharedMemory(
   const seen = new Set<bigint>();
   for (const task of tasks) {
     for (const vma of task.vmas) {
-      if (!vma.shared || areaKind(vma) !== "shared-anonymous" || seen.has(vma.inode)) continue;
+      if (areaKind(vma) !== "shared-anonymous" || seen.has(vma.inode) || isDumpedAsFile(vma, session)) continue;
       seen.add(vma.inode);
       const path = `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
-      const fd = openSync(path, constants.O_RDONLY);
-      try {
-        saveObject(fd, vma.inode, { session, pagesId: nextPagesId(), figures });
-      } finally {
-        closeSync(fd);
-      }
+      saveFile(path, vma.inode);
+    }
+  }
+  for (const inode of dumpedInodes(session)) saveFile(inode.procPath, BigInt(inode.shmid));
+
+  function saveFile(path: string, shmid: bigint): void {
+    const fd = openSync(path, constants.O_RDONLY);
+    try {
+      saveObject(fd, shmid, { session, pagesId: nextPagesId(), figures });
+    } finally {
+      closeSync(fd);
     }
   }
 }
@@ -43,7 +49,8 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
   const { images } = to.session;
   const pages = images.rawFile(`pages-${to.pagesId}.img`);
   images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapHead, value: { pages_id: to.pagesId } });
-  const size = (BigInt(fstatSync(fd).size) + PAGE - 1n) & ~(PAGE - 1n);
+  const bytes = BigInt(fstatSync(fd).size);
+  const size = (bytes + PAGE - 1n) & ~(PAGE - 1n);
   to.figures.sharedScanned += Number(size / PAGE);
   for (let at = 0n; at < size; ) {
     const data = lseek(fd, at, SEEK_DATA);
@@ -52,7 +59,9 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
     const end = (BigInt(lseek(fd, start, SEEK_HOLE) ?? Number(size)) + PAGE - 1n) & ~(PAGE - 1n);
     images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapEntry, value: pageRun(start, end, PAGE_RUN.PRESENT) });
     to.figures.sharedWritten += Number((end - start) / PAGE);
-    sendRange({ from: fd, offset: start, to: pages, bytes: end - start });
+    const inside = end > bytes ? bytes : end;
+    sendRange({ from: fd, offset: start, to: pages, bytes: inside - start });
+    if (inside < end) writeSync(pages, new Uint8Array(Number(end - inside)));
     at = end;
   }
 }
@@ -90,6 +99,8 @@ export function makeSharedMemory(images: ImageSource, shmid: bigint, sizeBytes: 
 export function fillShared(fd: Fd, images: ImageSource, { shmid, sizeBytes }: { shmid: bigint; sizeBytes: bigint }): void {
   const source = openPageSource(images, { kind: "SHMEM_PAGEMAP", id: shmid });
   ftruncateSync(fd, Number(sizeBytes));
+  const fs = fstatfs(fd);
+  const pageBytes = fs.type === HUGETLBFS_MAGIC ? fs.blockSizeBytes : undefined;
   for (const run of source.runs) {
     if (run.end > ((sizeBytes + PAGE - 1n) & ~(PAGE - 1n))) {
       throw new ImageError({
@@ -99,7 +110,29 @@ export function fillShared(fd: Fd, images: ImageSource, { shmid, sizeBytes }: { 
         remedy: ["Dump the process again"],
       });
     }
+    if (pageBytes !== undefined) {
+      fillHuge(fd, pageBytes, { run, from: source.fd });
+      continue;
+    }
+    const end = run.end > sizeBytes ? sizeBytes : run.end;
     lseek(fd, run.start, SEEK_SET);
-    sendRange({ from: source.fd, offset: run.offset, to: fd, bytes: run.end - run.start });
+    sendRange({ from: source.fd, offset: run.offset, to: fd, bytes: end - run.start });
+  }
+}
+
+/** Files of huge pages cannot be written, only mapped. */
+function fillHuge(fd: Fd, pageBytes: bigint, { run, from }: { run: StoredRun; from: Fd }): void {
+  const offset = run.start - (run.start % pageBytes);
+  const sizeBytes = ((run.end - offset + pageBytes - 1n) / pageBytes) * pageBytes;
+  const address = mmap({ sizeBytes, protection: PROT_READ | PROT_WRITE, flags: MAP_SHARED, fd, offset });
+  try {
+    const window = ownMemory({ address, sizeBytes }).subarray(Number(run.start - offset), Number(run.end - offset));
+    for (let at = 0; at < window.length; ) {
+      const got = readSync(from, window, at, Math.min(window.length - at, 1 << 30), run.offset + BigInt(at));
+      if (got === 0) throw new Error("internal error: a page image ended while it was read");
+      at += got;
+    }
+  } finally {
+    munmap({ address, sizeBytes });
   }
 }

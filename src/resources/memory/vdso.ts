@@ -96,4 +96,3 @@ export function moveKernelPages(program: Program, pages: KernelPages, move: { fr
 function remap(program: Program, length: bigint, { from, to }: { from: bigint; to: bigint }): void {
   program.call(SYS.mremap, from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to).must("moving the vdso");
 }
-

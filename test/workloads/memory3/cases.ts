@@ -1,0 +1,31 @@
+import type { Case } from "../../harness/run-case.js";
+
+const NO_EXE = "it looks for the executable among regular files only";
+
+/** Those that CRIU has as well. */
+export const sharedCases: readonly Case[] = [
+  { workload: "memory3/memfd", rows: ["mem.memfd"], claim: "memfd files keep contents, seals, owners, offsets and mappings" },
+  {
+    workload: "memory3/memfd-exec",
+    args: ["open"],
+    rows: ["mem.memfd"],
+    claim: "a program executed from a memfd goes on being one",
+    peerCannot: NO_EXE,
+  },
+  {
+    workload: "memory3/memfd-exec",
+    args: ["closed"],
+    rows: ["mem.memfd"],
+    claim: "a program executed from a memfd that nobody has open goes on",
+    peerCannot: NO_EXE,
+  },
+  {
+    workload: "memory3/shmem-fd",
+    rows: ["mem.shmem-fd"],
+    claim: "shared memory that is used as a file stays one object",
+    // It makes a memfd of it.
+    peerLoses: ["fd 3 link"],
+  },
+];
+
+export const memory3Cases: readonly Case[] = [...sharedCases];
