@@ -2,7 +2,7 @@
  * Where in a target's address space our code can lie, and where code of a dumper that was killed still lies.
  */
 import { readProcessMemory } from "../linux/ptrace.js";
-import { REGION_MAGIC } from "./region.js";
+import { REGION_MAGIC, isRegionPlace } from "./region.js";
 
 /** An address range of a target. */
 export interface AddressRange {
@@ -34,7 +34,9 @@ export function codeRanges(pid: number, maps: string): CodeRanges {
   return { code: [...vdso, ...files], leftBehind };
 }
 
+/** A region is marked, or, if its dumper was killed before it came to that, empty and in its place. */
 function isRegion(pid: number, range: AddressRange): boolean {
   const magic = Buffer.alloc(REGION_MAGIC.length);
-  return readProcessMemory(pid, range.start, magic) === magic.length && magic.equals(REGION_MAGIC);
+  if (readProcessMemory(pid, range.start, magic) !== magic.length) return false;
+  return magic.equals(REGION_MAGIC) || (isRegionPlace(range.start) && magic.every((byte) => byte === 0));
 }

@@ -8,6 +8,29 @@
 /** First bytes of a region: how a later run recognises what a killed one left behind. */
 export const REGION_MAGIC = Buffer.from("\x7fFloe stub 1\n\0\0\0", "latin1");
 
+/**
+ * Where regions lie, one behind another: far from everything the kernel places by itself.
+ *
+ * So a region never borders on a mapping of the task, which the kernel would show as one with it; and one that was mapped
+ * but not yet marked when its dumper was killed can be told by its place.
+ */
+const FIRST_PLACE = 0x1f10_e000_0000n;
+const PLACE_STEP = 1n << 32n;
+const PLACES = 64n;
+
+/** Whether a mapping that starts at `address` lies at a place for regions. */
+export function isRegionPlace(address: bigint): boolean {
+  const offset = address - FIRST_PLACE;
+  return offset >= 0n && offset % PLACE_STEP === 0n && offset / PLACE_STEP < PLACES;
+}
+
+/** The first place for a region that is not among those `taken`. Only a hint: the kernel takes another if it is not free. */
+export function freeRegionPlace(taken: readonly bigint[]): bigint {
+  let place = FIRST_PLACE;
+  while (taken.includes(place)) place += PLACE_STEP;
+  return place;
+}
+
 const CODE_OFFSET = 64;
 const PAGE = 4096;
 export const FRAME_AREA_BYTES = 256;

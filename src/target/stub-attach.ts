@@ -13,7 +13,7 @@ import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import type { AddressRange, CodeRanges } from "./code-ranges.js";
 import { Program } from "./program.js";
-import { regionBytes, regionHeader, slotAt } from "./region.js";
+import { freeRegionPlace, regionBytes, regionHeader, slotAt } from "./region.js";
 import { resumeStrayStop, run, writeTarget } from "./run.js";
 import type { TracedTask, TracedThread } from "./thread.js";
 
@@ -106,11 +106,12 @@ export function attachStub(task: TracedTask, ranges: CodeRanges): void {
   task.cave = findCave(task, ranges.code);
   const length = regionBytes(task.threads.length);
   const prot = BigInt(PROT_READ | PROT_WRITE | PROT_EXEC);
-  const args = [0n, BigInt(length), prot, BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
+  const place = freeRegionPlace(ranges.leftBehind.map((range) => range.start));
+  const args = [place, BigInt(length), prot, BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
   const address = callThroughCave(task, { nr: SYS.mmap, args });
   if (address < 0n && address >= -4095n) {
     leaveCave(task);
-    throw kernelError(`mmap(0, ${length}, PROT_READ|PROT_WRITE|PROT_EXEC) in process ${task.pid}`, address);
+    throw kernelError(`mmap(0x${place.toString(16)}, ${length}, PROT_READ|PROT_WRITE|PROT_EXEC) in process ${task.pid}`, address);
   }
   task.region = { address, length };
   writeTarget(task.leader, address, regionHeader(arch.stubCode));
