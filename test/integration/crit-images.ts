@@ -14,7 +14,7 @@ type Value = Record<string, unknown>;
  * Fields that the peer shows otherwise: those of CRIU 4.2, which 4.1 does not know, and registers of another processor,
  * which we show in hexadecimal and the peer does not.
  */
-const PEER_DIFFERS = ["nr_pages", "allow_uprobes", "tmstate"];
+const PEER_DIFFERS = ["nr_pages", "allow_uprobes"];
 
 /** How many of the optional fields a message has. */
 export type Filling = "all" | "none" | "some";

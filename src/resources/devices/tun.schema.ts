@@ -12,7 +12,7 @@ export const tunfileEntry = message("tunfile_entry", {
 export type TunfileEntry = Infer<typeof tunfileEntry>;
 
 export const tunLinkEntry = message("tun_link_entry", {
-  flags: required.uint32(1),
+  flags: required.uint32(1, { hex: true }),
   owner: required.int32(2),
   group: required.int32(3),
   vnethdr: required.uint32(4),

@@ -22,7 +22,7 @@ export const netDeviceEntry = message("net_device_entry", {
   type: required.enum(1, () => ndType),
   ifindex: required.uint32(2),
   mtu: required.uint32(3),
-  flags: required.uint32(4),
+  flags: required.uint32(4, { hex: true }),
   name: required.string(5),
   tun: optional.message(6, () => tunLinkEntry),
   address: optional.bytes(7),

@@ -36,7 +36,7 @@ export const userPpc64VsxstateEntry = message("user_ppc64_vsxstate_entry", {
 export type UserPpc64VsxstateEntry = Infer<typeof userPpc64VsxstateEntry>;
 
 export const userPpc64TmRegsEntry = message("user_ppc64_tm_regs_entry", {
-  gpregs: required.message(1, () => userPpc64RegsEntry, { hex: true }),
+  gpregs: required.message(1, () => userPpc64RegsEntry),
   fpstate: optional.message(2, () => userPpc64FpstateEntry),
   vrstate: optional.message(3, () => userPpc64VrstateEntry),
   vsxstate: optional.message(4, () => userPpc64VsxstateEntry),
