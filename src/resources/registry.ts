@@ -16,7 +16,9 @@ import { childSubreaper, membarrier, oomScore, parentDeathSignal, personality, t
 import { credentials } from "./tasks/credentials.js";
 import { clearTid, robustList, rseq } from "./tasks/futex.js";
 import { limits } from "./tasks/limits.js";
-import { scheduling } from "./tasks/scheduling.js";
+import { autogroup, coreDumpFilter, denyWriteExecute, memoryMerge } from "./tasks/process-bits.js";
+import { affinity, ioPriority, scheduling } from "./tasks/scheduling.js";
+import { threadBits } from "./tasks/thread-bits.js";
 import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
 import { timerfds } from "./timers/timerfd.js";
@@ -29,11 +31,17 @@ export const threadParts: readonly ThreadPart[] = [
   childSubreaper,
   oomScore,
   membarrier,
+  coreDumpFilter,
+  autogroup,
+  memoryMerge,
   itimers,
   posixTimers,
   limits,
   threadName,
+  affinity,
   scheduling,
+  ioPriority,
+  threadBits,
   altstack,
   robustList,
   clearTid,
@@ -41,6 +49,7 @@ export const threadParts: readonly ThreadPart[] = [
   pending,
   credentials,
   parentDeathSignal,
+  denyWriteExecute,
 ];
 
 /** Kinds of open file, asked in this order whether a file is theirs. */

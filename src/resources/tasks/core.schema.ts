@@ -44,6 +44,14 @@ export const taskCoreEntry = message("task_core_entry", {
   blk_sigset_extended: optional.uint64(20, { hex: true }),
   stop_signo: optional.uint32(21),
   membarrier_registration_mask: optional.uint32(22, { hex: true }),
+  coredump_filter: optional.uint32(1000, { floe: true, hex: true }),
+  /** Of the autogroup of the session that the process leads. */
+  autogroup_nice: optional.sint32(1001, { floe: true }),
+  /** PR_SET_MDWE */
+  mdwe: optional.uint32(1002, { floe: true }),
+  memory_merge: optional.bool(1003, { floe: true }),
+  /** Components of the vector state that the process may use, ARCH_GET_XCOMP_PERM. */
+  xcomp_permissions: optional.uint64(1004, { floe: true, hex: true }),
 });
 export type TaskCoreEntry = Infer<typeof taskCoreEntry>;
 
@@ -71,7 +79,36 @@ export const threadCoreEntry = message("thread_core_entry", {
   blk_sigset_extended: optional.uint64(14),
   rseq_entry: optional.message(15, () => rseqEntry),
   cg_set: optional.uint32(16),
+  /** Of SCHED_DEADLINE; of the ordinary policies the time slice asked for. */
+  sched_runtime_ns: optional.uint64(1000, { floe: true }),
+  sched_deadline_ns: optional.uint64(1001, { floe: true }),
+  sched_period_ns: optional.uint64(1002, { floe: true }),
+  /** SCHED_FLAG_RECLAIM, SCHED_FLAG_DL_OVERRUN */
+  sched_flags: optional.uint32(1003, { floe: true }),
+  sched_util_min: optional.uint32(1004, { floe: true }),
+  sched_util_max: optional.uint32(1005, { floe: true }),
+  /** Bits of processors, lowest first; empty: every processor. */
+  cpu_affinity: optional.bytes(1006, { floe: true }),
+  ioprio: optional.uint32(1007, { floe: true }),
+  timer_slack_ns: optional.uint64(1008, { floe: true }),
+  tsc_mode: optional.uint32(1009, { floe: true }),
+  cpuid_faults: optional.bool(1010, { floe: true }),
+  mce_kill: optional.uint32(1011, { floe: true }),
+  io_flusher: optional.bool(1012, { floe: true }),
+  /** PR_SPEC_… */
+  spec_store_bypass: optional.uint32(1013, { floe: true }),
+  spec_indirect_branch: optional.uint32(1014, { floe: true }),
+  spec_l1d_flush: optional.uint32(1015, { floe: true }),
+  user_dispatch: optional.message(1016, () => userDispatchEntry),
 });
+/** Syscall user dispatch as PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG takes it. */
+export const userDispatchEntry = message("user_dispatch_entry", {
+  selector: required.uint64(1, { hex: true }),
+  offset: required.uint64(2, { hex: true }),
+  len: required.uint64(3, { hex: true }),
+});
+export type UserDispatchEntry = Infer<typeof userDispatchEntry>;
+
 export type ThreadCoreEntry = Infer<typeof threadCoreEntry>;
 
 export const taskRlimitsEntry = message("task_rlimits_entry", {

@@ -1,0 +1,17 @@
+import type { Case } from "../../harness/run-case.js";
+
+const bits = (what: string, claim: string): Case => ({
+  workload: "attributes3/bits",
+  args: [what],
+  rows: ["task.sched"],
+  claim,
+  peerCannot: "it does not carry this",
+});
+
+export const attributeCases: readonly Case[] = [
+  bits("several", "affinity, I/O priority, time slice, timer slack, mitigations of threads; core-dump filter, autogroup are kept"),
+  bits("deadline", "deadline threads keep runtime, deadline, period and flags"),
+  bits("tsc", "a thread that may not read the time-stamp counter still may not"),
+  bits("merge", "merging of equal pages is kept"),
+  bits("mdwe", "memory-deny-write-execute is kept"),
+];
