@@ -6,7 +6,7 @@
  *
  * Where such a file had its names, and how a restore gives it those for a moment, is in remap.ts.
  */
-import { type BigIntStats, chmodSync, closeSync, fchmodSync, fchownSync, fstatSync, ftruncateSync, lchownSync, mkdirSync, openSync, readSync, symlinkSync, writeSync } from "node:fs";
+import { type BigIntStats, chmodSync, closeSync, fchmodSync, fchownSync, fstatSync, ftruncateSync, lchownSync, mkdirSync, readSync, symlinkSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { ImageError, KernelError } from "../../errors.js";
 import { decode } from "../../images/codec/decode.js";
@@ -16,7 +16,7 @@ import { imageFileName } from "../../images/kinds.js";
 import { imageHead } from "../../images/sink.js";
 import { checkMagic } from "../../images/source.js";
 import { fromStatDevice, toKernelDevice } from "../../linux/device-numbers.js";
-import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_CLOEXEC, O_CREAT, O_EXCL, O_RDWR, O_TMPFILE, SEEK_DATA, SEEK_HOLE, SEEK_SET, linkat, lseek, mknodat, openat, readlinkOf, sendfile, setTimes, setTimesOf, type FileTimes } from "../../linux/files.js";
+import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_CLOEXEC, O_CREAT, O_EXCL, O_NOATIME, O_RDWR, O_TMPFILE, SEEK_DATA, SEEK_HOLE, SEEK_SET, linkat, lseek, mknodat, openat, readlinkOf, sendfile, setTimes, setTimesOf, type FileTimes } from "../../linux/files.js";
 import type { DumpSession, Fd, ImageSource } from "../part.js";
 import { type GhostFileEntry, ghostChunkEntry, ghostFileEntry } from "./deleted.schema.js";
 
@@ -46,7 +46,7 @@ export function saveGhost(number: number, file: { stat: BigIntStats; local: Fd }
     writeSync(image, record(ghostFileEntry, entry));
     return;
   }
-  const reader = openSync(`/proc/self/fd/${local}`, "r");
+  const reader = openat(AT_FDCWD, `/proc/self/fd/${local}`, { flags: O_NOATIME | O_CLOEXEC });
   try {
     const sizeBytes = Number(stat.size);
     const parts = dataRanges(reader, sizeBytes);

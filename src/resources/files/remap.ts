@@ -11,7 +11,7 @@
 import { type BigIntStats, closeSync, linkSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ImageError, KernelError, type ProcessName, Refusal } from "../../errors.js";
-import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR, O_TMPFILE, linkat, openat } from "../../linux/files.js";
+import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_ACCMODE, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR, O_TMPFILE, linkat, openat } from "../../linux/files.js";
 import type { DumpSession, Fd, FileUse, Problem, RestoreSession } from "../part.js";
 import { type SavedGhost, fillUnnamed, isRegularGhost, makeGhost, readGhost, saveGhost } from "./deleted.js";
 import type { RegFileEntry } from "./regular.schema.js";
@@ -192,7 +192,7 @@ class Remaps {
   open(entry: RegFileEntry, flags: number): Fd {
     const origin = this.#origin(entry.id);
     const ready = origin.ready.get(entry.id);
-    if (ready !== undefined && flags === entry.flags) {
+    if (ready !== undefined && ((flags ^ entry.flags) & (O_PATH | O_ACCMODE)) === 0) {
       origin.ready.delete(entry.id);
       return ready;
     }

@@ -1,0 +1,6 @@
+import { suite } from "../harness/suite.js";
+import { deletedCases } from "../workloads/files2/cases.js";
+
+suite("deleted files", deletedCases);
+suite("deleted files", deletedCases, { dump: "criu", restore: "floe", modes: ["killed-restored"] });
+suite("deleted files", deletedCases, { dump: "floe", restore: "criu", modes: ["killed-restored"] });

@@ -1,0 +1,30 @@
+import type { Case } from "../../harness/run-case.js";
+
+export const deletedCases: readonly Case[] = [
+  { workload: "files2/deleted", rows: ["file.ghost"], claim: "deleted files keep contents, attributes, identity and the name they had" },
+  {
+    workload: "files2/deleted",
+    args: ["name-in-use"],
+    rows: ["file.ghost"],
+    claim: "so does one whose name leads to another file now",
+    peerCannot: "it shows another name afterwards",
+  },
+  { workload: "files2/deleted-times", rows: ["file.ghost"], claim: "deleted files keep their times", peerCannot: "it keeps microseconds, and reads at dump change the access time" },
+  { workload: "files2/kinds", rows: ["file.ghost", "file.fifo", "file.dirs-opath-symlink"], claim: "deleted directories, fifos, devices, links and working directories are kept" },
+  {
+    workload: "files2/kinds",
+    args: ["more"],
+    rows: ["file.ghost", "file.dirs-opath-symlink"],
+    claim: "so are O_PATH descriptors of deleted sockets, and a file below a deleted directory that is open itself",
+    peerCannot: "it takes an O_PATH descriptor of a socket for a socket",
+  },
+  { workload: "files2/sparse", rows: ["file.ghost-sparse"], claim: "holes of a deleted file stay holes, and the limit counts what is on disk" },
+  { workload: "files2/mapped", rows: ["file.ghost-mapped"], claim: "mapped deleted files are kept, shared as before" },
+  { workload: "files2/unnamed", rows: ["file.ghost"], claim: "a file without a name can be given one", peerCannot: "it makes a file that cannot be named again" },
+  {
+    workload: "files2/hard-links",
+    options: ["--link-remap"],
+    rows: ["file.link-remap"],
+    claim: "files with names elsewhere stay the same files",
+  },
+];
