@@ -2,17 +2,19 @@
  * The terminal of a shell job: it stays outside the images, and a restore takes the terminal that Floe itself runs in.
  *
  * Read from   fstat(2), tty ioctls: ioctl_tty(2)
- * Made with   one of our own standard descriptors that is a terminal, opened again through /proc/self/fd
+ * Made with   one of our own standard descriptors that is a terminal, opened again through /proc/self/fd; /dev/tty;
+ *             TCSETS and TIOCSPGRP, when the job was in the foreground and the restore is
  */
 import { isatty } from "node:tty";
 import { Refusal } from "../../errors.js";
 import { fromStatDevice } from "../../linux/device-numbers.js";
 import { O_CLOEXEC, O_NOCTTY, openat } from "../../linux/files.js";
-import { type Termios, tcgets, tiocgexcl, tiocglcktrmios, tiocgwinsz } from "../../linux/terminals.js";
+import { readStat } from "../../linux/proc/read.js";
+import { type Termios, tcgets, tcsets, tiocgexcl, tiocglcktrmios, tiocgwinsz, tiocspgrp } from "../../linux/terminals.js";
 import { describeFile } from "../files/regular.js";
 import { fdTypes, fileEntry } from "../files/table.schema.js";
-import type { DumpSession, FileKind, OpenFile } from "../part.js";
-import { type TermiosEntry, type TtyFileEntry, ttyInfoEntry, ttyType } from "./tty.schema.js";
+import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
+import { type TermiosEntry, type TtyFileEntry, type TtyInfoEntry, ttyInfoEntry, ttyType } from "./tty.schema.js";
 
 const AT_FDCWD = -100;
 const S_IFMT = 0o170000n;
@@ -51,18 +53,45 @@ export const terminals: FileKind<TtyFileEntry> = {
     session.images.append("FILES", [], { type: fileEntry, value: { type: fdTypes.values.REG, id: regf_id, reg } });
     return { id: file.id, tty_info_id: infoId(file, session), flags: info.flags, fown, regf_id };
   },
-  open(entry) {
+  open(entry, session) {
+    const flags = entry.flags | O_CLOEXEC | O_NOCTTY;
+    if (infoOf(entry, session)?.type === ttyType.values.CTTY) return openat(AT_FDCWD, "/dev/tty", { flags });
     const own = STANDARD.find((fd) => isatty(fd));
-    return openat(AT_FDCWD, `/proc/self/fd/${own}`, { flags: entry.flags | O_CLOEXEC | O_NOCTTY });
+    return openat(AT_FDCWD, `/proc/self/fd/${own}`, { flags });
+  },
+  link(entry, { fd, session }) {
+    const info = infoOf(entry, session);
+    if (info !== undefined) bringToForeground(fd, info, session);
   },
   check(_entry, session, use) {
-    const refuse = (because: string, remedy: string) =>
-      [new Refusal({ code: "TERMINAL_FROM_OUTSIDE", process: use.process, resource: use.what.replace("file", "terminal"), because, remedy: [remedy] }, "restore")];
-    if (!session.options.shellJob) return refuse("the terminal was not part of the dumped tree", "Give the job the present terminal with --shell-job");
+    const refuse = (because: string, remedy: string) => [
+      new Refusal(
+        { code: "TERMINAL_FROM_OUTSIDE", process: use.process, resource: use.what.replace("file", "terminal"), because, remedy: [remedy] },
+        "restore",
+      ),
+    ];
+    if (!session.options.shellJob)
+      return refuse("the terminal was not part of the dumped tree", "Give the job the present terminal with --shell-job");
     if (STANDARD.some((fd) => isatty(fd))) return [];
     return refuse("there is no terminal to give to the job", "Run the restore in a terminal");
   },
 };
+
+function infoOf(entry: TtyFileEntry, session: RestoreSession): TtyInfoEntry | undefined {
+  return session.images.records("TTY_INFO", [], ttyInfoEntry).find(({ value }) => value.id === entry.tty_info_id)?.value;
+}
+
+/**
+ * Modes and foreground belong together: the job gets both if it had them, and if they are ours to give. A terminal's modes
+ * while a job was in the background were the shell's. The window's size is the window's.
+ */
+function bringToForeground(fd: Fd, info: TtyInfoEntry, session: RestoreSession): void {
+  const wasForeground = session.tasks.some((task) => readStat(task.traced.pid).pgrp === info.pgrp);
+  const own = readStat(process.pid);
+  if (!wasForeground || own.tpgid !== own.pgrp) return;
+  if (info.termios !== undefined) tcsets(fd, modesOf(info.termios));
+  tiocspgrp(fd, info.pgrp);
+}
 
 /** Only a terminal from outside is carried, and only when the user says that there will be another one. */
 function refusalOf(file: OpenFile, session: DumpSession): Refusal | undefined {
@@ -97,6 +126,7 @@ function infoId(file: OpenFile, session: DumpSession): number {
   const id = terminals.size;
   terminals.set(file.stat.rdev, id);
   const { major, minor } = fromStatDevice(file.stat.rdev);
+  const isControlling = major === TTYAUX_MAJOR && minor === 0;
   const isPts = major >= PTS_MAJOR && major < PTS_MAJOR + PTS_MAJORS;
   const { stat, task } = file;
   const modes = tcgets(file.local);
@@ -104,7 +134,7 @@ function infoId(file: OpenFile, session: DumpSession): number {
     type: ttyInfoEntry,
     value: {
       id,
-      type: isPts ? ttyType.values.PTY : ttyType.values.VT,
+      type: isPts ? ttyType.values.PTY : isControlling ? ttyType.values.CTTY : ttyType.values.VT,
       locked: false,
       exclusive: tiocgexcl(file.local),
       packet_mode: false,
@@ -132,6 +162,17 @@ function termiosEntry(modes: Termios): TermiosEntry {
     c_ispeed: 0,
     c_ospeed: 0,
     c_cc: [...modes.cc],
+  };
+}
+
+function modesOf(entry: TermiosEntry): Termios {
+  return {
+    iflag: entry.c_iflag,
+    oflag: entry.c_oflag,
+    cflag: entry.c_cflag,
+    lflag: entry.c_lflag,
+    line: entry.c_line,
+    cc: Buffer.from(entry.c_cc),
   };
 }
 
