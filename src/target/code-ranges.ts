@@ -2,7 +2,7 @@
  * Where in a target's address space our code can lie, and where code of a dumper that was killed still lies.
  */
 import { readProcessMemory } from "../linux/ptrace.js";
-import { REGION_MAGIC, isRegionPlace } from "./region.js";
+import { CODE_BYTES, REGION_MAGIC, isRegionPlace } from "./region.js";
 
 /** An address range of a target. */
 export interface AddressRange {
@@ -18,18 +18,23 @@ export interface CodeRanges {
   readonly leftBehind: readonly AddressRange[];
 }
 
-const LINE = /^([0-9a-f]+)-([0-9a-f]+) r(.)xp [0-9a-f]+ \S+ (\d+) *(.*)$/gm;
+const LINE = /^([0-9a-f]+)-([0-9a-f]+) r(.)(.)p [0-9a-f]+ \S+ (\d+) *(.*)$/gm;
 
 /** Takes the text of /proc/PID/maps apart. */
 export function codeRanges(pid: number, maps: string): CodeRanges {
   const vdso: AddressRange[] = [];
   const files: AddressRange[] = [];
   const leftBehind: AddressRange[] = [];
-  for (const [, start, end, writable, inode, name] of maps.matchAll(LINE)) {
+  for (const [, start, end, writable, executable, inode, name] of maps.matchAll(LINE)) {
     const range = { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`) };
-    if (name === "[vdso]") vdso.push(range);
+    const isAnonymous = inode === "0" && name === "";
+    // Where memory may not be writable and executable, a region is its code and behind it, at once, its data.
+    if (executable !== "x") {
+      const code = leftBehind.at(-1);
+      if (isAnonymous && code?.end === range.start) leftBehind.push(range);
+    } else if (name === "[vdso]") vdso.push(range);
     else if (inode !== "0") files.push(range);
-    else if (writable === "w" && name === "" && isRegion(pid, range)) leftBehind.push(range);
+    else if (isAnonymous && (writable === "w" || range.end - range.start === BigInt(CODE_BYTES)) && isRegion(pid, range)) leftBehind.push(range);
   }
   return { code: [...vdso, ...files], leftBehind };
 }

@@ -33,6 +33,8 @@ export function freeRegionPlace(taken: readonly bigint[]): bigint {
 
 const CODE_OFFSET = 64;
 const PAGE = 4096;
+/** First part of a region: header and code; the only part that is executed. */
+export const CODE_BYTES = PAGE;
 export const FRAME_AREA_BYTES = 256;
 /** Slot of the leader, and of every other thread, in bytes. */
 export const LEADER_SLOT_BYTES = 1 << 20;

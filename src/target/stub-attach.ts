@@ -13,7 +13,7 @@ import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import type { AddressRange, CodeRanges } from "./code-ranges.js";
 import { Program } from "./program.js";
-import { freeRegionPlace, regionBytes, regionHeader, slotAt } from "./region.js";
+import { CODE_BYTES, freeRegionPlace, regionBytes, regionHeader, slotAt } from "./region.js";
 import { resumeStrayStop, run, writeTarget } from "./run.js";
 import type { TracedTask, TracedThread } from "./thread.js";
 
@@ -22,6 +22,7 @@ const PROT_WRITE = 2;
 const PROT_EXEC = 4;
 const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
+const EACCES = 13n;
 const ALL_SIGNALS = 0xffffffffffffffffn;
 
 /** Runs `step` with /proc/PID/mem open, through which read-only memory can be written as well. */
@@ -97,6 +98,29 @@ export function isInsideStub(task: TracedTask, ranges: CodeRanges): boolean {
   });
 }
 
+/** Maps the stub region; in two pieces in a process that may not have memory both writable and executable. */
+function mapRegion(task: TracedTask, place: bigint, length: number): bigint {
+  const map = (prot: number) => {
+    const args = [place, BigInt(length), BigInt(prot), BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
+    return callThroughCave(task, { nr: SYS.mmap, args });
+  };
+  let address = map(PROT_READ | PROT_WRITE | PROT_EXEC);
+  let failed = address;
+  if (address === -EACCES) {
+    address = map(PROT_READ | PROT_EXEC);
+    const data = { at: address + BigInt(CODE_BYTES), length: BigInt(length - CODE_BYTES) };
+    failed = isError(address) ? address : callThroughCave(task, { nr: SYS.mprotect, args: [data.at, data.length, BigInt(PROT_READ | PROT_WRITE)] });
+  }
+  if (!isError(failed)) return address;
+  if (!isError(address)) callThroughCave(task, { nr: SYS.munmap, args: [address, BigInt(length)] });
+  leaveCave(task);
+  throw kernelError(`mmap(0x${place.toString(16)}, ${length}, PROT_READ|PROT_WRITE|PROT_EXEC) in process ${task.pid}`, failed);
+}
+
+function isError(result: bigint): boolean {
+  return result < 0n && result >= -4095n;
+}
+
 /**
  * Maps the stub region into `task` and parks every thread of it at the stub; removes what a killed dumper left behind.
  *
@@ -105,16 +129,10 @@ export function isInsideStub(task: TracedTask, ranges: CodeRanges): boolean {
 export function attachStub(task: TracedTask, ranges: CodeRanges): void {
   task.cave = findCave(task, ranges.code);
   const length = regionBytes(task.threads.length);
-  const prot = BigInt(PROT_READ | PROT_WRITE | PROT_EXEC);
   const place = freeRegionPlace(ranges.leftBehind.map((range) => range.start));
-  const args = [place, BigInt(length), prot, BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
-  const address = callThroughCave(task, { nr: SYS.mmap, args });
-  if (address < 0n && address >= -4095n) {
-    leaveCave(task);
-    throw kernelError(`mmap(0x${place.toString(16)}, ${length}, PROT_READ|PROT_WRITE|PROT_EXEC) in process ${task.pid}`, address);
-  }
+  const address = mapRegion(task, place, length);
   task.region = { address, length };
-  writeTarget(task.leader, address, regionHeader(arch.stubCode));
+  withMemory(task.pid, (fd) => writeSync(fd, regionHeader(arch.stubCode), 0, undefined, Number(address)));
   task.threads.forEach((thread, index) => parkThread(thread, index, address));
   clearCave(task);
   if (ranges.leftBehind.length === 0) return;
