@@ -8,6 +8,8 @@ import { memfds } from "./memory/memfd.js";
 import type { FileKind, ThreadPart } from "./part.js";
 import { fifos } from "./pipes/fifo.js";
 import { pipes } from "./pipes/pipe.js";
+import { otherSockets } from "./sockets/other.js";
+import { unixSocketKind } from "./sockets/unix.js";
 import { actions } from "./signals/actions.js";
 import { altstack } from "./signals/altstack.js";
 import { pending } from "./signals/pending.js";
@@ -56,6 +58,8 @@ export const threadParts: readonly ThreadPart[] = [
 export const fileKinds: readonly FileKind<unknown>[] = [
   pipes,
   fifos,
+  unixSocketKind,
+  otherSockets,
   eventfds,
   epolls,
   signalfds,

@@ -6,9 +6,9 @@
  */
 import { closeSync, fstatSync, readlinkSync } from "node:fs";
 import { Refusal } from "../../errors.js";
-import { FD_CLOEXEC, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
+import { FD_CLOEXEC, dupFrom, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_PATH } from "../../linux/files.js";
-import { isCloseOnExec } from "../../linux/proc/fdinfo.js";
+import { type FdInfo, isCloseOnExec } from "../../linux/proc/fdinfo.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { readFdInfo } from "../../linux/proc/read.js";
 import { kcmpFile, pidfdGetfd, pidfdOpen } from "../../linux/process.js";
@@ -36,7 +36,19 @@ interface Known {
 
 /** Writes the descriptor table of every task (shared tables once) and an entry for every open file description. */
 export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, kinds: readonly AnyKind[]): void {
-  const known = new Map<string, Known[]>();
+  const tools: Tools = { session, kinds, known: new Map(), later: [], kept: [] };
+  underWay.set(session, tools);
+  try {
+    dumpTables(tasks, tools);
+    // What is done late may find further open files, which may have something to be done late too.
+    for (let work = tools.later.shift(); work !== undefined; work = tools.later.shift()) work();
+  } finally {
+    for (const fd of tools.kept) closeSync(fd);
+  }
+}
+
+function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
+  const { session } = tools;
   const tables = new Set<number>();
   for (const task of tasks) {
     if (tables.has(task.ids.files)) continue;
@@ -44,7 +56,7 @@ export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, kind
     session.images.touch("FDINFO", [task.ids.files]);
     const pidfd = pidfdOpen(task.traced.pid);
     try {
-      for (const fd of readFdNumbers(task.traced.pid)) dumpDescriptor({ task, fd, pidfd }, { session, kinds, known });
+      for (const fd of readFdNumbers(task.traced.pid)) dumpDescriptor({ task, fd, pidfd }, tools);
     } finally {
       closeSync(pidfd);
     }
@@ -61,33 +73,69 @@ interface Tools {
   readonly session: DumpSession;
   readonly kinds: readonly AnyKind[];
   readonly known: Map<string, Known[]>;
+  /** What has to wait until every descriptor has been seen. */
+  readonly later: (() => void)[];
+  /** Descriptors of ours that stand for files no process holds. */
+  readonly kept: number[];
+}
+
+const underWay = new WeakMap<DumpSession, Tools>();
+
+function toolsOf(session: DumpSession): Tools {
+  const tools = underWay.get(session);
+  if (tools === undefined) throw new Error("internal error: open files are not being dumped");
+  return tools;
+}
+
+/** Runs `work` when every descriptor of every task has its entry. */
+export function afterDescriptors(session: DumpSession, work: () => void): void {
+  toolsOf(session).later.push(work);
+}
+
+/** Id of an open file that is on its way between processes, by descriptor `local` of ours, which becomes the table's. */
+export function dumpInFlight(local: number, { task, session }: { task: DumpTask; session: DumpSession }): number | undefined {
+  const tools = toolsOf(session);
+  tools.kept.push(local);
+  return entryOf({ pid: process.pid, fd: local, info: readFdInfo(process.pid, local) }, { task, take: () => dupFrom(local, 0) }, tools)?.id;
 }
 
 function dumpDescriptor(at: Descriptor, tools: Tools): void {
   const { task, fd } = at;
   const { pid } = task.traced;
   const info = readFdInfo(pid, fd);
-  const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
-  // Descriptors of one description agree in all of this, so only those few need to be compared by the kernel.
-  const key = `${link}\0${info.flags & ~O_CLOEXEC}\0${info.pos}`;
-  const alike = tools.known.get(key) ?? [];
-  let found = alike.find((k) => kcmpFile({ pid, fd }, k) === 0);
-  if (found === undefined) {
-    const made = dumpDescription({ ...at, link, info }, tools);
-    if (made === undefined) return;
-    found = { pid, fd, ...made };
-    tools.known.set(key, [...alike, found]);
-  }
+  const found = entryOf({ pid, fd, info }, { task, take: () => pidfdGetfd(at.pidfd, fd) }, tools);
+  if (found === undefined) return;
   const value: FdinfoEntry = { id: found.id, flags: isCloseOnExec(info) ? FD_CLOEXEC : 0, type: found.type as FdinfoEntry["type"], fd };
   tools.session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
 }
 
+/** How a description is got at: whose it is, and a descriptor of ours for it. */
+interface Reach {
+  readonly task: DumpTask;
+  take(): number;
+}
+
+/** The entry of the description behind a descriptor; made when it is seen first. */
+function entryOf({ pid, fd, info }: { pid: number; fd: number; info: FdInfo }, reach: Reach, tools: Tools): Known | undefined {
+  const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
+  // Descriptors of one description agree in all of this, so only those few need to be compared by the kernel.
+  const key = `${link}\0${info.flags & ~O_CLOEXEC}\0${info.pos}`;
+  const alike = tools.known.get(key) ?? [];
+  const known = alike.find((k) => kcmpFile({ pid, fd }, k) === 0);
+  if (known !== undefined) return known;
+  const made = dumpDescription({ ...reach, fd, link, info }, tools);
+  if (made === undefined) return undefined;
+  const found = { pid, fd, ...made };
+  tools.known.set(key, [...(tools.known.get(key) ?? []), found]);
+  return found;
+}
+
 function dumpDescription(
-  at: Descriptor & Pick<OpenFile, "link" | "info">,
+  at: Reach & Pick<OpenFile, "fd" | "link" | "info">,
   { session, kinds }: Tools,
 ): { id: number; type: number } | undefined {
   const { task, fd, link } = at;
-  const local = pidfdGetfd(at.pidfd, fd);
+  const local = at.take();
   try {
     const info = { ...at.info, flags: at.info.flags & ~O_CLOEXEC };
     const stat = fstatSync(local, { bigint: true });

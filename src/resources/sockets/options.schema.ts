@@ -36,5 +36,10 @@ export const skOptsEntry = message("sk_opts_entry", {
   so_oobinline: optional.uint32(23),
   so_linger: optional.uint32(24),
   so_buf_lock: optional.uint32(25),
+  timestamp: optional.bool(1000, { floe: true }),
+  timestampns: optional.bool(1001, { floe: true }),
+  passpidfd: optional.bool(1002, { floe: true }),
+  /** SO_PEEK_OFF, where it is not -1. */
+  peek_off: optional.uint32(1003, { floe: true }),
 });
 export type SkOptsEntry = Infer<typeof skOptsEntry>;

@@ -1,7 +1,7 @@
 /**
  * Image messages: scm_entry, sk_packet_entry.
  */
-import { type Infer, message, repeated, required } from "../../images/codec/schema.js";
+import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
 
 export const scmEntry = message("scm_entry", {
   type: required.uint32(1),
@@ -9,9 +9,21 @@ export const scmEntry = message("scm_entry", {
 });
 export type ScmEntry = Infer<typeof scmEntry>;
 
+/** SCM_CREDENTIALS of a message. */
+export const skCredentials = message("sk_credentials", {
+  pid: required.uint32(1),
+  uid: required.uint32(2),
+  gid: required.uint32(3),
+});
+
 export const skPacketEntry = message("sk_packet_entry", {
   id_for: required.uint32(1),
   length: required.uint32(2),
   scm: repeated.message(4, () => scmEntry),
+  /** Address of the sender, as in struct sockaddr. */
+  from: optional.bytes(1000, { floe: true }),
+  credentials: optional.message(1001, () => skCredentials, { floe: true }),
+  /** Sent with MSG_OOB. */
+  urgent: optional.bool(1002, { floe: true }),
 });
 export type SkPacketEntry = Infer<typeof skPacketEntry>;

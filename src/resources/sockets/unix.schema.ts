@@ -30,5 +30,9 @@ export const unixSkEntry = message("unix_sk_entry", {
   deleted: optional.bool(15),
   ns_id: optional.uint32(16),
   mnt_id: optional.sint32(17, { default: -1 }),
+  /** Connected to a socket that has been closed, where `state` does not tell. */
+  peer_gone: optional.bool(1001, { floe: true }),
+  /** SO_ERROR that the program has not read yet. */
+  so_error: optional.uint32(1000, { floe: true }),
 });
 export type UnixSkEntry = Infer<typeof unixSkEntry>;

@@ -1,0 +1,92 @@
+/**
+ * sock_diag(7): what the kernel knows of UNIX sockets, asked by netlink.
+ *
+ * Source: uapi/linux/sock_diag.h, uapi/linux/unix_diag.h.
+ */
+import { AF_UNIX } from "./addresses.js";
+import { close } from "./files.js";
+import { NLM_F_DUMP, NLM_F_REQUEST, encodeMessage, exchange, openNetlink } from "./netlink.js";
+
+const NETLINK_SOCK_DIAG = 4;
+const SOCK_DIAG_BY_FAMILY = 20;
+const UNIX_DIAG_REQ_BYTES = 24;
+const UNIX_DIAG_MSG_BYTES = 16;
+/** UDIAG_SHOW_NAME, VFS, PEER, ICONS, RQLEN. */
+const SHOW = 0x1f;
+
+const UNIX_DIAG_NAME = 0;
+const UNIX_DIAG_VFS = 1;
+const UNIX_DIAG_PEER = 2;
+const UNIX_DIAG_ICONS = 3;
+const UNIX_DIAG_RQLEN = 4;
+const UNIX_DIAG_SHUTDOWN = 6;
+
+/** States of sockets, net/tcp_states.h; UNIX sockets use three of them. */
+export const SOCKET_STATE = { ESTABLISHED: 1, CLOSE: 7, LISTEN: 10 } as const;
+
+/** A UNIX socket as sock_diag tells of it. */
+export interface UnixSocketInfo {
+  readonly inode: number;
+  /** SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET. */
+  readonly type: number;
+  readonly state: number;
+  /** As in sun_path: a path with its NUL, or a NUL and an abstract name. Undefined: not bound. */
+  readonly name: Buffer | undefined;
+  /** Of the node in the file system. */
+  readonly node: { readonly inode: number; readonly device: number } | undefined;
+  /** Inode of the peer; 0: the peer has been closed or was not accepted yet; undefined: none. */
+  readonly peer: number | undefined;
+  /** Inodes of clients that wait to be accepted; 0 for one that has been closed. */
+  readonly pending: readonly number[];
+  /** Of a listening socket: connections waiting, and the limit. Else bytes to be read, and memory of what was sent. */
+  readonly queues: { readonly receive: number; readonly send: number };
+  /** RCV_SHUTDOWN 1, SEND_SHUTDOWN 2. */
+  readonly shutdown: number;
+}
+
+/** Every UNIX socket of this network namespace that belongs to a file, by inode. */
+export function unixSockets(): Map<number, UnixSocketInfo> {
+  const request = Buffer.alloc(UNIX_DIAG_REQ_BYTES);
+  request.writeUInt8(AF_UNIX, 0);
+  request.writeUInt32LE(0xffff_ffff, 4);
+  request.writeUInt32LE(SHOW, 12);
+  const fd = openNetlink(NETLINK_SOCK_DIAG);
+  try {
+    const bytes = encodeMessage({ type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, sequence: 1, body: request });
+    const answers = exchange(fd, bytes, "asking for UNIX sockets");
+    const found = answers.filter((a) => a.type === SOCK_DIAG_BY_FAMILY).map((a) => parseUnix(a.body));
+    return new Map(found.map((s) => [s.inode, s]));
+  } finally {
+    close(fd);
+  }
+}
+
+/** Attributes (struct nlattr) behind a header, by type. */
+export function attributes(bytes: Buffer): Map<number, Buffer> {
+  const found = new Map<number, Buffer>();
+  for (let at = 0; at + 4 <= bytes.length; ) {
+    const length = bytes.readUInt16LE(at);
+    if (length < 4 || at + length > bytes.length) break;
+    found.set(bytes.readUInt16LE(at + 2) & 0x3fff, bytes.subarray(at + 4, at + length));
+    at += (length + 3) & ~3;
+  }
+  return found;
+}
+
+function parseUnix(body: Buffer): UnixSocketInfo {
+  const attrs = attributes(body.subarray(UNIX_DIAG_MSG_BYTES));
+  const node = attrs.get(UNIX_DIAG_VFS);
+  const icons = attrs.get(UNIX_DIAG_ICONS) ?? Buffer.alloc(0);
+  const queues = attrs.get(UNIX_DIAG_RQLEN);
+  return {
+    inode: body.readUInt32LE(4),
+    type: body.readUInt8(1),
+    state: body.readUInt8(2),
+    name: attrs.get(UNIX_DIAG_NAME),
+    node: node === undefined ? undefined : { inode: node.readUInt32LE(0), device: node.readUInt32LE(4) },
+    peer: attrs.get(UNIX_DIAG_PEER)?.readUInt32LE(0),
+    pending: Array.from({ length: icons.length >> 2 }, (_, i) => icons.readUInt32LE(i * 4)),
+    queues: { receive: queues?.readUInt32LE(0) ?? 0, send: queues?.readUInt32LE(4) ?? 0 },
+    shutdown: attrs.get(UNIX_DIAG_SHUTDOWN)?.readUInt8(0) ?? 0,
+  };
+}
