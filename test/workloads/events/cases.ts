@@ -1,0 +1,27 @@
+import type { Case } from "../../harness/run-case.js";
+
+const eventfd = (which: string, claim: string, more: Partial<Case> = {}): Case => ({ workload: "events/eventfd", args: [which], rows: ["file.eventfd"], claim, ...more });
+const epoll = (which: string, claim: string, more: Partial<Case> = {}): Case => ({ workload: "events/epoll", args: [which], rows: ["file.epoll"], claim, ...more });
+const timerfd = (clock: string, more: Partial<Case> = {}): Case => ({
+  workload: "events/timerfd",
+  args: [clock],
+  rows: ["time.timerfd"],
+  claim: `timers of clock ${clock} keep time left, interval and unread expirations`,
+  ...more,
+});
+
+export const eventCases: readonly Case[] = [
+  eventfd("plain", "counters and flags are kept, and a reader that waits"),
+  eventfd("semaphore", "counters that are read one by one stay so", { peerCannot: "it does not carry EFD_SEMAPHORE" }),
+  eventfd("wide", "counters of more than 32 bits are kept", { peerCannot: "it restores the low 32 bits" }),
+  epoll("pipes", "descriptors are watched as before"),
+  epoll("moved", "targets that were moved or closed are watched under the number they were added", { peerCannot: "it adds them under the number they have now" }),
+  epoll("nested", "sets watch sets"),
+  epoll("oneshot", "what was reported with EPOLLONESHOT is not reported again", { peerCannot: "it waits for errors of such a target again" }),
+  epoll("shared", "a set is shared with a child that lacks a target"),
+  epoll("others", "a target that only another process has open is watched", { peerCannot: "it looks for targets in the process that has the set" }),
+  epoll("many", "a set of 1000 targets is kept"),
+  { workload: "events/signalfd", rows: ["file.signalfd"], claim: "descriptors for signals read what waits for them" },
+  ...["monotonic", "realtime", "boottime"].map((clock) => timerfd(clock)),
+  ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { peerCannot: "it knows no alarm clocks" })),
+];
