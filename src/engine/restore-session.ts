@@ -51,6 +51,7 @@ export class Session implements RestoreSession {
   readonly #entries: ReadonlyMap<number, FileEntry>;
   readonly #open = new Map<number, Fd>();
   readonly #closeLater: Fd[] = [];
+  readonly #undo: (() => void)[] = [];
 
   constructor(init: { options: RestoreOptions; images: DirectorySource; tasks: readonly SavedTask[]; log: Logger }) {
     this.options = init.options;
@@ -92,6 +93,15 @@ export class Session implements RestoreSession {
 
   closeLater(fd: Fd): void {
     this.#closeLater.push(fd);
+  }
+
+  takeBack(undo: () => void): void {
+    this.#undo.push(undo);
+  }
+
+  /** After a failure, when every task is gone: the newest change first. */
+  undoAll(): void {
+    for (const undo of this.#undo.splice(0).reverse()) undo();
   }
 
   warn(message: string): void {

@@ -169,6 +169,7 @@ function make(design: Design, tools: Tools): RestoreResult {
       for (const task of living.values()) syscallNumber(SYS.kill, task.pid, 9);
       for (const task of [...living.values()].reverse()) killTask(task);
       killTask(seed);
+      session.undoAll();
     }
   }
 }

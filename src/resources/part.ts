@@ -122,6 +122,8 @@ export interface RestoreSession {
   fileEntry(id: number): FileEntry | undefined;
   /** Takes over a descriptor of ours that has to stay open until every task has its files. */
   closeLater(fd: Fd): void;
+  /** What undoes a change outside of the tree; runs when the restore fails. */
+  takeBack(undo: () => void): void;
   warn(message: string): void;
 }
 

@@ -9,5 +9,9 @@ export const ipcShmEntry = message("ipc_shm_entry", {
   size: required.uint64(2),
   in_pagemaps: optional.bool(3),
   hugetlb_flag: optional.uint32(4),
+  /** It has been removed, and goes with its last user. */
+  removed: optional.bool(1000, { floe: true }),
+  /** shmctl(SHM_LOCK) */
+  locked: optional.bool(1001, { floe: true }),
 });
 export type IpcShmEntry = Infer<typeof ipcShmEntry>;

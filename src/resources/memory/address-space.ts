@@ -17,6 +17,7 @@ import { AREA, TASK_END, isOrdinary, isPrivate } from "./area.js";
 import { type PageRange, compareWithParent, holes } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
 import type { StoredRun } from "./page-source.js";
+import { attachSegments } from "./segments.js";
 import type { SavedSpace } from "./saved-space.js";
 import { type KernelPages, moveKernelPages } from "./vdso.js";
 import type { VmaEntry } from "./vma.schema.js";
@@ -125,7 +126,12 @@ class Fill {
     const there = local.length === 0 ? [] : handOver(leader, local);
     const remote = new Map(local.map((fd, i) => [fd, there[i] as number]));
     const filled = new RunCursor(runs);
-    for (const vma of fresh) this.#map(vma, remote, filled.meets(vma));
+    const attached = fresh.filter((vma) => vma.status & AREA.SYSV);
+    if (attached.length > 0)
+      attachSegments(this.#program, attached, [...readMaps(this.#task.pid), ...this.#space.mm.vmas], (id) =>
+        this.#build.objects.segmentBytes(id),
+      );
+    for (const vma of fresh) if (!attached.includes(vma)) this.#map(vma, remote, filled.meets(vma));
     this.#openForFilling(runs);
     const reads = this.#read(runs, remote.get(this.#space.pages.fd));
     run(leader, this.#program);

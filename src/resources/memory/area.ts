@@ -56,6 +56,8 @@ export type AreaKind = "anonymous" | "shared-anonymous" | "file" | "memfd" | "sy
 /** Kind of a living mapping, from what /proc says. */
 export function areaKind(vma: Vma): AreaKind {
   const { name } = vma;
+  // The inode of a segment has the segment's number, and the first one is 0.
+  if (name.startsWith("/SYSV") && vma.devMajor === 0) return "sysv";
   if (vma.inode === 0n) {
     if (name === "[vdso]") return "vdso";
     if (name === "[vvar]" || name === "[vvar_vclock]") return "vvar";
@@ -65,7 +67,6 @@ export function areaKind(vma: Vma): AreaKind {
   }
   if (name.startsWith("/dev/zero (deleted)") || name.startsWith("[anon_shmem:")) return vma.shared ? "shared-anonymous" : "memfd";
   if (name.startsWith("/memfd:")) return "memfd";
-  if (name.startsWith("/SYSV")) return "sysv";
   if (name.startsWith("/[aio]")) return "aio";
   if (name.startsWith("anon_inode:") || name.startsWith("socket:") || name.startsWith("/anon_hugepage")) return "special";
   return "file";

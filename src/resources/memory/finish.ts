@@ -11,6 +11,7 @@ import { Program } from "../../target/program.js";
 import { type Job, run, runAll } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import { openRegular } from "../files/regular.js";
+import { finishSegments } from "../ipc/shm.js";
 import type { Fd, RestoreSession } from "../part.js";
 import type { Opened } from "./address-space.js";
 import { adviceOf, isOrdinary } from "./area.js";
@@ -55,6 +56,7 @@ export function finishSpaces(filled: readonly Filled[]): void {
 export function setLayout({ task, space }: Filled, session: RestoreSession): void {
   const { mm } = space;
   sealMemfds(session);
+  finishSegments(session);
   const local = openExecutable(space, session);
   try {
     const [fd] = handOver(task.leader, [local]) as [number];
@@ -78,7 +80,9 @@ export function setLayout({ task, space }: Filled, session: RestoreSession): voi
     if (auxv.content.length > 0) program.storeAddress(map.at(88), auxv);
     map.content.writeUInt32LE(auxv.content.length, 96);
     map.content.writeInt32LE(fd, 100);
-    program.call(SYS.prctl, PR_SET_MM, PR_SET_MM_MAP, map, MM_MAP_BYTES, 0).must(`setting the layout and executable of process ${space.pid} (${space.comm})`);
+    program
+      .call(SYS.prctl, PR_SET_MM, PR_SET_MM_MAP, map, MM_MAP_BYTES, 0)
+      .must(`setting the layout and executable of process ${space.pid} (${space.comm})`);
     program.call(SYS.close, fd);
     run(task.leader, program);
     task.leader.closeOnDeath([]);
@@ -99,4 +103,3 @@ export function addDumpable(program: Program, space: SavedSpace): void {
   const { dumpable } = space.mm;
   if (dumpable === 0 || dumpable === 1) program.call(SYS.prctl, PR_SET_DUMPABLE, dumpable, 0, 0, 0).must("setting the dumpable flag");
 }
-

@@ -11,9 +11,10 @@ import { readAuxv } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
 import { Program } from "../../target/program.js";
 import { runAll } from "../../target/run.js";
+import { dumpSegments } from "../ipc/shm.js";
 import type { DumpSession, DumpTask } from "../part.js";
 import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from "./area.js";
-import { dumpInode, isDumpedAsFile, memfdFileId, memfdName } from "./memfd-dump.js";
+import { dumpInode, isDumpedAsFile, memfdFileId, memfdName, sharedMemoryId } from "./memfd-dump.js";
 import type { MmEntry } from "./mm.schema.js";
 import type { VmaEntry } from "./vma.schema.js";
 
@@ -33,6 +34,7 @@ interface Inside {
 export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): MmEntry[] {
   const inside = askTasks(tasks);
   for (const task of tasks) noteSharedUsedAsFile(task, session);
+  dumpAttachedSegments(tasks, session);
   return tasks.map((task, i) => mmOf(task, inside[i] as Inside, session));
 }
 
@@ -88,6 +90,13 @@ function noteSharedUsedAsFile(task: DumpTask, session: DumpSession): void {
   }
 }
 
+function dumpAttachedSegments(tasks: readonly DumpTask[], session: DumpSession): void {
+  const users = new Map<number, DumpTask>();
+  for (const task of tasks) for (const vma of task.vmas) if (areaKind(vma) === "sysv") users.set(Number(vma.inode), task);
+  const [first] = users.values();
+  if (first !== undefined) dumpSegments(new Set(users.keys()), first, session);
+}
+
 /** The path through which the very file behind a mapping can be opened. */
 function mapFile(task: DumpTask, vma: Vma): string {
   return `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
@@ -121,7 +130,7 @@ function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind;
   const entry: VmaEntry = {
     start: vma.start,
     end: vma.end,
-    pgoff: kind === "file" || kind === "memfd" || kind === "shared-anonymous" ? vma.offset : 0n,
+    pgoff: kind === "file" || kind === "memfd" || kind === "sysv" || kind === "shared-anonymous" ? vma.offset : 0n,
     shmid: 0n,
     prot: protection(vma),
     flags: mapFlags(vma, kind),
@@ -129,7 +138,11 @@ function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind;
     fd: -1n,
   };
   if (madv !== 0n) entry.madv = madv;
-  if (kind === "shared-anonymous") entry.shmid = vma.inode;
+  if (kind === "shared-anonymous") entry.shmid = sharedMemoryId(vma.inode, session);
+  if (kind === "sysv") {
+    entry.shmid = vma.inode;
+    entry.fdflags = vma.flags.has("mw") ? O_RDWR : 0;
+  }
   if (kind === "file" || kind === "memfd") {
     const procPath = mapFile(task, vma);
     // Only a file opened for writing gives a shared mapping that may be made writable. CRIU opens a file once for all
@@ -151,6 +164,8 @@ function statusOf(vma: Vma, kind: AreaKind): number {
       return AREA.REGULAR | AREA.VDSO | AREA.ANON_PRIVATE;
     case "vvar":
       return AREA.REGULAR | AREA.VVAR | AREA.ANON_PRIVATE;
+    case "sysv":
+      return AREA.REGULAR | AREA.ANON_SHARED | AREA.SYSV;
     case "shared-anonymous":
       return AREA.REGULAR | AREA.ANON_SHARED;
     case "memfd":
@@ -174,8 +189,6 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
     });
   if (vma.flags.has("ht"))
     return refuse("MAPPING_HUGETLB", "pages of hugetlbfs are not carried yet", "Run the program without huge pages of hugetlbfs");
-  if (kind === "sysv")
-    return refuse("MAPPING_SYSV", "System V shared memory is not carried yet", "Detach the segment (shmdt) before the dump");
   if (kind === "aio")
     return refuse("MAPPING_AIO", "contexts of asynchronous I/O are not carried yet", "Destroy the context (io_destroy) before the dump");
   if (kind === "special")

@@ -11,6 +11,7 @@ import { HUGETLB_FLAG_ENCODE_SHIFT, MFD_HUGETLB } from "../../linux/memory.js";
 import { fdTypes, fileEntry } from "../files/table.schema.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import type { DumpSession } from "../part.js";
+import { areaKind } from "./area.js";
 import { memfdInodeEntry } from "./memfd.schema.js";
 
 const PREFIX = "/memfd:";
@@ -21,6 +22,7 @@ export const SHARED_ANONYMOUS = "/dev/zero";
 /** uapi/linux/magic.h */
 export const HUGETLBFS_MAGIC = 0x958458f6n;
 const MAX_U32 = 0xffffffffn;
+const BEYOND_SEGMENTS = 1n << 40n;
 const NO_OWNER = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 
 /** A memfd, or shared anonymous memory that somebody has a descriptor of. */
@@ -38,7 +40,9 @@ export interface DumpedInode {
 
 interface Inodes {
   readonly byKey: Map<string, DumpedInode>;
+  /** Numbers in use: segments have theirs from the kernel, shared anonymous memory that of its inode. */
   readonly shmids: Set<number>;
+  readonly segments: ReadonlySet<bigint>;
 }
 
 const known = new WeakMap<DumpSession, Inodes>();
@@ -46,7 +50,10 @@ const known = new WeakMap<DumpSession, Inodes>();
 function inodesOf(session: DumpSession): Inodes {
   let inodes = known.get(session);
   if (inodes === undefined) {
-    inodes = { byKey: new Map(), shmids: new Set() };
+    const mapped = session.tasks.flatMap((task) => task.vmas.map((vma) => ({ kind: areaKind(vma), inode: vma.inode })));
+    const segments = new Set(mapped.filter((m) => m.kind === "sysv").map((m) => m.inode));
+    const shared = mapped.filter((m) => m.kind === "shared-anonymous").map((m) => Number(m.inode & MAX_U32));
+    inodes = { byKey: new Map(), shmids: new Set([...shared, ...[...segments].map(Number)]), segments };
     known.set(session, inodes);
   }
   return inodes;
@@ -126,6 +133,11 @@ export function memfdFileId(procPath: string, flags: number, session: DumpSessio
 /** Every inode of this dump, for their contents. */
 export function dumpedInodes(session: DumpSession): Iterable<DumpedInode> {
   return inodesOf(session).byKey.values();
+}
+
+/** The number under which shared anonymous memory is saved: its inode's, which may be the number of a segment as well. */
+export function sharedMemoryId(inode: bigint, session: DumpSession): bigint {
+  return inodesOf(session).segments.has(inode) ? inode | BEYOND_SEGMENTS : inode;
 }
 
 /** Whether the shared anonymous memory behind a mapping has been written down as a file. */

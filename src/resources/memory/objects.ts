@@ -2,6 +2,7 @@
  * What mappings show: files and shared memory, each opened or made once for the whole tree.
  */
 import { openRegular } from "../files/regular.js";
+import { restoreSegments, segmentBytes } from "../ipc/shm.js";
 import type { Fd, RestoreSession } from "../part.js";
 import { AREA } from "./area.js";
 import { memfdForMapping } from "./memfd.js";
@@ -19,7 +20,8 @@ export class MappedObjects {
     this.#session = session;
     for (const { mm } of spaces) {
       for (const vma of mm.vmas) {
-        if ((vma.status & AREA.ANON_SHARED) === 0) continue;
+        if (vma.status & AREA.SYSV) restoreSegments(session);
+        if ((vma.status & AREA.ANON_SHARED) === 0 || vma.status & AREA.SYSV) continue;
         const end = vma.pgoff + (vma.end - vma.start);
         if (end > (this.#sizes.get(vma.shmid) ?? 0n)) this.#sizes.set(vma.shmid, end);
       }
@@ -28,6 +30,7 @@ export class MappedObjects {
 
   /** The descriptor to map for `vma`; undefined when it shows nothing but its own pages. */
   of(vma: VmaEntry): Fd | undefined {
+    if (vma.status & AREA.SYSV) return undefined;
     if (vma.status & AREA.ANON_SHARED) {
       return this.#once(`shared ${vma.shmid}`, () => makeSharedMemory(this.#session.images, vma.shmid, this.#sizes.get(vma.shmid) ?? 0n));
     }
@@ -41,6 +44,11 @@ export class MappedObjects {
     const reg = entry?.reg;
     if (reg === undefined) throw new Error(`internal error: no file ${vma.shmid} for a mapping`);
     return this.#once(`file ${reg.id} ${flags}`, () => openRegular({ ...reg, pos: 0n }, this.#session, flags));
+  }
+
+  /** Size of the System V segment of this number. */
+  segmentBytes(id: bigint): bigint {
+    return segmentBytes(Number(id), this.#session);
   }
 
   #once(key: string, make: () => Fd): Fd {

@@ -5,6 +5,7 @@ import { ImageError, Refusal } from "../../errors.js";
 import { imageFileName } from "../../images/kinds.js";
 import type { ImageSource, Problem, RestoreSession } from "../part.js";
 import { regularFiles } from "../files/regular.js";
+import { checkSegment } from "../ipc/shm.js";
 import { AREA, TASK_END, isOrdinary } from "./area.js";
 import { memfds } from "./memfd.js";
 import { type MmEntry, mmEntry } from "./mm.schema.js";
@@ -65,7 +66,7 @@ function checkOrder(vmas: readonly VmaEntry[], file: string): void {
 
 /** Kinds of mapping that can be made. */
 const RESTORABLE = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED;
-const NOT_YET = AREA.SYSV | AREA.SOCKET | AREA.AIO;
+const NOT_YET = AREA.SOCKET | AREA.AIO;
 
 /** What certainly cannot be restored of an address space. */
 export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: KernelPages): Problem[] {
@@ -85,6 +86,7 @@ export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: K
       );
       continue;
     }
+    if (vma.status & AREA.SYSV) problems.push(...checkSegment(Number(vma.shmid), session, { process, what }));
     if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0 || seen.has(vma.shmid)) continue;
     seen.add(vma.shmid);
     problems.push(...checkMappedFile(vma, what, { session, process }));

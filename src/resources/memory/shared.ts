@@ -10,7 +10,7 @@ import { SEEK_DATA, SEEK_HOLE, SEEK_SET, fstatfs, lseek, sendfile } from "../../
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap, ownMemory } from "../../linux/memory.js";
 import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
-import { HUGETLBFS_MAGIC, dumpedInodes, isDumpedAsFile } from "./memfd-dump.js";
+import { HUGETLBFS_MAGIC, dumpedInodes, isDumpedAsFile, sharedMemoryId } from "./memfd-dump.js";
 import type { PageFigures } from "./pages.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 import { PAGE_RUN, type StoredRun, openPageSource, pageRun } from "./page-source.js";
@@ -27,10 +27,11 @@ export function saveSharedMemory(
   const seen = new Set<bigint>();
   for (const task of tasks) {
     for (const vma of task.vmas) {
-      if (areaKind(vma) !== "shared-anonymous" || seen.has(vma.inode) || isDumpedAsFile(vma, session)) continue;
+      const kind = areaKind(vma);
+      if ((kind !== "shared-anonymous" && kind !== "sysv") || seen.has(vma.inode) || isDumpedAsFile(vma, session)) continue;
       seen.add(vma.inode);
       const path = `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
-      saveFile(path, vma.inode);
+      saveFile(path, kind === "sysv" ? vma.inode : sharedMemoryId(vma.inode, session));
     }
   }
   for (const inode of dumpedInodes(session)) saveFile(inode.procPath, BigInt(inode.shmid));

@@ -28,4 +28,22 @@ export const sharedCases: readonly Case[] = [
   },
 ];
 
-export const memory3Cases: readonly Case[] = [...sharedCases];
+const NO_HOST_IPC = "it carries segments only together with an IPC namespace";
+
+export const memory3Cases: readonly Case[] = [
+  ...sharedCases,
+  {
+    workload: "memory3/segments",
+    args: ["kept"],
+    rows: ["ns.ipc-shm"],
+    claim: "System V shared memory stays attached, whole and in parts",
+    peerCannot: NO_HOST_IPC,
+  },
+  {
+    workload: "memory3/segments",
+    args: ["removed"],
+    rows: ["ns.ipc-shm"],
+    claim: "System V shared memory that was removed in use comes back",
+    peerCannot: NO_HOST_IPC,
+  },
+];
