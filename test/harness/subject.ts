@@ -125,6 +125,8 @@ export class Subject {
   }
 
   async restore(): Promise<void> {
+    // Ends of processes with the same pid that earlier restores had made.
+    while (this.lane.hasExited(this.#pid)) await this.lane.nextExit(this.#pid);
     await this.must(this.restoreLine());
     this.#wasRestored = true;
   }
