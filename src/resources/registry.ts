@@ -3,6 +3,7 @@
  */
 import { epolls } from "./events/epoll.js";
 import { eventfds } from "./events/eventfd.js";
+import { pidfds } from "./events/pidfd.js";
 import { regularFiles } from "./files/regular.js";
 import { memfds } from "./memory/memfd.js";
 import type { FileKind, ThreadPart } from "./part.js";
@@ -64,6 +65,7 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   epolls,
   signalfds,
   timerfds,
+  pidfds,
   terminals,
   memfds,
   regularFiles,

@@ -22,6 +22,7 @@ export const eventCases: readonly Case[] = [
   epoll("others", "a target that only another process has open is watched", { peerCannot: "it looks for targets in the process that has the set" }),
   epoll("many", "a set of 1000 targets is kept"),
   { workload: "events/signalfd", rows: ["file.signalfd"], claim: "descriptors for signals read what waits for them" },
+  { workload: "events/pidfd", rows: ["file.pidfd"], claim: "descriptors of living, dead and gone processes are kept" },
   ...["monotonic", "realtime", "boottime"].map((clock) => timerfd(clock)),
   ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { peerCannot: "it knows no alarm clocks" })),
 ];
