@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { readSmaps, readStat, readStatus } from "../linux/proc/read.js";
 import type { DumpTask } from "../resources/part.js";
 import { kernelIds } from "../resources/tasks/kernel-ids.js";
-import { gpregsToImage } from "../resources/tasks/core-x86.js";
+import { threadInfo } from "../resources/tasks/core-x86.js";
 import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import { arch } from "../target/arch.js";
 import { codeRanges, type CodeRanges } from "../target/code-ranges.js";
@@ -48,15 +48,9 @@ export function collect(tree: FrozenTree): CollectedTask[] {
 
 /** A core message with what is known without running anything in the thread; the parts fill in the rest. */
 export function emptyCore(thread: TracedThread, isLeader: boolean): CoreEntry {
-  const regs = arch.resumeRegs(thread.regs, false);
   const core: CoreEntry = {
     mtype: MARCH_X86_64,
-    thread_info: {
-      clear_tid_addr: 0n,
-      gpregs: { ...gpregsToImage(regs) },
-      fpregs: undefined as never,
-      tls: [],
-    },
+    thread_info: threadInfo(arch.resumeRegs(thread.regs, false)),
     thread_core: { futex_rla: 0n, futex_rla_len: 0, cg_set: ROOT_CGROUP_SET },
   };
   if (isLeader) {

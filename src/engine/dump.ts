@@ -23,11 +23,10 @@ import { savePages } from "../resources/memory/pages.js";
 import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
-import { threadInfo } from "../resources/tasks/core-x86.js";
+import { fpregsToImage } from "../resources/tasks/core-x86.js";
 import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
-import { seccompEntry } from "../resources/tasks/seccomp.schema.js";
+import { writeFilters } from "../resources/security/seccomp.js";
 import { inventoryEntry } from "../images/inventory.schema.js";
-import { arch } from "../target/arch.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
 import { waitDeath } from "../target/seed.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
@@ -112,15 +111,16 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     faultPoint("dump-memory");
     tasks.forEach((task, i) => {
       const mm = mms[i];
-      if (mm !== undefined) sink.append("MM", [task.pid], { type: mmEntry, value: mm });
+      if (mm !== undefined) session.later(() => sink.append("MM", [task.pid], { type: mmEntry, value: mm }));
       writeCores(task, session);
     });
     writeTree(tree, tasks, { sink, rootPid: options.tree });
     writeInventory(sink);
+    writeFilters(session);
     session.throwProblems();
     phases.enter("writing");
     const keepsRunning = options.leaveRunning || options.leaveStopped;
-    if (!keepsRunning) sink.finish();
+    if (!keepsRunning) session.finish();
     faultPoint("dump-written");
     phases.enter("releasing");
     if (keepsRunning) {
@@ -128,7 +128,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
       letGo(tree, options.leaveStopped);
       released = true;
       phases.leave();
-      sink.finish();
+      session.finish();
     } else {
       killTree(tree);
       released = true;
@@ -211,6 +211,19 @@ class Session implements DumpSession {
     this.#log.warn(message);
   }
 
+  readonly #later: (() => void)[] = [];
+
+  /** Puts off work that needs nothing of the tree any more: it is done after a tree that runs on has been let go. */
+  later(work: () => void): void {
+    this.#later.push(work);
+  }
+
+  /** Does what was put off, and completes the images. */
+  finish(): void {
+    for (const work of this.#later.splice(0)) work();
+    this.images.finish();
+  }
+
   throwProblems(): void {
     if (this.#isRehearsal) return;
     if (this.#problems.length === 1 && this.#problems[0] !== undefined) throw this.#problems[0];
@@ -229,7 +242,10 @@ function collectThreads(session: Session): void {
       const isLeader = index === 0;
       const layout = xstateLayout(thread.tid);
       const core = isLeader ? task.core : emptyCore(thread, false);
-      core.thread_info = threadInfo(arch.resumeRegs(thread.regs, false), readXstate(thread.tid, layout), layout);
+      const area = readXstate(thread.tid, layout);
+      session.later(() => {
+        if (core.thread_info !== undefined) core.thread_info.fpregs = fpregsToImage(area, layout);
+      });
       cores.push(core);
       contexts.push({
         session,
@@ -255,7 +271,7 @@ function writeCores(task: CollectedTask, session: Session): void {
   }
   (coresOf.get(task) ?? []).forEach((core, index) => {
     const tid = task.traced.threads[index]?.nsTid ?? 0;
-    session.images.append("CORE", [tid], { type: coreEntry, value: core });
+    session.later(() => session.images.append("CORE", [tid], { type: coreEntry, value: core }));
   });
   const ids = {
     vm_id: task.ids.vm,
@@ -286,7 +302,6 @@ function writeInventory(sink: DumpSink): void {
       dump_criu_run_id: run,
     },
   });
-  sink.append("SECCOMP", [], { type: seccompEntry, value: { seccomp_filters: [] } });
 }
 
 /** Stub out, registers back, detached; `stopped`: with a SIGSTOP on its way. A process that died meanwhile is no error. */

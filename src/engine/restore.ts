@@ -20,6 +20,7 @@ import { restoreWorkingDir } from "../resources/files/working-dir.js";
 import { type Opened, type SpaceBuild, fillSpace } from "../resources/memory/address-space.js";
 import { type Filled, finishSpaces, setLayout } from "../resources/memory/finish.js";
 import { MappedObjects } from "../resources/memory/objects.js";
+import { storedBytes } from "../resources/memory/page-source.js";
 import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved-space.js";
 import { type KernelPages, kernelPages } from "../resources/memory/vdso.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
@@ -43,6 +44,8 @@ import { type RestoreFigures, writeRestoreStats } from "./stats.js";
 
 /** Free room beside the region for moving the kernel's pages. */
 const SCRATCH_BYTES = 1n << 20n;
+
+const PAGE_BYTES = 4096;
 
 /** What a restore did. */
 export interface RestoreResult {
@@ -191,6 +194,7 @@ function makeTree(
   const spaces = new Map(session.tasks.map((t) => [t.pid, t.saved.living.space]));
   const opened = new Map<number, Opened>();
   const scratch = design.room + BigInt(SEED_PAGE_BYTES + design.regionBytes);
+  const totalBytes = Number([...spaces.values()].reduce((sum, s) => sum + storedBytes(s.pages), 0n));
   const common: SpaceBuild = { objects: new MappedObjects(session, [...spaces.values()]), kernel: design.kernel, scratch, figures: on.figures };
   const savedByPid = new Map(design.saved.map((t) => [t.pid, t]));
   const build: TreeBuild = {
@@ -208,6 +212,7 @@ function makeTree(
       const parent: SavedSpace | undefined = from === undefined ? undefined : spaces.get(from);
       const parentOpened = (from === undefined ? undefined : opened.get(from)) ?? new Set();
       opened.set(pid, fillSpace(task, space, { parent, parentOpened, build: common }));
+      session.options.progress?.({ doing: "restoring memory", doneBytes: (on.figures.restored + on.figures.inherited) * PAGE_BYTES, totalBytes });
       faultPoint("restore-memory");
     },
   };

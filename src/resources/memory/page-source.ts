@@ -79,3 +79,9 @@ function bad(file: string, field: string | undefined, because: string): ImageErr
     remedy: ["Use an intact copy of the images directory", "Dump the process again"],
   });
 }
+
+/** Bytes of all pages of a source. */
+export function storedBytes(source: PageSource): bigint {
+  const last = source.runs.at(-1);
+  return last === undefined ? 0n : last.offset + (last.end - last.start);
+}

@@ -155,12 +155,11 @@ export function readClearTidAddress(program: Program, into: (address: bigint) =>
   return () => into(out.bytes().readBigUInt64LE(0));
 }
 
-/** Makes thread_info of a stopped thread; `regs` already say where the thread goes on. */
-export function threadInfo(regs: Buffer, area: Buffer, layout: XstateLayout): ThreadInfoX86 {
+/** Makes thread_info of a stopped thread; `regs` already say where the thread goes on. The vector registers come later. */
+export function threadInfo(regs: Buffer): ThreadInfoX86 {
   return {
     clear_tid_addr: 0n,
     gpregs: gpregsToImage(regs),
-    fpregs: fpregsToImage(area, layout),
     tls: [12, 13, 14].map(emptyTls),
   };
 }
