@@ -160,6 +160,7 @@ export function threadInfo(regs: Buffer): ThreadInfoX86 {
   return {
     clear_tid_addr: 0n,
     gpregs: gpregsToImage(regs),
+    fpregs: undefined as never,
     tls: [12, 13, 14].map(emptyTls),
   };
 }
