@@ -30,6 +30,8 @@ export interface Case {
   readonly modes?: readonly Mode[];
   /** Why the peer cannot do it: then it is not tried with the peer. */
   readonly peerCannot?: string;
+  /** Why the peer cannot restore it, although it can dump it. */
+  readonly peerCannotRestore?: string;
   /** Why Floe does not do it yet: then it is tried with the peer only. */
   readonly floeCannot?: string;
   /** Lines of the snapshot (by prefix) that the peer does not carry. */

@@ -26,10 +26,13 @@ function modesOf(one: Case, options: SuiteOptions): readonly Mode[] {
   return (one.modes ?? allModes).filter((mode) => options.modes?.includes(mode) ?? true);
 }
 
+const restores = (mode: Mode): boolean => mode === "killed-restored" || mode === "twice";
+
 function skipReason(one: Case, tools: Tools, mode: Mode): string | false {
   if (mode === "alone") return false;
   const names = [tools.dump.name, tools.restore.name];
   if (one.peerCannot !== undefined && names.includes("criu")) return `the peer: ${one.peerCannot}`;
+  if (one.peerCannotRestore !== undefined && tools.restore.name === "criu" && restores(mode)) return `the peer: ${one.peerCannotRestore}`;
   if (one.floeCannot !== undefined && names.includes("floe")) return one.floeCannot;
   return false;
 }

@@ -110,6 +110,8 @@ describe(`ttys [${toolUnderTest()}]`, { skip: missing }, () => {
             await shell.dump(pid, images, false);
             // What a restore that waits for its root task makes of a killed one is its own affair.
             await shell.shows(round === 1 ? /^status <137>$/ : /^status <\d+>$/, round);
+            // A job that was killed leaves the terminal as it had made it.
+            shell.type("stty sane\n");
             shell.restore(images);
             await useKeys(shell, ++round);
           }

@@ -1,8 +1,10 @@
 /* A child with another root directory and a working directory below it, and a file opened outside of it before. */
 #include "workload.h"
 
-/* Set when the parent has had its look at the living child. */
-static volatile int *seen;
+/* The child is in its jail; the parent has had its look at the living child. */
+static volatile struct {
+	int inside, seen;
+} *steps;
 
 static void child(int go_directory, int outside)
 {
@@ -16,6 +18,7 @@ static void child(int go_directory, int outside)
 	must(chdir("/in"));
 	look_for_go_in(go_directory, "go");
 	note("in jail");
+	steps->inside = 1;
 	wait_for_go();
 	must(stat("/", &now));
 	check(before.st_ino == now.st_ino && before.st_dev == now.st_dev, "the root directory is another one");
@@ -23,7 +26,7 @@ static void child(int go_directory, int outside)
 	check(access("marker", F_OK) == 0 && access("/in/marker", F_OK) == 0, "the marker is not there");
 	check(access("/proc", F_OK) < 0, "the outer file system can be seen");
 	check(lseek(outside, 0, SEEK_CUR) == 3, "the outside file is at %ld", (long)lseek(outside, 0, SEEK_CUR));
-	while (!*seen)
+	while (!steps->seen)
 		sleep_ms(2);
 	must(unlink("marker"));
 	must(rmdir("/in"));
@@ -54,11 +57,11 @@ int main(int argc, char **argv)
 	*slash = '/';
 	outside = must(open("/etc/passwd", O_RDONLY));
 	must(lseek(outside, 3, SEEK_SET));
-	seen = shared_memory(sizeof *seen);
+	steps = shared_memory(sizeof *steps);
 	if ((kid = must(fork())) == 0)
 		child(go_directory, outside);
-	until_asleep(kid);
-	sleep_ms(50);
+	while (!steps->inside)
+		sleep_ms(1);
 	link_of(kid, "root", root, sizeof root);
 	link_of(kid, "cwd", cwd, sizeof cwd);
 	ready();
@@ -68,7 +71,7 @@ int main(int argc, char **argv)
 	link_of(kid, "cwd", now, sizeof now);
 	check(!strcmp(cwd, now), "the child's cwd is %s, was %s", now, cwd);
 	check_state();
-	*seen = 1;
+	steps->seen = 1;
 	child_passed(kid);
 	must(rmdir("jail"));
 	pass();
