@@ -11,6 +11,7 @@ import { fifos } from "./pipes/fifo.js";
 import { pipes } from "./pipes/pipe.js";
 import { otherSockets } from "./sockets/other.js";
 import { unixSocketKind } from "./sockets/unix.js";
+import { seccomp, sharedSeccomp } from "./security/seccomp.js";
 import { actions } from "./signals/actions.js";
 import { altstack } from "./signals/altstack.js";
 import { pending } from "./signals/pending.js";
@@ -37,6 +38,7 @@ export const threadParts: readonly ThreadPart[] = [
   coreDumpFilter,
   autogroup,
   memoryMerge,
+  sharedSeccomp,
   itimers,
   posixTimers,
   limits,
@@ -50,6 +52,7 @@ export const threadParts: readonly ThreadPart[] = [
   clearTid,
   rseq,
   pending,
+  seccomp,
   credentials,
   parentDeathSignal,
   denyWriteExecute,

@@ -127,10 +127,10 @@ function seizeThreads(state: Seized, task: TracedTask): number {
   let found = 0;
   for (const tid of tids) {
     if (state.known.has(tid)) continue;
-    const error = seizeThread(tid);
+    const thread = new TracedThread(task, tid);
+    const error = seizeThread(thread);
     if (error === ESRCH || (error !== 0 && isDeadThread(task.pid, tid))) continue;
     if (error !== 0) throw cannotSeize(task, tid, error);
-    const thread = new TracedThread(task, tid);
     task.threads.push(thread);
     state.known.set(tid, thread);
     state.waiting.push(thread);
@@ -139,9 +139,11 @@ function seizeThreads(state: Seized, task: TracedTask): number {
   return found;
 }
 
-function seizeThread(tid: number): number {
+function seizeThread(thread: TracedThread): number {
+  const { tid } = thread;
   let error = ptraceSeize(tid, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP);
   // Suspending seccomp needs CAP_SYS_ADMIN and a kernel built for it; a task without filters does not need it.
+  thread.isSeccompSuspended = error === 0;
   if (error < 0) error = ptraceSeize(tid, PTRACE_O_TRACESYSGOOD);
   if (error === 0) error = ptraceInterrupt(tid);
   return -error;
@@ -188,11 +190,25 @@ function waitStopped(state: Seized, thread: TracedThread): void {
       break;
     } else ptraceCont(thread.tid);
   }
+  if (!thread.isSeccompSuspended) refuseFilters(thread);
   thread.regs = Buffer.alloc(arch.regsBytes);
   ptraceGetRegs(thread.tid, thread.regs);
   if (arch.inUserCode(thread.regs)) leaveRestartableSequence(thread);
   thread.sigmask = ptraceGetSigmask(thread.tid);
   thread.pending = ptracePeekSiginfo(thread.tid, false);
+}
+
+/** What we do inside a thread could kill it when its filters act. */
+function refuseFilters({ task, tid }: TracedThread): void {
+  const text = readFileSync(`/proc/${task.pid}/task/${tid}/status`, "latin1");
+  if ((statusField(text, "Seccomp") || "0") === "0") return;
+  throw new Refusal({
+    code: "SECCOMP_NOT_SUSPENDED",
+    process: { pid: task.pid, comm: task.comm },
+    resource: `the seccomp filters of thread ${tid}`,
+    because: "they have to be kept from acting while it is dumped, for which Floe needs CAP_SYS_ADMIN and must be under no filter itself",
+    remedy: ["Dump as root outside of any seccomp filter"],
+  });
 }
 
 function forget(state: Seized, thread: TracedThread): void {

@@ -20,6 +20,8 @@ export class TracedThread {
   slot: Slot | undefined;
   /** Whether the stop was a group stop (SIGSTOP and relatives), and by which signal; 0: running before. */
   stopSignal = 0;
+  /** Whether its seccomp filters do not act while we hold it. */
+  isSeccompSuspended = false;
 
   /** Descriptors in the task that are ours: it closes them itself when the tracer dies before it could. */
   strayFds: readonly number[] = [];
