@@ -10,7 +10,7 @@ import { Refusal } from "../../errors.js";
 import { fromStatDevice } from "../../linux/device-numbers.js";
 import { O_CLOEXEC, O_NOCTTY, openat } from "../../linux/files.js";
 import { readStat } from "../../linux/proc/read.js";
-import { type Termios, tcgets, tcsets, tiocgexcl, tiocglcktrmios, tiocgwinsz, tiocspgrp } from "../../linux/terminals.js";
+import { NCCS, type Termios, tcgets, tcsets, tiocgexcl, tiocglcktrmios, tiocgwinsz, tiocspgrp } from "../../linux/terminals.js";
 import { describeFile } from "../files/regular.js";
 import { fdTypes, fileEntry } from "../files/table.schema.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
@@ -161,8 +161,24 @@ function termiosEntry(modes: Termios): TermiosEntry {
     c_line: modes.line,
     c_ispeed: 0,
     c_ospeed: 0,
-    c_cc: [...modes.cc],
+    c_cc: toWords(modes.cc),
   };
+}
+
+/**
+ * Control characters as CRIU's images have them: as many 32-bit words as there are characters, the first of which hold
+ * four characters each, and the others nothing that means anything.
+ */
+function toWords(cc: Buffer): number[] {
+  const bytes = Buffer.alloc(NCCS * 4);
+  cc.copy(bytes, 0, 0, NCCS);
+  return Array.from({ length: NCCS }, (_, i) => bytes.readUInt32LE(i * 4));
+}
+
+function fromWords(words: readonly number[]): Buffer {
+  const bytes = Buffer.alloc(NCCS * 4);
+  words.slice(0, NCCS).forEach((word, i) => bytes.writeUInt32LE(word, i * 4));
+  return bytes.subarray(0, NCCS);
 }
 
 function modesOf(entry: TermiosEntry): Termios {
@@ -172,7 +188,7 @@ function modesOf(entry: TermiosEntry): Termios {
     cflag: entry.c_cflag,
     lflag: entry.c_lflag,
     line: entry.c_line,
-    cc: Buffer.from(entry.c_cc),
+    cc: fromWords(entry.c_cc),
   };
 }
 
