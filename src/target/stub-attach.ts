@@ -132,7 +132,8 @@ export function attachStub(task: TracedTask, ranges: CodeRanges): void {
   const place = freeRegionPlace(ranges.leftBehind.map((range) => range.start));
   const address = mapRegion(task, place, length);
   task.region = { address, length };
-  withMemory(task.pid, (fd) => writeSync(fd, regionHeader(arch.stubCode), 0, undefined, Number(address)));
+  const header = regionHeader(arch.stubCode);
+  withMemory(task.pid, (fd) => writeSync(fd, header, 0, header.length, Number(address)));
   task.threads.forEach((thread, index) => parkThread(thread, index, address));
   clearCave(task);
   if (ranges.leftBehind.length === 0) return;
