@@ -10,6 +10,8 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
+enum { SOON_MS = 1200 };
+
 static volatile bool thread_up, looked;
 static volatile pid_t thread_tid;
 static volatile int thread_got;
@@ -76,6 +78,18 @@ static siginfo_t take(int sig)
 	return info;
 }
 
+/* On a slow machine the timers that fire once may have fired before we look: then their signals are pending by now. */
+static void expect_fired(void)
+{
+	static char lines[3][40];
+
+	snprintf(lines[0], sizeof lines[0], "task %d ShdPnd:", getpid());
+	snprintf(lines[1], sizeof lines[1], "task %d ShdPnd:", thread_tid);
+	snprintf(lines[2], sizeof lines[2], "task %d SigPnd:", thread_tid);
+	for (int i = 0; i < 3; i++)
+		snapshot_ignores(lines[i]);
+}
+
 int main(void)
 {
 	uint64_t blocked = 1ull << (SIGUSR1 - 1) | 1ull << (44 - 1) | 1ull << (45 - 1) | 1ull << (46 - 1);
@@ -103,14 +117,16 @@ int main(void)
 	start = now_ms();
 	arm(silent, 0, 500000, 60000);
 	arm(far, 0, 900000, 0);
-	arm(soon, 0, 1200, 0);
-	arm(to_thread, 0, 1300, 0);
+	arm(soon, 0, SOON_MS, 0);
+	arm(to_thread, 0, SOON_MS + 100, 0);
 	arm(fast, 0, 5, 5);
 	must(clock_gettime(CLOCK_REALTIME, &wall));
 	arm(real, TIMER_ABSTIME, ((int64_t)wall.tv_sec + 5000) * 1000, 0);
 	sleep_ms(100);
 	ready();
 	wait_for_go();
+	if (now_ms() - start > SOON_MS - 300)
+		expect_fired();
 	check_state();
 	looked = true;
 	remains = left(silent, &interval);
@@ -132,7 +148,7 @@ int main(void)
 	info = take(SIGUSR1);
 	check(info.si_code == SI_TIMER && info.si_value.sival_ptr == (void *)0xabcd && info.si_timerid == soon, "the soon timer: code %d value %p id %d",
 		info.si_code, info.si_value.sival_ptr, info.si_timerid);
-	check(now_ms() - start >= 1195, "the soon timer fired after %ld ms", (long)(now_ms() - start));
+	check(now_ms() - start >= SOON_MS - 5, "the soon timer fired after %ld ms", (long)(now_ms() - start));
 	must_zero(pthread_join(other, NULL));
 	check(thread_got == 4545, "the thread's timer brought %d", thread_got);
 	pass();
