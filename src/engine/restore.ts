@@ -10,7 +10,8 @@
  * Whatever fails before `go`, everything made so far is killed: the tasks are ours and die with us.
  */
 import { existsSync, rmSync, writeFileSync } from "node:fs";
-import { Refusal } from "../errors.js";
+import { dirname } from "node:path";
+import { Refusal, UsageError } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { SYS } from "../linux/syscalls.js";
@@ -85,6 +86,9 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   const findings = new Findings();
   const kernel = kernelPages();
   findings.add(...takenIds(saved));
+  const { pidfile } = session.options;
+  if (pidfile !== undefined && existsSync(pidfile)) findings.add(pidfileError(pidfile, "it exists"));
+  if (pidfile !== undefined && !existsSync(dirname(pidfile))) findings.add(pidfileError(pidfile, "there is no such directory"));
   for (const task of session.tasks) {
     findings.add(...checkSpace(task.saved.living.space, session, kernel));
     findings.add(...checkTable(task, task.saved.living.table, { session, kinds: fileKinds }));
@@ -181,8 +185,22 @@ function rootPid(design: Design): number {
   return design.saved[0]?.pid ?? 0;
 }
 
+/** The file must not be there yet: a pid file of somebody else's is not ours to overwrite. */
 function writePidfile(path: string, design: Design): void {
-  writeFileSync(path, String(rootPid(design)), { mode: 0o600, flag: "wx" });
+  try {
+    writeFileSync(path, String(rootPid(design)), { mode: 0o600, flag: "wx" });
+  } catch (cause) {
+    throw pidfileError(path, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}
+
+function pidfileError(path: string, because: string, cause?: unknown): UsageError {
+  return new UsageError({
+    code: "PIDFILE_NOT_WRITABLE",
+    message: `Cannot write pid file "${path}": ${because}`,
+    remedy: ["Name a file that does not exist, in a directory that does"],
+    cause,
+  });
 }
 
 /** Processes with their memory, sessions and groups; the dead ones dead. */

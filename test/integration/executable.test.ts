@@ -1,0 +1,97 @@
+/** The stand-alone executable: it answers to three names, and freezes and brings back without Node. */
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import { projectRoot } from "../harness/compile.js";
+
+const executable = join(projectRoot, "dist", "floe");
+
+/** Runs a script in a pid namespace of its own, with the executable's names in PATH. */
+function inNamespace(folder: string, script: string): { status: number | null; stdout: string; stderr: string } {
+  const command = ["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script];
+  const env = { PATH: `${folder}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: folder };
+  return spawnSync("unshare", command, { cwd: folder, env, encoding: "utf8", timeout: 60_000 });
+}
+
+describe("the executable", () => {
+  let folder: string;
+
+  before(async () => {
+    const built = spawn(process.execPath, ["tools/build.mjs", "--exe"], { cwd: projectRoot, stdio: "ignore" });
+    const status = await new Promise((resolve) => built.on("exit", resolve));
+    assert.equal(status, 0, "npm run build:exe failed");
+    folder = mkdtempSync(join(tmpdir(), "floe-exe-"));
+    for (const name of ["floe", "criu", "crit"]) symlinkSync(executable, join(folder, name));
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  test("goes by the name it is called by", () => {
+    const { stdout, stderr } = inNamespace(folder, "floe --version; criu --version; crit --help");
+    assert.match(stdout, /^Floe \d+\.\d+\.\d+\nVersion: 4\.\d/);
+    assert.match(stdout + stderr, /decode/);
+  });
+
+  test("freezes and brings back a counting shell, and leaves a pid file", () => {
+    writeFileSync(join(folder, "count.sh"), "n=0; while :; do n=$((n+1)); echo $n; sleep 0.05; done");
+    const { status, stdout, stderr } = inNamespace(
+      folder,
+      `setsid sh count.sh < /dev/null > numbers 2>&1 & pid=$!
+       sleep 0.5; mkdir images
+       criu dump -t $pid -D images -o dump.log -v4 || exit 11
+       wait $pid; cp numbers before
+       criu restore -d -D images -o restore.log -v4 --pidfile root.pid || exit 12
+       sleep 0.5; kill -STOP $pid; echo $pid; cat images/root.pid; echo; crit show images/pstree.img; kill -KILL $pid`,
+    );
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    const [pid, pidfile] = stdout.split("\n");
+    assert.equal(pidfile, pid);
+    assert.match(stdout, new RegExp(`"pid": ${pid},`));
+    const numbers = readFileSync(join(folder, "numbers"), "utf8").trimEnd().split("\n").map(Number);
+    const before = readFileSync(join(folder, "before"), "utf8").trimEnd().split("\n").length;
+    assert.ok(numbers.length > before, "the shell did not go on counting");
+    assert.deepEqual(numbers, [...numbers.keys()].map((n) => n + 1));
+    assert.equal(statSync(join(folder, "images", "root.pid")).mode & 0o777, 0o600);
+  });
+
+  test("leaves stopped what it is asked to, after a dump and after a restore", () => {
+    const { status, stdout, stderr } = inNamespace(
+      folder,
+      `state() { ps -o stat= -p $1 | cut -c1; }
+       setsid sleep 100 < /dev/null > /dev/null 2>&1 & pid=$!
+       sleep 0.3; mkdir stopped
+       criu dump -t $pid -D stopped -o dump.log --leave-stopped || exit 11
+       state $pid; kill -CONT $pid; sleep 0.1; state $pid
+       kill -KILL $pid; wait $pid 2> /dev/null
+       criu restore -d -D stopped -o restore.log --leave-stopped || exit 12
+       state $pid; kill -CONT $pid; sleep 0.1; state $pid; kill -KILL $pid`,
+    );
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    assert.deepEqual(stdout.split("\n").slice(0, 4), ["T", "S", "T", "S"]);
+  });
+
+  test("waits for the restored tree unless told not to, and --exec-cmd becomes its parent", () => {
+    const { status, stdout, stderr } = inNamespace(
+      folder,
+      `setsid sleep 1.5 < /dev/null > /dev/null 2>&1 & pid=$!
+       sleep 0.3; mkdir waits
+       criu dump -t $pid -D waits -o dump.log || exit 11
+       wait $pid 2> /dev/null
+       criu restore -D waits -o restore.log; echo "waited $?"; ps -o pid= -p $pid
+       criu restore -D waits -o again.log --exec-cmd -- sh -c 'echo parent $$; ps -o ppid= -p '$pid`,
+    );
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    const [waited, parent, ppid] = stdout.split("\n").filter((line) => line.trim() !== "");
+    assert.equal(waited, "waited 0");
+    assert.equal(ppid?.trim(), parent?.replace("parent ", ""));
+  });
+
+  test("needs nothing beside itself", () => {
+    assert.ok(existsSync(executable));
+    const { stdout } = spawnSync("ldd", [executable], { encoding: "utf8" });
+    assert.doesNotMatch(stdout, /not found/);
+  });
+});
