@@ -4,10 +4,12 @@
  * Read from   PTRACE_PEEKSIGINFO, for the thread's own queue and the process's shared one
  * Made with   rt_tgsigqueueinfo(2) and rt_sigqueueinfo(2) by the thread itself, which alone may set any si_code
  *
- * Queued last, while all signals are blocked, in the order they had.
+ * Queued last, while all signals are blocked, in the order they had. What a periodic POSIX timer has queued
+ * the timer queues again by itself.
  */
 import { SYS } from "../../linux/syscalls.js";
 import type { ThreadPart } from "../part.js";
+import { comesFromTimer } from "../timers/posix-timers.js";
 
 export const pending: ThreadPart = {
   name: "signals/pending",
@@ -22,12 +24,15 @@ export const pending: ThreadPart = {
   },
 
   restore({ isLeader, program, core, task, tid }) {
+    const timers = task.core.tc?.timers?.posix ?? [];
     for (const { siginfo } of core.thread_core?.signals_p?.signals ?? []) {
+      if (comesFromTimer(siginfo, timers)) continue;
       const info = program.bytes(siginfo);
       program.call(SYS.rt_tgsigqueueinfo, task.pid, tid, info.content.readInt32LE(0), info).must("queueing a pending signal");
     }
     if (!isLeader) return undefined;
     for (const { siginfo } of core.tc?.signals_s?.signals ?? []) {
+      if (comesFromTimer(siginfo, timers)) continue;
       const info = program.bytes(siginfo);
       program.call(SYS.rt_sigqueueinfo, task.pid, info.content.readInt32LE(0), info).must("queueing a pending signal");
     }

@@ -5,10 +5,15 @@
  * Made with   timer_create(2): with prctl(PR_TIMER_CREATE_RESTORE_IDS) the id is given (since 6.15); before, ids are
  *             counted up to by making and deleting timers; then timer_settime(2)
  *
+ * A periodic timer whose signal is queued does not run: the kernel counts its overruns when the signal is taken. Such a
+ * timer is set to a moment in the past, so that it queues its signal itself and is in the same state again. How many
+ * periods it had missed before the dump is not to be seen from outside.
+ *
  * struct sigevent: value 8, signo 4, notify 4, thread id 4.
  */
 import { SYS } from "../../linux/syscalls.js";
 import type { Program } from "../../target/program.js";
+import { clockGettime } from "../../linux/timers.js";
 import { readPosixTimers } from "../../linux/proc/read.js";
 import type { ThreadPart } from "../part.js";
 import type { PosixTimerEntry } from "./timers.schema.js";
@@ -20,15 +25,64 @@ const ITIMERSPEC_BYTES = 32;
 const SIGEVENT_BYTES = 64;
 const SIGEV_THREAD_ID = 4;
 
-function create(program: Program, timer: PosixTimerEntry): void {
+const SIGEV_NONE = 1;
+const TIMER_ABSTIME = 1;
+const SI_TIMER = -2;
+/** Offset of si_timerid in siginfo_t. */
+const SI_TIMERID = 16;
+/** Clocks as the kernel names them that belong to the thread or process that makes the timer; others are negative too. */
+const OWN_THREAD_CLOCK = -2;
+/** Lowest bits of a clock id that names a thread: CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED. */
+const THREAD_CLOCK_BITS = 6;
+const NS_PER_S = 1_000_000_000n;
+
+/**
+ * The clock to make a timer on. The kernel does not tell which thread's time a timer on its maker's own clock counts; one
+ * that signals a thread is taken to count that thread's.
+ */
+function clockOf(timer: PosixTimerEntry, leader: number): number {
+  const clock = timer.clock_id | 0;
+  const tid = timer.notify_thread_id ?? leader;
+  if (clock !== OWN_THREAD_CLOCK || tid === leader || tid === 0) return clock;
+  return (~tid << 3) | THREAD_CLOCK_BITS;
+}
+
+/** Whether `siginfo` comes from a periodic timer that is set to queue it again. */
+export function comesFromTimer(siginfo: Uint8Array, timers: readonly PosixTimerEntry[]): boolean {
+  const info = Buffer.from(siginfo.buffer, siginfo.byteOffset, siginfo.byteLength);
+  if (info.readInt32LE(8) !== SI_TIMER) return false;
+  return timers.some((t) => t.it_id === info.readInt32LE(SI_TIMERID) && canFireAgain(t));
+}
+
+/** Periodic, on a clock that can be read from outside. */
+function canFireAgain(timer: PosixTimerEntry): boolean {
+  return timer.isec + timer.insec > 0n && (timer.clock_id | 0) >= 0;
+}
+
+function nowNs(clock: number): bigint {
+  const { seconds, nanoseconds } = clockGettime(clock);
+  return BigInt(seconds) * NS_PER_S + BigInt(nanoseconds);
+}
+
+/** Time and flags to set: what remains, or the last time it should have fired if its signal is queued. */
+function setting(timer: PosixTimerEntry, isQueued: boolean): { flags: number; firstNs: bigint } {
+  const remains = timer.vsec * NS_PER_S + timer.vnsec;
+  if (!isQueued) return { flags: 0, firstNs: remains };
+  const last = nowNs(timer.clock_id) + remains - (timer.isec * NS_PER_S + timer.insec);
+  return { flags: TIMER_ABSTIME, firstNs: last > 1n ? last : 1n };
+}
+
+function create(program: Program, timer: PosixTimerEntry, leader: number): void {
   const event = Buffer.alloc(SIGEVENT_BYTES);
   event.writeBigUInt64LE(timer.sival_ptr, 0);
   event.writeInt32LE(timer.si_signo, 8);
-  event.writeInt32LE(timer.it_sigev_notify, 12);
+  // Whose thread has ended, signals nobody.
+  const isDeaf = (timer.it_sigev_notify & SIGEV_THREAD_ID) !== 0 && (timer.notify_thread_id ?? 0) === 0;
+  event.writeInt32LE(isDeaf ? SIGEV_NONE : timer.it_sigev_notify, 12);
   if ((timer.it_sigev_notify & SIGEV_THREAD_ID) !== 0) event.writeInt32LE(timer.notify_thread_id ?? 0, 16);
   const id = program.inOut(Buffer.alloc(8));
   id.content.writeInt32LE(timer.it_id, 0);
-  program.call(SYS.timer_create, timer.clock_id, program.bytes(event), id).must(`creating POSIX timer ${timer.it_id}`);
+  program.call(SYS.timer_create, clockOf(timer, leader), program.bytes(event), id).must(`creating POSIX timer ${timer.it_id}`);
 }
 
 export const posixTimers: ThreadPart = {
@@ -47,7 +101,7 @@ export const posixTimers: ThreadPart = {
       if (core.tc?.timers === undefined) return;
       core.tc.timers.posix = found.map(({ timer, value, overrun }) => ({
         it_id: timer.id,
-        clock_id: timer.clockId,
+        clock_id: timer.clockId >>> 0,
         si_signo: timer.signal,
         it_sigev_notify: timer.notify,
         sival_ptr: timer.sigval,
@@ -56,24 +110,28 @@ export const posixTimers: ThreadPart = {
         insec: value.bytes().readBigUInt64LE(8),
         vsec: value.bytes().readBigUInt64LE(16),
         vnsec: value.bytes().readBigUInt64LE(24),
-        ...((timer.notify & SIGEV_THREAD_ID) !== 0 ? { notify_thread_id: timer.notifyTid } : {}),
+        ...((timer.notify & SIGEV_THREAD_ID) !== 0 ? { notify_thread_id: task.traced.threads.find((t) => t.tid === timer.notifyTid)?.nsTid ?? 0 } : {}),
       }));
     };
   },
 
-  restore({ isLeader, program, core }) {
+  restore({ isLeader, program, core, task }) {
     const timers = core.tc?.timers?.posix ?? [];
     if (!isLeader || timers.length === 0) return undefined;
     program.call(SYS.prctl, PR_TIMER_CREATE_RESTORE_IDS, RESTORE_IDS_ON, 0, 0, 0).must("asking for exact timer ids");
-    for (const timer of timers) create(program, timer);
+    for (const timer of timers) create(program, timer, task.pid);
     program.call(SYS.prctl, PR_TIMER_CREATE_RESTORE_IDS, RESTORE_IDS_OFF, 0, 0, 0).must();
+    const queues = [core.tc?.signals_s, ...task.threads.map((thread) => thread.core.thread_core?.signals_p)];
+    const queued = queues.flatMap((queue) => queue?.signals ?? []);
     for (const timer of timers) {
+      const isQueued = queued.some(({ siginfo }) => comesFromTimer(siginfo, [timer]));
+      const { flags, firstNs } = setting(timer, isQueued);
       const value = Buffer.alloc(ITIMERSPEC_BYTES);
       value.writeBigUInt64LE(timer.isec, 0);
       value.writeBigUInt64LE(timer.insec, 8);
-      value.writeBigUInt64LE(timer.vsec, 16);
-      value.writeBigUInt64LE(timer.vnsec, 24);
-      program.call(SYS.timer_settime, timer.it_id, 0, program.bytes(value), 0).must(`setting POSIX timer ${timer.it_id}`);
+      value.writeBigUInt64LE(firstNs / NS_PER_S, 16);
+      value.writeBigUInt64LE(firstNs % NS_PER_S, 24);
+      program.call(SYS.timer_settime, timer.it_id, flags, program.bytes(value), 0).must(`setting POSIX timer ${timer.it_id}`);
     }
     return undefined;
   },
