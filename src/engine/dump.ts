@@ -134,6 +134,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
       released = true;
       phases.leave();
     }
+    log.debug(`microseconds: ${phases.all().map(([name, us]) => `${name} ${us}`).join(", ")}`);
     return { pids: tasks.map((t) => t.pid), figures: { phases, pages } };
   } finally {
     if (!released) {

@@ -108,6 +108,9 @@ function loadTask(images: DirectorySource, tree: PstreeEntry, dead: Set<number>)
   if (leader < 0) throw badCore(pid, "tc", "the process has no leading thread");
   threads.unshift(...threads.splice(leader, 1));
   const ids = core.ids ?? images.single("IDS", [pid], taskKobjIdsEntry);
+  // A process without descriptors or pages has these images too: one that is missing must not pass for an empty one.
+  images.mustExist("FDINFO", [ids.files_id]);
+  images.mustExist("PAGEMAP", [pid]);
   const table = { id: ids.files_id, entries: images.records("FDINFO", [ids.files_id], fdinfoEntry).map((r) => r.value) };
   return {
     ...task,
