@@ -4,6 +4,7 @@
 import { epolls } from "./events/epoll.js";
 import { eventfds } from "./events/eventfd.js";
 import { pidfds } from "./events/pidfd.js";
+import { fileLocks } from "./files/locks.js";
 import { regularFiles } from "./files/regular.js";
 import { memfds } from "./memory/memfd.js";
 import type { FileKind, ThreadPart } from "./part.js";
@@ -30,6 +31,7 @@ import { terminals } from "./ttys/outside.js";
 
 /** Attributes of threads and processes. Within a stage they are restored in this order. */
 export const threadParts: readonly ThreadPart[] = [
+  fileLocks,
   actions,
   personality,
   childSubreaper,

@@ -142,7 +142,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     key: "fileLocks",
     negatable: true,
     rpc: "file_locks",
-    built: false,
+    built: true,
     help: "carry file locks and leases",
   },
   {

@@ -5,6 +5,7 @@
  */
 import { type BigIntStats, readlinkSync, statSync } from "node:fs";
 import type { DumpSession, PathFile } from "../part.js";
+import { isLeased } from "./locks.js";
 import { describeFile } from "./regular.js";
 import { nameOf } from "./remap.js";
 import { fdTypes, fileEntry } from "./table.schema.js";
@@ -36,7 +37,7 @@ function dumpPathFile(file: PathFile, stat: BigIntStats, session: DumpSession): 
   const what = openPath.replace(/^\/proc\/\d+\//, "");
   const name = nameOf({ id, link, stat, openPath, process: { pid: task.traced.pid, comm: task.comm }, what }, session);
   if (name === undefined) return id;
-  const reg = describeFile({ id, name, flags: file.flags, pos: 0n, fown: NO_OWNER, stat, openPath });
+  const reg = describeFile({ id, name, flags: file.flags, pos: 0n, fown: NO_OWNER, stat, openPath: isLeased(stat, session) ? undefined : openPath });
   session.images.append("FILES", [], { type: fileEntry, value: { type: fdTypes.values.REG, id, reg } });
   return id;
 }

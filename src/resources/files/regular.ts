@@ -9,6 +9,7 @@ import { Refusal } from "../../errors.js";
 import { O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_PATH, O_TMPFILE, O_TRUNC, SEEK_SET, lseek, openat } from "../../linux/files.js";
 import type { Fd, FileKind, FileUse, Problem, RestoreSession } from "../part.js";
 import { readBuildId } from "./build-id.js";
+import { isLeased, noteLease } from "./locks.js";
 import type { FownEntry } from "./owner.schema.js";
 import type { RegFileEntry } from "./regular.schema.js";
 import { checkRemapped, isRemapped, nameOf, openRemapped } from "./remap.js";
@@ -44,8 +45,8 @@ export interface Description {
   readonly pos: bigint;
   readonly fown: FownEntry;
   readonly stat: BigIntStats;
-  /** Where the contents can be read, for the build id. */
-  readonly openPath: string;
+  /** Where the contents can be read, for the build id; undefined when the file must not be opened. */
+  readonly openPath: string | undefined;
 }
 
 const buildIds = new Map<string, readonly number[] | undefined>();
@@ -71,7 +72,7 @@ export function describeFile(file: Description): RegFileEntry {
   };
   if (isRegular(stat)) {
     entry.size = stat.size;
-    const id = (file.flags & O_PATH) === 0 ? buildIdOf(file.openPath, stat) : undefined;
+    const id = file.openPath !== undefined && (file.flags & O_PATH) === 0 ? buildIdOf(file.openPath, stat) : undefined;
     if (id !== undefined) entry.build_id = [...id];
   }
   return entry;
@@ -107,9 +108,10 @@ export const regularFiles: FileKind<RegFileEntry> = {
     const { id, link, fown, stat, info, task } = file;
     const openPath = `/proc/self/fd/${file.local}`;
     const process = { pid: task.traced.pid, comm: task.comm };
+    noteLease(info, stat, session);
     const name = nameOf({ id, link, stat, openPath, process, what: `fd ${file.fd}` }, session);
     if (name === undefined) return undefined;
-    return describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath });
+    return describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath: isLeased(stat, session) ? undefined : openPath });
   },
   open: (entry, session) => openRegular(entry, session),
   check: (entry, session, use) => (isRemapped(entry.id, session) ? checkRemapped(entry, session, use) : checkFile(entry, session, use)),

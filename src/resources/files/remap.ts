@@ -14,6 +14,7 @@ import { ImageError, KernelError, type ProcessName, Refusal } from "../../errors
 import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_ACCMODE, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR, O_TMPFILE, linkat, openat } from "../../linux/files.js";
 import type { DumpSession, Fd, FileUse, Problem, RestoreSession } from "../part.js";
 import { type SavedGhost, fillUnnamed, isRegularGhost, makeGhost, readGhost, saveGhost } from "./deleted.js";
+import { isLeased } from "./locks.js";
 import type { RegFileEntry } from "./regular.schema.js";
 import { type RemapFilePathEntry, remapFilePathEntry, remapType } from "./remap.schema.js";
 import { fdTypes, fileEntry } from "./table.schema.js";
@@ -84,6 +85,10 @@ function ghostFor(file: FoundFile, session: DumpSession): Remap | undefined {
   let number = ghosts.get(key);
   if (number === undefined) {
     if (isTooLarge(file, session)) return undefined;
+    if (isLeased(stat, session)) {
+      session.refuse(leased(file));
+      return undefined;
+    }
     number = ghosts.size + 1;
     ghosts.set(key, number);
     // An O_PATH descriptor of a symbolic link has no path that leads to the link itself: it is looked at as it is.
@@ -95,6 +100,16 @@ function ghostFor(file: FoundFile, session: DumpSession): Remap | undefined {
     }
   }
   return { remap_id: number, remap_type: remapType.values.GHOST };
+}
+
+function leased(file: FoundFile): Refusal {
+  return new Refusal({
+    code: "FILE_LOCK_UNSUPPORTED",
+    process: file.process,
+    resource: `${file.what}, the deleted file "${file.link.slice(0, -DELETED.length)}"`,
+    because: "it is under a lease for writing, which reading it would break",
+    remedy: ["Let the program give the lease up first"],
+  });
 }
 
 function openPathOf({ openPath }: FoundFile): { fd: Fd; isOurs: boolean } {

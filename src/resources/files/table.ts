@@ -17,6 +17,7 @@ import { handOver } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession, RestoreTask } from "../part.js";
+import { dumpLocks, noteLocks } from "./locks.js";
 import type { FownEntry } from "./owner.schema.js";
 import { type FdinfoEntry, type FileEntry, fdTypes, fdinfoEntry, fileEntry } from "./table.schema.js";
 
@@ -29,6 +30,8 @@ type AnyKind = FileKind<unknown>;
 /** An open file that has an entry already, under the first number it was seen at. */
 interface Known {
   readonly pid: number;
+  /** What /proc calls it. */
+  readonly link: string;
   readonly fd: number;
   readonly id: number;
   readonly type: number;
@@ -61,6 +64,7 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
       closeSync(pidfd);
     }
   }
+  dumpLocks(session);
 }
 
 interface Descriptor {
@@ -107,6 +111,7 @@ function dumpDescriptor(at: Descriptor, tools: Tools): void {
   if (found === undefined) return;
   const value: FdinfoEntry = { id: found.id, flags: isCloseOnExec(info) ? FD_CLOEXEC : 0, type: found.type as FdinfoEntry["type"], fd };
   tools.session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
+  noteLocks({ task, fd, id: found.id, info, link: found.link }, tools.session);
 }
 
 /** How a description is got at: whose it is, and a descriptor of ours for it. */
@@ -125,7 +130,7 @@ function entryOf({ pid, fd, info }: { pid: number; fd: number; info: FdInfo }, r
   if (known !== undefined) return known;
   const made = dumpDescription({ ...reach, fd, link, info }, tools);
   if (made === undefined) return undefined;
-  const found = { pid, fd, ...made };
+  const found = { pid, fd, link, ...made };
   tools.known.set(key, [...(tools.known.get(key) ?? []), found]);
   return found;
 }

@@ -28,3 +28,24 @@ export const deletedCases: readonly Case[] = [
     claim: "files with names elsewhere stay the same files",
   },
 ];
+
+export const lockCases: readonly Case[] = [
+  { workload: "files2/locks", options: ["--file-locks"], rows: ["file.locks", "file.locks-ofd"], claim: "locks of all kinds are held again" },
+  {
+    workload: "files2/locks",
+    args: ["family"],
+    options: ["--file-locks"],
+    rows: ["file.locks", "file.locks-ofd"],
+    claim: "locks of a parent and its child on the same files are held again, each by its holder",
+    peerCannot: "it does not see locks that a child took on files opened before the fork",
+  },
+  { workload: "files2/leases", options: ["--file-locks"], rows: ["file.leases"], claim: "leases are kept" },
+  {
+    workload: "files2/leases",
+    args: ["breaking"],
+    options: ["--file-locks"],
+    rows: ["file.leases"],
+    claim: "leases that are being broken go on being broken, and nobody is told again",
+    peerCannot: "it sends the signal once more and to another owner",
+  },
+];
