@@ -259,10 +259,12 @@ export function recvmsg(fd: number, options: { maxBytes: number; controlBytes?: 
   const data = Buffer.alloc(Math.max(1, maxBytes));
   const control = Buffer.alloc(controlBytes);
   const from = Buffer.alloc(SOCKADDR_STORAGE_BYTES);
-  const { header } = localMessage(data, control, from);
+  const message = localMessage(data, control, from);
+  const { header } = message;
   const got = syscallNumber(SYS.recvmsg, fd, header, flags);
   if (got === -ERRNO.EAGAIN) return undefined;
-  const length = checked(got, () => `recvmsg(${fd}, ${maxBytes})`);
+  // SAFETY: naming the message here keeps all of its memory, also the vector, until the kernel is done.
+  const length = checked(got, () => `recvmsg(${fd}, ${message.keep[0]?.length} bytes)`);
   const nameLength = header.readUInt32LE(8);
   return {
     data: data.subarray(0, Math.min(length, data.length)),

@@ -39,12 +39,13 @@ interface Known {
 
 /** Writes the descriptor table of every task (shared tables once) and an entry for every open file description. */
 export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, kinds: readonly AnyKind[]): void {
-  const tools: Tools = { session, kinds, known: new Map(), later: [], kept: [] };
+  const tools: Tools = { session, kinds, known: new Map(), later: [], last: [], kept: [] };
   underWay.set(session, tools);
   try {
     dumpTables(tasks, tools);
     // What is done late may find further open files, which may have something to be done late too.
     for (let work = tools.later.shift(); work !== undefined; work = tools.later.shift()) work();
+    for (const work of tools.last) work();
   } finally {
     for (const fd of tools.kept) closeSync(fd);
   }
@@ -79,6 +80,8 @@ interface Tools {
   readonly known: Map<string, Known[]>;
   /** What has to wait until every descriptor has been seen. */
   readonly later: (() => void)[];
+  /** What has to wait until every open file is known, also those on their way. */
+  readonly last: (() => void)[];
   /** Descriptors of ours that stand for files no process holds. */
   readonly kept: number[];
 }
@@ -94,6 +97,11 @@ function toolsOf(session: DumpSession): Tools {
 /** Runs `work` when every descriptor of every task has its entry. */
 export function afterDescriptors(session: DumpSession, work: () => void): void {
   toolsOf(session).later.push(work);
+}
+
+/** Runs `look` when every open file has its entry; it can find no more of them. */
+export function afterFiles(session: DumpSession, look: () => void): void {
+  toolsOf(session).last.push(look);
 }
 
 /** Id of an open file that is on its way between processes, by descriptor `local` of ours, which becomes the table's. */

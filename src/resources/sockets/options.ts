@@ -4,6 +4,7 @@
  * Read from   getsockopt(2)
  * Made with   setsockopt(2); buffer sizes past the system's limits by SO_SNDBUFFORCE, SO_RCVBUFFORCE
  */
+import { SOCK_FILTER_BYTES } from "../../linux/seccomp.js";
 import { SO, attachFilter, getFilter, getLinger, getTimeout, setLinger, setTimeout } from "../../linux/socket-options.js";
 import { SOL_SOCKET, getsockopt, getsockoptInt, setsockopt, setsockoptInt } from "../../linux/sockets.js";
 import type { Fd } from "../part.js";
@@ -13,7 +14,6 @@ const IFNAMSIZ = 16;
 /** SOCK_SNDBUF_LOCK and SOCK_RCVBUF_LOCK: the kernel must not change the size by itself. */
 const SNDBUF_LOCK = 1;
 const RCVBUF_LOCK = 2;
-const FILTER_WORD_BYTES = 8;
 
 const int = (fd: Fd, name: number) => getsockoptInt(fd, { level: SOL_SOCKET, name });
 const set = (fd: Fd, name: number, value: number) => setsockoptInt(fd, { level: SOL_SOCKET, name }, value);
@@ -77,10 +77,14 @@ function isOn(fd: Fd, name: number): boolean {
   }
 }
 
-/** The program of a classic packet filter, as 64-bit words. */
+/** The program of a classic packet filter, an instruction a word: code, jt, jf, k from the top down. */
 function readFilter(fd: Fd): bigint[] {
   const bytes = getFilter(fd) ?? Buffer.alloc(0);
-  return Array.from({ length: bytes.length / FILTER_WORD_BYTES }, (_, i) => bytes.readBigUInt64LE(i * FILTER_WORD_BYTES));
+  return Array.from({ length: bytes.length / SOCK_FILTER_BYTES }, (_, i) => {
+    const at = i * SOCK_FILTER_BYTES;
+    const head = (bytes.readUInt16LE(at) << 16) | (bytes.readUInt8(at + 2) << 8) | bytes.readUInt8(at + 3);
+    return (BigInt(head >>> 0) << 32n) | BigInt(bytes.readUInt32LE(at + 4));
+  });
 }
 
 /** Room for whatever is put back into a queue: what the kernel counts for a message depends on how it was cut. */
@@ -120,8 +124,15 @@ export function setOptions(fd: Fd, entry: SkOptsEntry): void {
 
 function setFilter(fd: Fd, words: readonly bigint[]): void {
   if (words.length === 0) return;
-  const bytes = Buffer.alloc(words.length * FILTER_WORD_BYTES);
-  words.forEach((word, i) => bytes.writeBigUInt64LE(word, i * FILTER_WORD_BYTES));
+  const bytes = Buffer.alloc(words.length * SOCK_FILTER_BYTES);
+  words.forEach((word, i) => {
+    const at = i * SOCK_FILTER_BYTES;
+    const head = Number(word >> 32n);
+    bytes.writeUInt16LE(head >>> 16, at);
+    bytes.writeUInt8((head >>> 8) & 0xff, at + 2);
+    bytes.writeUInt8(head & 0xff, at + 3);
+    bytes.writeUInt32LE(Number(word & 0xffff_ffffn), at + 4);
+  });
   attachFilter(fd, bytes);
 }
 

@@ -31,7 +31,7 @@ const PEEK_OFF = { level: SOL_SOCKET, name: SO.PEEK_OFF };
 const SCM_PIDFD = 4;
 /** Room for descriptors, credentials, a pidfd, a security label and time stamps. */
 const CONTROL_BYTES = SCM_MAX_FD * 4 + 1024;
-const FIRST_BUFFER_BYTES = 256 << 10;
+const FIRST_BUFFER_BYTES = 8 << 10;
 const MAX_MESSAGE_BYTES = 1 << 30;
 
 /** A message in a queue. The descriptors are ours to close. */
@@ -95,10 +95,10 @@ function peekWhole(fd: Fd, offset: number): ReceivedMessage | undefined {
 }
 
 /**
- * What a stream socket holds, cut where descriptors travel along.
+ * What a stream socket holds, cut behind each message with descriptors.
  *
- * The kernel glues what comes before a message with descriptors to it when both fit into the buffer, so the place where
- * the message begins is searched for: a shorter read does not get the descriptors.
+ * Where such a message begins cannot be told: a peek brings the descriptors of the next message that has some, however
+ * short it is. So they travel with all bytes since the last ones.
  */
 export function peekStream(fd: Fd): QueuedMessage[] {
   const total = bytesToRead(fd);
@@ -108,36 +108,11 @@ export function peekStream(fd: Fd): QueuedMessage[] {
     for (let offset = 0; offset < total; ) {
       const got = peekAt(fd, offset, total - offset);
       if (got === undefined || got.data.length === 0) break;
-      const chunk = taken(got);
-      const before = chunk.fds.length === 0 ? 0 : bytesBefore(fd, offset, got.data.length);
-      if (before > 0) {
-        for (const one of chunk.fds) close(one);
-        const plain = peekAt(fd, offset, before);
-        if (plain === undefined) break;
-        chunks.push(taken(plain));
-        offset += before;
-      } else {
-        chunks.push(chunk);
-        offset += chunk.data.length;
-      }
+      chunks.push(taken(got));
+      offset += got.data.length;
     }
     return chunks;
   });
-}
-
-/** How many bytes at `offset` can be read without getting descriptors; `length` bytes get some. */
-function bytesBefore(fd: Fd, offset: number, length: number): number {
-  let without = 0;
-  let withSome = length;
-  while (withSome - without > 1) {
-    const middle = (without + withSome) >>> 1;
-    const got = peekAt(fd, offset, middle);
-    const fds = got === undefined ? [] : rightsOf(got.control);
-    if (got !== undefined) closeAll(got);
-    if (fds.length > 0) withSome = middle;
-    else without = middle;
-  }
-  return without;
 }
 
 function closeAll(got: ReceivedMessage): void {

@@ -171,7 +171,7 @@ class World {
     const key = nameKey(m.entry);
     this.#nodes.get(key)?.settle();
     this.#nodes.delete(key);
-    const node = bindTo(m.made, m.entry, { yields: m.isStream && !m.isListening });
+    const node = bindTo(m.made, m.entry, { yields: m.isStream && m.isConnected });
     if (node !== undefined) this.#nodes.set(key, node);
     if (!m.isStream) {
       if (m.queue.length > 0 && !m.isPaired) m.standIn = this.#newStandIn(m);
@@ -206,17 +206,21 @@ class World {
   /** Datagrams, each from a socket with the right name where there is one; and the connection, which shuts strangers out. */
   #fillDatagrams(m: Making): void {
     const partner = m.isMutual ? m.peer : undefined;
-    const fromPartner = (message: SavedMessage) => partner !== undefined && isFrom(message, partner);
+    // CRIU does not keep who sent what: after the partners met, only they talked to each other.
+    const keepsSenders = m.queue.some((message) => message.entry.from !== undefined);
+    const fromPartner = (message: SavedMessage) => partner !== undefined && (!keepsSenders || isFrom(message, partner));
     const connectAt = m.isPaired ? 0 : m.queue.findLastIndex((message) => !fromPartner(message)) + 1;
     m.queue.forEach((message, i) => {
       if (i === connectAt) this.#connectDatagram(m);
-      if (!this.#refill(m, message)) throw unfilled(m);
+      if (i >= connectAt && partner !== undefined && !partner.isPaired) this.#connectDatagram(partner);
+      if (!this.#refill(m, message, { fromPartner: fromPartner(message) })) throw unfilled(m);
     });
     if (connectAt >= m.queue.length) this.#connectDatagram(m);
   }
 
-  #refill(m: Making, message: SavedMessage): boolean {
+  #refill(m: Making, message: SavedMessage, { fromPartner }: { fromPartner: boolean }): boolean {
     const session = this.#session;
+    if (fromPartner && !m.isPaired && m.peer !== undefined) return resend(m.peer.made, message, { session });
     if (m.isPaired) {
       const sender = m.standIn ?? (m.isMutual ? m.peer?.fd : this.#all.find((other) => other.peer === m && other.isPaired)?.fd);
       return sender !== undefined && resend(sender, message, { session });

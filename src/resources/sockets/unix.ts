@@ -12,7 +12,7 @@ import { dupFrom } from "../../linux/fcntl.js";
 import { type UnixSocketInfo, SOCKET_STATE, unixSockets } from "../../linux/sock-diag.js";
 import { SO, bytesUnread, socketNetns, unixSocketNode } from "../../linux/socket-options.js";
 import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, getsockoptInt } from "../../linux/sockets.js";
-import { afterDescriptors } from "../files/table.js";
+import { afterDescriptors, afterFiles } from "../files/table.js";
 import { namespaceIds } from "../namespaces/ids.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile } from "../part.js";
 import { readOptions, unreadableOption } from "./options.js";
@@ -130,20 +130,21 @@ function peerOf(file: OpenFile, info: UnixSocketInfo, { survey, stop }: { survey
 /** Clients that wait at a listener must be ours: they are connected anew. */
 function checkWaiting(info: UnixSocketInfo, { session, stop }: { session: DumpSession; stop: Stop }): void {
   if (info.pending.includes(0)) stop("UNIX_CLIENT_GONE", "a client has connected and closed before the server accepted", "Let the server accept its connections first");
-  afterDescriptors(session, () => {
+  afterFiles(session, () => {
     const { dumped } = surveyOf(session);
     if (info.pending.every((client) => client === 0 || dumped.has(client))) return;
     stop("UNIX_PEER_OUTSIDE", "a client outside the tree waits to be accepted", "Let the server accept the connection, then dump both ends");
   });
 }
 
-/** When all sockets of the tree are known: peers outside of it, then what waits in the queue. */
+/** What waits in the queue, when all descriptors are known; peers outside the tree, when all files are. */
 function queueLater(file: OpenFile, info: UnixSocketInfo, { session, stop }: { session: DumpSession; stop: Stop }): void {
+  afterFiles(session, () => checkPeer(info, surveyOf(session), stop));
+  if (info.type !== SOCK_DGRAM && info.state !== SOCKET_STATE.ESTABLISHED) return;
   const local = dupFrom(file.local, 0);
   const { id, task } = file;
   afterDescriptors(session, () => {
     try {
-      checkPeer(info, surveyOf(session), stop);
       saveMessages(local, info, { id, task, session, stop });
     } finally {
       closeSync(local);

@@ -1,0 +1,22 @@
+import type { Case } from "../../harness/run-case.js";
+
+const named = (type: string, name: string, claim: string): Case => ({
+  workload: "sockets/unix-stream",
+  args: [type, name],
+  rows: ["unix.stream-named"],
+  claim,
+});
+
+export const socketCases: readonly Case[] = [
+  named("stream", "server", "a server, its clients, and the node of its name go on"),
+  named("seqpacket", "server", "the same for seqpacket"),
+  named("stream", "@server", "the same with an abstract name"),
+  { workload: "sockets/unix-pairs", rows: ["unix.pairs-queues", "unix.shutdown"], claim: "pairs keep their queues, ends and shutdown states", peerCannot: "loses what comes after an empty datagram" },
+  { workload: "sockets/unix-dgram", rows: ["unix.dgram"], claim: "datagram sockets keep names, peers and queues" },
+  { workload: "sockets/unix-dgram", args: ["senders"], rows: ["unix.dgram"], claim: "and the addresses of senders", peerCannot: "does not keep addresses of senders" },
+  { workload: "sockets/unix-names", rows: ["unix.unconnected", "unix.deleted-names"], claim: "names of every sort are kept, also removed ones" },
+  { workload: "sockets/unix-pending", rows: ["unix.in-flight-connect"], claim: "clients that wait are accepted later" },
+  { workload: "sockets/unix-pending", args: ["seqpacket"], rows: ["unix.in-flight-connect"], claim: "also seqpacket ones" },
+  { workload: "sockets/unix-rights", rows: ["unix.scm-rights"], claim: "descriptors in flight arrive" },
+  { workload: "sockets/options", rows: ["sk.opts-generic"], claim: "options of the socket level are kept" },
+];
