@@ -55,6 +55,7 @@ export class DirectorySink implements DumpSink {
   readonly #files = new Map<string, PendingFile>();
   readonly #raw = new Map<string, number>();
   readonly #made: string[] = [];
+  private last: { readonly kind: ImageKindName; readonly id: number | bigint | undefined; readonly file: PendingFile } | undefined;
 
   /** Opens the directory, making it if need be (0700). */
   constructor(directory: string) {
@@ -92,11 +93,16 @@ export class DirectorySink implements DumpSink {
   }
 
   #pending(kind: ImageKindName, ids: readonly (number | bigint)[]): PendingFile {
+    // Records of one image mostly follow one another.
+    const { last } = this;
+    if (last !== undefined && last.kind === kind && last.id === ids[0] && ids.length < 2) return last.file;
     const name = imageFileName(kind, ids);
-    const found = this.#files.get(name);
-    if (found !== undefined) return found;
-    const file: PendingFile = { chunks: [imageHead(kind)], writer: new MessageWriter() };
-    this.#files.set(name, file);
+    let file = this.#files.get(name);
+    if (file === undefined) {
+      file = { chunks: [imageHead(kind)], writer: new MessageWriter() };
+      this.#files.set(name, file);
+    }
+    if (ids.length < 2) this.last = { kind, id: ids[0], file };
     return file;
   }
 
@@ -138,6 +144,7 @@ export class DirectorySink implements DumpSink {
       }
     }
     this.#files.clear();
+    this.last = undefined;
     for (const fd of this.#raw.values()) closeSync(fd);
     this.#raw.clear();
   }
@@ -147,6 +154,7 @@ export class DirectorySink implements DumpSink {
     for (const fd of this.#raw.values()) closeSync(fd);
     this.#raw.clear();
     this.#files.clear();
+    this.last = undefined;
     for (const path of this.#made) {
       try {
         unlinkSync(path);

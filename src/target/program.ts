@@ -176,6 +176,29 @@ export interface Round {
   readonly next: number;
 }
 
+/** Where the entries lie whose results others need. */
+function placesOf(table: readonly Slot[], base: bigint): Map<Entry, bigint> {
+  const wanted = new Set<Entry>();
+  for (const slot of table) {
+    if (slot.kind === "copy") wanted.add(slot.from).add(slot.to);
+    else if (slot.entry.nr < 0) for (const arg of slot.entry.args) if (arg instanceof Result) wanted.add(arg.entry);
+  }
+  const places = new Map<Entry, bigint>();
+  if (wanted.size === 0) return places;
+  table.forEach((slot, i) => {
+    if (slot.kind === "entry" && wanted.has(slot.entry)) places.set(slot.entry, base + BigInt(i * ENTRY_BYTES));
+  });
+  return places;
+}
+
+/** An entry whose arguments are all numbers. */
+function writeConstants(image: Buffer, words: BigInt64Array, { entry, at }: { entry: Entry; at: number }): void {
+  image.writeInt32LE(entry.nr, at);
+  image.writeInt32LE(entry.must ? FLAG_MUST : 0, at + 4);
+  let word = (at >> 3) + 1;
+  for (const arg of entry.args) words[word++] = BigInt(arg as number | bigint);
+}
+
 function dataOf(arg: ProgramArg): Data | undefined {
   return arg instanceof Data ? arg : typeof arg === "object" && "data" in arg ? arg.data : undefined;
 }
@@ -203,11 +226,12 @@ export function layOut(program: Program, from: number, where: { base: bigint; ca
     at += align(data.content.length);
   }
   const image = Buffer.alloc(at);
-  const places = new Map<Entry, bigint>();
+  const places = placesOf(table, where.base);
+  const words = new BigInt64Array(image.buffer, image.byteOffset, image.length >> 3);
   table.forEach((slot, i) => {
-    if (slot.kind === "entry") places.set(slot.entry, where.base + BigInt(i * ENTRY_BYTES));
+    if (slot.kind === "entry" && isPlain(slot.entry)) writeConstants(image, words, { entry: slot.entry, at: i * ENTRY_BYTES });
+    else writeSlot(image, i * ENTRY_BYTES, { slot, places });
   });
-  table.forEach((slot, i) => writeSlot(image, i * ENTRY_BYTES, { slot, places }));
   image.writeInt32LE(END, table.length * ENTRY_BYTES);
   for (const data of [...outputs, ...inputs]) {
     const offset = Number(data.address - where.base);
@@ -216,6 +240,11 @@ export function layOut(program: Program, from: number, where: { base: bigint; ca
   }
   const entries = table.flatMap((slot, index) => (slot.kind === "entry" ? [{ entry: slot.entry, index }] : []));
   return { image, readBackBytes, entries, outputs: [...outputs], next: chosen.next };
+}
+
+function isPlain(entry: Entry): boolean {
+  for (const arg of entry.args) if (typeof arg === "object") return false;
+  return true;
 }
 
 type Slot =
@@ -234,6 +263,14 @@ function choose(program: Program, from: number, capacity: number) {
   for (; next < program.entries.length; next++) {
     const entry = program.entries[next] as Entry;
     if (storeEarlierResult(entry, inRound)) continue;
+    if (isPlain(entry)) {
+      // Most calls have constants only, and there can be tens of thousands of them.
+      if (size + ENTRY_BYTES > capacity) break;
+      size += ENTRY_BYTES;
+      table.push({ kind: "entry", entry });
+      inRound.add(entry);
+      continue;
+    }
     const fresh: Data[] = [];
     const copies: Slot[] = [];
     const need = (data: Data | undefined) => {
@@ -301,9 +338,10 @@ function argumentValue(arg: ProgramArg, consumer: Entry, places: ReadonlyMap<Ent
 
 /** Takes results and output data of a finished round out of what was read back. `endIndex`: entries that were reached. */
 export function takeBack(round: Round, memory: Buffer, where: { base: bigint; endIndex: number }): void {
+  const words = new BigInt64Array(memory.buffer, memory.byteOffset, memory.length >> 3);
   for (const { entry, index } of round.entries) {
     if (index > where.endIndex || index * ENTRY_BYTES + ENTRY_BYTES > memory.length) break;
-    if (entry.nr >= 0) entry.result = memory.readBigInt64LE(index * ENTRY_BYTES + 56);
+    if (entry.nr >= 0) entry.result = words[index * 8 + 7] ?? 0n;
   }
   for (const data of round.outputs) {
     const offset = Number(data.address - where.base);

@@ -31,9 +31,10 @@ export function run(thread: TracedThread, program: Program): void {
 /**
  * Runs programs in many threads at once: all are started, then all are waited for, until every program has ended.
  *
- * Throws after all have stopped again, with the first failure. A thread may appear only once.
+ * Throws after all have stopped again, with the first failure. A thread may appear only once. `meanwhile` is work of our
+ * own while the threads are at theirs.
  */
-export function runAll(jobs: readonly Job[]): void {
+export function runAll(jobs: readonly Job[], meanwhile?: () => void): void {
   let pending = jobs.filter((job) => job.program.entries.length > 0).map((job) => ({ job, from: 0 }));
   let failure: Error | undefined;
   while (pending.length > 0) {
@@ -43,6 +44,12 @@ export function runAll(jobs: readonly Job[]): void {
     } catch (error) {
       failure ??= error as Error;
     }
+    try {
+      if (failure === undefined) meanwhile?.();
+    } catch (error) {
+      failure = error as Error;
+    }
+    meanwhile = undefined;
     pending = [];
     for (const r of running) {
       try {

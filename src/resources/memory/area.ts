@@ -59,6 +59,7 @@ export function areaKind(vma: Vma): AreaKind {
   // The inode of a segment has the segment's number, and the first one is 0.
   if (name.startsWith("/SYSV") && vma.devMajor === 0) return "sysv";
   if (vma.inode === 0n) {
+    if (name === "") return "anonymous";
     if (name === "[vdso]") return "vdso";
     if (name === "[vvar]" || name === "[vvar_vclock]") return "vvar";
     if (name === "[vsyscall]") return "vsyscall";
@@ -87,10 +88,15 @@ export function protection(vma: Vma): number {
   return (vma.read ? PROT_READ : 0) | (vma.write ? PROT_WRITE : 0) | (vma.exec ? PROT_EXEC : 0);
 }
 
-/** Bits of vma_entry.madv. */
+const bitsOfFlags = new WeakMap<ReadonlySet<string>, bigint>();
+
+/** Bits of vma_entry.madv. Mappings with the same flags share the set of them. */
 export function adviceBits(vma: Vma): bigint {
+  const known = bitsOfFlags.get(vma.flags);
+  if (known !== undefined) return known;
   let bits = 0n;
   for (const [letters, advice] of ADVICE) if (vma.flags.has(letters)) bits |= 1n << BigInt(advice);
+  bitsOfFlags.set(vma.flags, bits);
   return bits;
 }
 

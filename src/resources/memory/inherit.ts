@@ -4,6 +4,7 @@
  * The images do not say which pages were shared, but equal contents at equal addresses in a mapping that both have can
  * be shared again without a difference to anybody.
  */
+import { fstatSync } from "node:fs";
 import { MAP_PRIVATE, PROT_READ, mmap, munmap, ownMemory } from "../../linux/memory.js";
 import type { PageSource, StoredRun } from "./page-source.js";
 
@@ -31,27 +32,35 @@ export function compareWithParent(of: { parent: PageSource; child: PageSource; a
   const childInside = clip(of.child.runs, of.areas);
   const needed: StoredRun[] = [...without(of.child.runs, of.areas)];
   const pages = new PagePair(of.parent.fd, of.child.fd);
-  let at = 0;
-  for (const run of childInside) {
-    let start = run.start;
-    while (start < run.end) {
-      while ((parentRuns[at]?.end ?? 1n << 64n) <= start) at++;
-      const parent = parentRuns[at];
-      const apart = parent === undefined || parent.start >= run.end ? run.end : parent.start;
-      if (apart > start) {
-        needed.push(part(run, start, apart));
-        start = apart;
-        continue;
-      }
-      if (parent === undefined) break;
-      const end = parent.end < run.end ? parent.end : run.end;
-      figures.compared += Number(end - start) / PAGE;
-      figures.equal += pages.differing(part(parent, start, end), part(run, start, end), (piece) => needed.push(piece));
-      start = end;
-    }
+  try {
+    walk();
+  } finally {
+    pages.close();
   }
   needed.sort((a, b) => (a.start < b.start ? -1 : 1));
   return { needed, stale: holes(parentRuns, childInside), figures };
+
+  function walk(): void {
+    let at = 0;
+    for (const run of childInside) {
+      let start = run.start;
+      while (start < run.end) {
+        while ((parentRuns[at]?.end ?? 1n << 64n) <= start) at++;
+        const parent = parentRuns[at];
+        const apart = parent === undefined || parent.start >= run.end ? run.end : parent.start;
+        if (apart > start) {
+          needed.push(part(run, start, apart));
+          start = apart;
+          continue;
+        }
+        if (parent === undefined) break;
+        const end = parent.end < run.end ? parent.end : run.end;
+        figures.compared += Number(end - start) / PAGE;
+        figures.equal += pages.differing(part(parent, start, end), part(run, start, end), (piece) => needed.push(piece));
+        start = end;
+      }
+    }
+  }
 }
 
 function part(run: StoredRun, start: bigint, end: bigint): StoredRun {
@@ -73,13 +82,15 @@ function clip(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRu
   return out;
 }
 
-/** The parts of `runs` outside `areas`. */
+/** The parts of `runs` outside `areas`; both ascending. */
 function without(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRun[] {
   const out: StoredRun[] = [];
+  let at = 0;
   for (const run of runs) {
-    let start = run.start;
-    for (const area of areas) {
-      if (area.end <= start) continue;
+    let { start } = run;
+    while ((areas[at]?.end ?? 1n << 64n) <= start) at++;
+    for (let k = at; k < areas.length && start < run.end; k++) {
+      const area = areas[k] as PageRange;
       if (area.start >= run.end) break;
       if (area.start > start) out.push(part(run, start, area.start));
       start = area.end;
@@ -109,12 +120,12 @@ export function holes(all: readonly PageRange[], some: readonly PageRange[]): Pa
 
 /** Two page images side by side, seen through mappings so that no page is copied to be compared. */
 class PagePair {
-  readonly #parentFd: number;
-  readonly #childFd: number;
+  readonly #parent: ImageView;
+  readonly #child: ImageView;
 
   constructor(parentFd: number, childFd: number) {
-    this.#parentFd = parentFd;
-    this.#childFd = childFd;
+    this.#parent = new ImageView(parentFd);
+    this.#child = new ImageView(childFd);
   }
 
   /** Calls `found` with every part of `child` that differs from `parent` (same addresses); returns how many pages are equal. */
@@ -122,37 +133,61 @@ class PagePair {
     let equal = 0;
     for (let start = child.start; start < child.end; start += WINDOW_BYTES) {
       const end = child.end - start > WINDOW_BYTES ? start + WINDOW_BYTES : child.end;
-      equal += this.#window(part(parent, start, end), part(child, start, end), found);
+      equal += this.#compare(part(parent, start, end), part(child, start, end), found);
     }
     return equal;
   }
 
-  #window(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
-    const sizeBytes = child.end - child.start;
-    const bytes = Number(sizeBytes);
-    const addresses = [mapFile(this.#parentFd, parent.offset, sizeBytes), mapFile(this.#childFd, child.offset, sizeBytes)] as const;
-    try {
-      const a = ownMemory({ address: addresses[0], sizeBytes });
-      const b = ownMemory({ address: addresses[1], sizeBytes });
-      if (a.equals(b)) return bytes / PAGE;
-      let equal = 0;
-      let from = -1;
-      for (let at = 0; at <= bytes; at += PAGE) {
-        const same = at === bytes || a.compare(b, at, at + PAGE, at, at + PAGE) === 0;
-        if (!same && from < 0) from = at;
-        if (same && from >= 0) {
-          found(part(child, child.start + BigInt(from), child.start + BigInt(at)));
-          from = -1;
-        }
-        if (same && at < bytes) equal++;
+  #compare(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
+    const bytes = Number(child.end - child.start);
+    const a = this.#parent.at(parent.offset, bytes);
+    const b = this.#child.at(child.offset, bytes);
+    if (a.equals(b)) return bytes / PAGE;
+    let equal = 0;
+    let from = -1;
+    for (let at = 0; at <= bytes; at += PAGE) {
+      const same = at === bytes || a.compare(b, at, at + PAGE, at, at + PAGE) === 0;
+      if (!same && from < 0) from = at;
+      if (same && from >= 0) {
+        found(part(child, child.start + BigInt(from), child.start + BigInt(at)));
+        from = -1;
       }
-      return equal;
-    } finally {
-      for (const address of addresses) munmap({ address, sizeBytes });
+      if (same && at < bytes) equal++;
     }
+    return equal;
+  }
+
+  close(): void {
+    this.#parent.close();
+    this.#child.close();
   }
 }
 
-function mapFile(fd: number, offset: bigint, sizeBytes: bigint): bigint {
-  return mmap({ sizeBytes, protection: PROT_READ, flags: MAP_PRIVATE, fd, offset });
+/** A page image through a window that moves along: pieces that follow one another need no mapping of their own. */
+class ImageView {
+  readonly #fd: number;
+  #window: { readonly offset: bigint; readonly address: bigint; readonly bytes: Buffer } | undefined;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** `bytes` (at most a window) of the image from `offset`; valid until the next call. */
+  at(offset: bigint, bytes: number): Buffer {
+    const inside = this.#window === undefined ? -1 : Number(offset - this.#window.offset);
+    if (this.#window !== undefined && inside >= 0 && inside + bytes <= this.#window.bytes.length) {
+      return this.#window.bytes.subarray(inside, inside + bytes);
+    }
+    this.close();
+    const left = fstatSync(this.#fd, { bigint: true }).size - offset;
+    const sizeBytes = left < WINDOW_BYTES ? left : WINDOW_BYTES;
+    const address = mmap({ sizeBytes, protection: PROT_READ, flags: MAP_PRIVATE, fd: this.#fd, offset });
+    this.#window = { offset, address, bytes: ownMemory({ address, sizeBytes }) };
+    return this.#window.bytes.subarray(0, bytes);
+  }
+
+  close(): void {
+    if (this.#window !== undefined) munmap({ address: this.#window.address, sizeBytes: BigInt(this.#window.bytes.length) });
+    this.#window = undefined;
+  }
 }

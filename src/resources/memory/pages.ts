@@ -48,9 +48,13 @@ export function savePages(tasks: readonly DumpTask[], session: DumpSession): Pag
   const figures: PageFigures = { scanned: 0, written: 0, lazy: 0, sharedScanned: 0, sharedWritten: 0 };
   const nextPagesId = counter();
   const works = distinctSpaces(tasks).map((task) => new TaskPages(task, session, nextPagesId()));
-  for (const work of works) work.describe(figures);
   for (const work of works) work.prepare();
-  runAll(works.flatMap((work) => work.jobs()));
+  runAll(
+    works.flatMap((work) => work.jobs()),
+    () => {
+      for (const work of works) work.describe(figures);
+    },
+  );
   for (const work of works) work.finish();
   saveSharedMemory(tasks, session, { figures, nextPagesId });
   return figures;
@@ -237,9 +241,9 @@ function hasOwnPages(vma: Vma): boolean {
 function add(runs: PageRun[], vma: Vma, range: { start: bigint; end: bigint }): void {
   // Lazily restorable is what nobody but the process itself looks at: private, anonymous, not locked.
   const lazy = vma.inode === 0n && !vma.flags.has("lo");
-  const last = runs.at(-1);
+  const last = runs[runs.length - 1];
   if (last !== undefined && last.end === range.start && last.lazy === lazy && last.readable === vma.read) last.end = range.end;
-  else runs.push({ ...range, lazy, readable: vma.read });
+  else runs.push({ start: range.start, end: range.end, lazy, readable: vma.read });
 }
 
 /** The vdso is kept as well, so that another kernel's can be recognised. */
