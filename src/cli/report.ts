@@ -17,8 +17,14 @@ export function describeError(error: unknown): string {
     const [last = "", ...before] = [error.message, ...tries].reverse();
     return [...before.reverse(), `${last}   [${error.code}]`].join("\n");
   }
+  // What node:fs throws is a system call that failed, too: no space, no right, no such file.
+  if (isSystemError(error)) return `${error.syscall} failed: ${error.message}   [KERNEL_CALL_FAILED]`;
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `This is a bug of Floe; please report it with these lines:\n${stack}`;
+}
+
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error && "errno" in error;
 }
 
 export function reportError(error: unknown): void {

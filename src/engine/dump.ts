@@ -37,6 +37,7 @@ import { type Logger, SILENT } from "./log.js";
 import type { DumpOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
+import { requireRights } from "./rights.js";
 import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
@@ -54,6 +55,7 @@ const LEFTOVER_NAP_MS = 5;
 
 /** Dumps the tree below `options.tree`. Throws with the tree released and no image kept. */
 export function dump(options: DumpOptions, log: Logger): DumpResult {
+  requireRights("dump");
   const phases = new Phases();
   const sink = new DirectorySink(options.imagesDir);
   try {

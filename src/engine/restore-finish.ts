@@ -5,6 +5,7 @@ import { addDumpable, type Filled } from "../resources/memory/finish.js";
 import type { Stage, ThreadRestore } from "../resources/part.js";
 import { threadParts } from "../resources/registry.js";
 import { fpregsFromImage, gpregsFromImage } from "../resources/tasks/core-x86.js";
+import { savedDispatch } from "../resources/tasks/user-dispatch.js";
 import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import { Program } from "../target/program.js";
 import { setFinalState, stopProcess, unmapStub } from "../target/release.js";
@@ -80,7 +81,7 @@ function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], sessi
       if (thread === undefined) throw new Error("internal error: a thread is missing");
       const layout = xstateLayout(thread.tid);
       const { gpregs, fpregs } = core.thread_info as NonNullable<CoreEntry["thread_info"]>;
-      setFinalState(thread, { regs: gpregsFromImage(gpregs), xstate: fpregsFromImage(fpregs, layout), sigmask: maskOf(core) });
+      setFinalState(thread, { regs: gpregsFromImage(gpregs), xstate: fpregsFromImage(fpregs, layout), sigmask: maskOf(core), userDispatch: savedDispatch(core) });
     });
   }
 }

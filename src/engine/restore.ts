@@ -36,6 +36,7 @@ import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
+import { requireRights } from "./rights.js";
 import { finishTasks, runStage } from "./restore-finish.js";
 import { giveOwners, linkFiles } from "./restore-links.js";
 import { Findings, type SavedTask, loadTasks, takenIds } from "./restore-load.js";
@@ -57,6 +58,7 @@ export interface RestoreResult {
 
 /** Restores the tree in `options.imagesDir`. Throws with nothing made. */
 export function restore(options: RestoreOptions, log: Logger): RestoreResult {
+  requireRights("restore");
   const phases = new Phases();
   phases.enter("reading");
   const images = new DirectorySource(options.imagesDir);

@@ -13,9 +13,11 @@ import {
   ptraceDetach,
   ptraceGetRegs,
   ptraceGetSigmask,
+  ptraceGetUserDispatch,
   ptraceInterrupt,
   ptracePeekSiginfo,
   ptraceSeize,
+  ptraceSetUserDispatch,
   waitThread,
 } from "../linux/ptrace.js";
 import { arch } from "./arch.js";
@@ -105,14 +107,26 @@ function seizeTask(state: Seized, pid: number, ppid: number): number {
       remedy: ["Look the pid up again (ps -e)"],
     });
   }
+  if (stat.state === "Z" && stat.threads > 1) throw deadLeader(pid, stat.comm);
   if (stat.state === "Z" || stat.state === "X") {
     const known = state.tree.zombies.some((z) => z.pid === pid);
     if (!known) state.tree.zombies.push({ pid, ppid });
     return known ? 0 : 1;
   }
+  if (pid === process.pid) throw dumpsItself(state, pid);
   const task = new TracedTask(pid, stat.comm);
   state.tree.tasks.push(task);
   return 1 + seizeThreads(state, task);
+}
+
+/** Floe below the root of the tree would freeze itself. */
+function dumpsItself(state: Seized, pid: number): UsageError {
+  const root = state.tree.tasks[0];
+  return new UsageError({
+    code: "DUMPS_ITSELF",
+    message: `Cannot dump process ${root?.pid ?? pid}${root === undefined ? "" : ` (${root.comm})`}: Floe itself (process ${pid}) is part of its tree`,
+    remedy: ["Start Floe from outside the tree, for example from another shell", "Dump a process below that one"],
+  });
 }
 
 function seizeThreads(state: Seized, task: TracedTask): number {
@@ -191,6 +205,8 @@ function waitStopped(state: Seized, thread: TracedThread): void {
     } else ptraceCont(thread.tid);
   }
   if (!thread.isSeccompSuspended) refuseFilters(thread);
+  thread.userDispatch = ptraceGetUserDispatch(thread.tid);
+  if (thread.userDispatch !== undefined) ptraceSetUserDispatch(thread.tid, undefined);
   thread.regs = Buffer.alloc(arch.regsBytes);
   ptraceGetRegs(thread.tid, thread.regs);
   if (arch.inUserCode(thread.regs)) leaveRestartableSequence(thread);
@@ -240,11 +256,11 @@ function statusField(text: string, name: string): string {
   return new RegExp(`^${name}:\\s*(.*)$`, "m").exec(text)?.[1] ?? "";
 }
 
-function readStat(pid: number): { comm: string; state: string } | undefined {
+function readStat(pid: number): { comm: string; state: string; threads: number } | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "latin1");
     const close = text.lastIndexOf(")");
-    return { comm: text.slice(text.indexOf("(") + 1, close), state: text.charAt(close + 2) };
+    return { comm: text.slice(text.indexOf("(") + 1, close), state: text.charAt(close + 2), threads: Number(text.slice(close + 2).split(" ")[17]) };
   } catch {
     return undefined;
   }
@@ -282,6 +298,16 @@ function cannotSeize(task: TracedTask, tid: number, error: number): Error {
   return kernelError(`ptrace(PTRACE_SEIZE, ${tid})`, error, `freezing process ${task.pid} (${task.comm})`);
 }
 
+function deadLeader(pid: number, comm: string): Error {
+  return new Refusal({
+    code: "LEADER_IS_DEAD",
+    process: { pid, comm },
+    resource: "its first thread",
+    because: "it has ended while other threads of the process live on, and without it the process cannot be entered",
+    remedy: ["Keep the main thread alive, for example in pthread_join"],
+  });
+}
+
 function doesNotStop(thread: TracedThread): Error {
   return new Refusal({
     code: "DOES_NOT_STOP",
@@ -297,6 +323,7 @@ export function releaseTree(tree: FrozenTree, options: { only?: ReadonlyMap<numb
   for (const task of tree.tasks) {
     for (const thread of task.threads) {
       if (options.only !== undefined && !options.only.has(thread.tid)) continue;
+      if (thread.userDispatch !== undefined) ptraceSetUserDispatch(thread.tid, thread.userDispatch);
       if (ptraceDetach(thread.tid) === 0) continue;
       // Not stopped yet (a failure while freezing): wait for the interrupt, then let go.
       const status = waitThread(thread.tid);
