@@ -25,6 +25,8 @@ const PTRACE_SECCOMP_GET_FILTER = 0x420c;
 const PTRACE_SECCOMP_GET_METADATA = 0x420d;
 const PTRACE_GET_RSEQ_CONFIGURATION = 0x420f;
 const PTRACE_GET_THREAD_AREA = 25;
+const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG = 0x4210;
+const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG = 0x4211;
 
 export const PTRACE_O_TRACESYSGOOD = 0x1;
 export const PTRACE_O_EXITKILL = 0x100000;
@@ -229,6 +231,38 @@ export function ptraceSeccompGetMetadata(tid: number, index: number): bigint {
 export function ptraceGetThreadArea(tid: number, entry: number): Buffer | undefined {
   const memory = Buffer.alloc(16);
   return syscallNumber(SYS.ptrace, PTRACE_GET_THREAD_AREA, tid, entry, memory) < 0 ? undefined : memory;
+}
+
+/** Syscall user dispatch of a thread: outside of [offset, offset + length) system calls become SIGSYS while the byte says so. */
+export interface UserDispatch {
+  /** Address of the byte; 0: always. */
+  readonly selector: bigint;
+  readonly offset: bigint;
+  readonly length: bigint;
+}
+
+const PR_SYS_DISPATCH_OFF = 0n;
+const PR_SYS_DISPATCH_ON = 1n;
+const PR_SYS_DISPATCH_INCLUSIVE_ON = 2n;
+const dispatchConfig = Buffer.alloc(32); // struct ptrace_sud_config: mode, selector, offset, length
+
+/** ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG), since 6.4 — undefined: off, or a kernel that cannot tell. */
+export function ptraceGetUserDispatch(tid: number): UserDispatch | undefined {
+  const result = syscallNumber(SYS.ptrace, PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, dispatchConfig.length, dispatchConfig);
+  if (result < 0 || dispatchConfig.readBigUInt64LE(0) === PR_SYS_DISPATCH_OFF) return undefined;
+  const [selector, offset, length] = [8, 16, 24].map((at) => dispatchConfig.readBigUInt64LE(at)) as [bigint, bigint, bigint];
+  return { selector, offset, length };
+}
+
+/** ptrace(PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG); undefined switches it off. */
+export function ptraceSetUserDispatch(tid: number, dispatch: UserDispatch | undefined): void {
+  const { selector, offset, length } = dispatch ?? { selector: 0n, offset: 0n, length: 0n };
+  // The kernel keeps a range that is to be dispatched as its complement, which wraps around; it takes it the way it was given.
+  const isComplement = offset + length >= 1n << 64n;
+  const mode = dispatch === undefined ? PR_SYS_DISPATCH_OFF : isComplement ? PR_SYS_DISPATCH_INCLUSIVE_ON : PR_SYS_DISPATCH_ON;
+  const range = isComplement ? [BigInt.asUintN(64, offset + length), BigInt.asUintN(64, -length)] : [offset, length];
+  [mode, selector, ...range].forEach((word, i) => dispatchConfig.writeBigUInt64LE(word, i * 8));
+  request("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, tid, dispatchConfig.length, dispatchConfig);
 }
 
 const single = Buffer.alloc(16);

@@ -24,6 +24,7 @@ import { limits } from "./tasks/limits.js";
 import { autogroup, coreDumpFilter, denyWriteExecute, memoryMerge } from "./tasks/process-bits.js";
 import { affinity, ioPriority, scheduling } from "./tasks/scheduling.js";
 import { threadBits } from "./tasks/thread-bits.js";
+import { userDispatch } from "./tasks/user-dispatch.js";
 import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
 import { timerfds } from "./timers/timerfd.js";
@@ -49,6 +50,7 @@ export const threadParts: readonly ThreadPart[] = [
   scheduling,
   ioPriority,
   threadBits,
+  userDispatch,
   altstack,
   robustList,
   clearTid,

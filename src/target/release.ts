@@ -5,6 +5,7 @@ import { checked, kernelError } from "../linux/errno.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import {
   NT_X86_XSTATE,
+  type UserDispatch,
   ptraceCont,
   ptraceDetach,
   ptraceGetRegs,
@@ -12,6 +13,7 @@ import {
   ptraceSetRegs,
   ptraceSetRegset,
   ptraceSetSigmask,
+  ptraceSetUserDispatch,
   ptraceSyscall,
   waitThread,
 } from "../linux/ptrace.js";
@@ -27,6 +29,7 @@ export interface FinalState {
   readonly regs: Buffer;
   readonly xstate: Buffer;
   readonly sigmask: bigint;
+  readonly userDispatch: UserDispatch | undefined;
 }
 
 /** Unmaps the stub region of a process whose work is done, by a system call of the stub itself. */
@@ -60,6 +63,7 @@ export function setFinalState(thread: TracedThread, state: FinalState): void {
   ptraceSetRegset(thread.tid, NT_X86_XSTATE, state.xstate);
   ptraceSetRegs(thread.tid, state.regs);
   ptraceSetSigmask(thread.tid, state.sigmask);
+  if (state.userDispatch !== undefined) ptraceSetUserDispatch(thread.tid, state.userDispatch);
   thread.slot = undefined;
 }
 

@@ -1,6 +1,7 @@
 /**
  * A process held by ptrace: its threads, their own registers and masks, and the region that holds our stub.
  */
+import type { UserDispatch } from "../linux/ptrace.js";
 import type { Slot } from "./region.js";
 
 /** A thread that we have seized and stopped. */
@@ -20,6 +21,8 @@ export class TracedThread {
   slot: Slot | undefined;
   /** Whether the stop was a group stop (SIGSTOP and relatives), and by which signal; 0: running before. */
   stopSignal = 0;
+  /** Syscall user dispatch, which is off while we hold the thread: it would hit our own calls. */
+  userDispatch: UserDispatch | undefined;
   /** Whether its seccomp filters do not act while we hold it. */
   isSeccompSuspended = false;
 

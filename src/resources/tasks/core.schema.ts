@@ -99,7 +99,7 @@ export const threadCoreEntry = message("thread_core_entry", {
   spec_store_bypass: optional.uint32(1013, { floe: true }),
   spec_indirect_branch: optional.uint32(1014, { floe: true }),
   spec_l1d_flush: optional.uint32(1015, { floe: true }),
-  user_dispatch: optional.message(1016, () => userDispatchEntry),
+  user_dispatch: optional.message(1016, () => userDispatchEntry, { floe: true }),
 });
 /** Syscall user dispatch as PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG takes it. */
 export const userDispatchEntry = message("user_dispatch_entry", {

@@ -15,4 +15,5 @@ export const attributeCases: readonly Case[] = [
   bits("tsc", "a thread that may not read the time-stamp counter still may not"),
   bits("merge", "merging of equal pages is kept"),
   bits("mdwe", "memory-deny-write-execute is kept"),
+  { workload: "attributes3/dispatch", rows: ["task.sched"], claim: "system calls that a thread has dispatched still are", peerCannot: "it does not carry this" },
 ];

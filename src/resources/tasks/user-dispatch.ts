@@ -1,0 +1,31 @@
+/**
+ * Syscall user dispatch, prctl(PR_SET_SYSCALL_USER_DISPATCH): system calls of a thread that become SIGSYS.
+ *
+ * Read from   PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, when the thread is frozen
+ * Made with   PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, as the last thing of all
+ *
+ * It would hit the calls that we make inside the thread, so it is off while we hold it. A dumper that is killed in that
+ * time leaves it off.
+ */
+import type { UserDispatch } from "../../linux/ptrace.js";
+import type { ThreadPart } from "../part.js";
+import type { CoreEntry } from "./core.schema.js";
+
+/** What the last step of a restore has to switch on. */
+export function savedDispatch(core: CoreEntry): UserDispatch | undefined {
+  const saved = core.thread_core?.user_dispatch;
+  return saved === undefined ? undefined : { selector: saved.selector, offset: saved.offset, length: saved.len };
+}
+
+export const userDispatch: ThreadPart = {
+  name: "tasks/user-dispatch",
+  rows: [],
+  stage: "last",
+  dump({ thread, core }) {
+    const found = thread.userDispatch;
+    if (found !== undefined && core.thread_core !== undefined) {
+      core.thread_core.user_dispatch = { selector: found.selector, offset: found.offset, len: found.length };
+    }
+    return undefined;
+  },
+};
