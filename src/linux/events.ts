@@ -42,3 +42,49 @@ export function epollWaitNow(fd: number, limit: number): number {
   const bytes = Buffer.alloc(EPOLL_EVENT_BYTES * limit);
   return checked(syscallNumber(SYS.epoll_wait, fd, bytes, limit, 0), () => `epoll_wait(${fd}, ${limit})`);
 }
+
+export const IN_CLOEXEC = 0o2000000;
+export const IN_NONBLOCK = 0o4000;
+export const IN_ACCESS = 0x1;
+export const IN_ATTRIB = 0x4;
+export const IN_DONT_FOLLOW = 0x0200_0000;
+/** struct inotify_event without a name. */
+export const INOTIFY_EVENT_BYTES = 16;
+
+/** int inotify_init1(int flags). */
+export function inotifyInit(flags: number): number {
+  return checked(syscallNumber(SYS.inotify_init1, flags), () => `inotify_init1(${flags})`);
+}
+
+/** int inotify_add_watch(int fd, const char *pathname, uint32_t mask) — the number of the watch. */
+export function inotifyAddWatch(fd: number, path: string, mask: number): number {
+  return checked(syscallNumber(SYS.inotify_add_watch, fd, Buffer.from(`${path}\0`), mask >>> 0), () => `inotify_add_watch(${fd}, "${path}", ${mask})`);
+}
+
+/** int inotify_rm_watch(int fd, int wd) — queues an IN_IGNORED. */
+export function inotifyRemoveWatch(fd: number, watch: number): void {
+  checked(syscallNumber(SYS.inotify_rm_watch, fd, watch), () => `inotify_rm_watch(${fd}, ${watch})`);
+}
+
+/** FAN_OPEN_PERM, FAN_ACCESS_PERM, FAN_OPEN_EXEC_PERM, and FAN_PRE_ACCESS. */
+export const FAN_PERMISSIONS = 0x17_0000;
+export const FAN_MARK_ADD = 0x1;
+export const FAN_MARK_DONT_FOLLOW = 0x4;
+export const FAN_MARK_MOUNT = 0x10;
+export const FAN_MARK_IGNORED_MASK = 0x20;
+export const FAN_MARK_FILESYSTEM = 0x100;
+export const FAN_MARK_IGNORE = 0x400;
+const AT_FDCWD = -100;
+
+/** int fanotify_init(unsigned int flags, unsigned int event_f_flags). */
+export function fanotifyInit(flags: number, eventFlags: number): number {
+  return checked(syscallNumber(SYS.fanotify_init, flags, eventFlags), () => `fanotify_init(${flags}, ${eventFlags})`);
+}
+
+/** int fanotify_mark(int fanotify_fd, unsigned int flags, uint64_t mask, AT_FDCWD, const char *pathname). */
+export function fanotifyMark(fd: number, path: string, { flags, mask }: { flags: number; mask: number }): void {
+  checked(
+    syscallNumber(SYS.fanotify_mark, fd, flags, BigInt(mask >>> 0), AT_FDCWD, Buffer.from(`${path}\0`)),
+    () => `fanotify_mark(${fd}, ${flags}, ${mask}, "${path}")`,
+  );
+}

@@ -29,6 +29,8 @@ import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
 import { timerfds } from "./timers/timerfd.js";
 import { terminals } from "./ttys/outside.js";
+import { fanotifies } from "./watches/fanotify.js";
+import { inotifies } from "./watches/inotify.js";
 
 /** Attributes of threads and processes. Within a stage they are restored in this order. */
 export const threadParts: readonly ThreadPart[] = [
@@ -73,6 +75,8 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   signalfds,
   timerfds,
   pidfds,
+  inotifies,
+  fanotifies,
   terminals,
   memfds,
   regularFiles,

@@ -13,6 +13,9 @@ export const fhEntry = message("fh_entry", {
   handle: repeated.uint64(3),
   path: optional.string(4),
   mnt_id: optional.uint32(5),
+  /** Of a file without a name: a process that has it open, and the descriptor there. */
+  holder: optional.int32(1000, { floe: true }),
+  holder_fd: optional.uint32(1001, { floe: true }),
 });
 export type FhEntry = Infer<typeof fhEntry>;
 

@@ -8,6 +8,8 @@ import { fhEntry } from "./file-handle.schema.js";
 export const markType = enumeration("mark_type", {
   INODE: 1,
   MOUNT: 2,
+  /** Floe's own: a mark of a whole file system. */
+  FILESYSTEM: 1000,
 });
 
 export const inotifyWdEntry = message("inotify_wd_entry", {
@@ -26,6 +28,8 @@ export const inotifyFileEntry = message("inotify_file_entry", {
   flags: required.uint32(2, { hex: true }),
   fown: required.message(4, () => fownEntry),
   wd: repeated.message(5, () => inotifyWdEntry),
+  /** Events were in its queue. */
+  unread: optional.bool(1000, { floe: true }),
 });
 export type InotifyFileEntry = Infer<typeof inotifyFileEntry>;
 

@@ -23,6 +23,16 @@ export const eventCases: readonly Case[] = [
   epoll("many", "a set of 1000 targets is kept"),
   { workload: "events/signalfd", rows: ["file.signalfd"], claim: "descriptors for signals read what waits for them" },
   { workload: "events/pidfd", rows: ["file.pidfd"], claim: "descriptors of living, dead and gone processes are kept" },
+  { workload: "events/inotify", args: ["named"], rows: ["file.inotify"], claim: "watches keep their numbers, and nothing is reported that did not happen" },
+  { workload: "events/inotify", args: ["deleted"], rows: ["file.inotify"], claim: "a deleted file is watched", peerCannot: "it takes no watch of a deleted file" },
+  {
+    workload: "events/inotify",
+    args: ["unread"],
+    rows: ["file.inotify"],
+    claim: "unread events become an overflow",
+    peerCannot: "it drops unread events without a word",
+  },
+  { workload: "events/fanotify", rows: ["file.fanotify"], claim: "marks are kept with what they ignore" },
   ...["monotonic", "realtime", "boottime"].map((clock) => timerfd(clock)),
   ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { peerCannot: "it knows no alarm clocks" })),
 ];
