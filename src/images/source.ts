@@ -58,7 +58,11 @@ export class DirectorySource {
   }
 
   /** An image whose first record is of another type than all others. */
-  headed<H, T>(kind: ImageKindName, ids: readonly (number | bigint)[], types: { head: MessageType<H>; record: MessageType<T> }): { head: H | undefined; records: T[] } {
+  headed<H, T>(
+    kind: ImageKindName,
+    ids: readonly (number | bigint)[],
+    types: { head: MessageType<H>; record: MessageType<T> },
+  ): { head: H | undefined; records: T[] } {
     let head: H | undefined;
     const records: T[] = [];
     this.#each(kind, ids, (body, file, at) => {
@@ -73,7 +77,11 @@ export class DirectorySource {
    * Calls `take` for every record; it gets the message by `body()`, the bytes that follow it by `body(length)`, and
    * returns how many of those there are.
    */
-  #each(kind: ImageKindName, ids: readonly (number | bigint)[], take: (body: (extra?: number) => Buffer, file: string, at: number) => number): void {
+  #each(
+    kind: ImageKindName,
+    ids: readonly (number | bigint)[],
+    take: (body: (extra?: number) => Buffer, file: string, at: number) => number,
+  ): void {
     const file = imageFileName(kind, ids);
     const path = join(this.directory, file);
     if (!existsSync(path)) return;
@@ -87,7 +95,8 @@ export class DirectorySource {
       }
       const body = (extra?: number) => {
         if (extra === undefined) return bytes.subarray(start, end);
-        if (extra < 0 || end + extra > bytes.length) throw bad(file, end, `${extra} bytes should follow the record, ${bytes.length - end} are left`);
+        if (extra < 0 || end + extra > bytes.length)
+          throw bad(file, end, `${extra} bytes should follow the record, ${bytes.length - end} are left`);
         return bytes.subarray(end, end + extra);
       };
       at = end + take(body, file, start);
@@ -98,14 +107,13 @@ export class DirectorySource {
   single<T>(kind: ImageKindName, ids: readonly (number | bigint)[], type: MessageType<T>): T {
     const [first] = this.records(kind, ids, type);
     if (first !== undefined) return first.value;
-    const file = imageFileName(kind, ids);
-    const because = this.exists(kind, ids) ? "it has no record" : "there is no such file";
-    throw new ImageError({
-      code: "IMAGE_MISSING",
-      place: { file },
-      because,
-      remedy: ["Use a complete copy of the images directory", "Dump the process again"],
-    });
+    this.mustExist(kind, ids);
+    throw missing(imageFileName(kind, ids), "it has no record");
+  }
+
+  /** Throws when there is no such image. */
+  mustExist(kind: ImageKindName, ids: readonly (number | bigint)[]): void {
+    if (!this.exists(kind, ids)) throw missing(imageFileName(kind, ids), "there is no such file");
   }
 
   /** A descriptor of a raw image for reading; closed by {@link close}. */
@@ -144,6 +152,15 @@ export function checkMagic(kind: ImageKindName, file: string, bytes: Buffer): nu
   const second = bytes.length >= 8 ? bytes.readUInt32LE(4) : undefined;
   if (second !== magic) throw bad(file, 4, second === undefined ? "it is cut off" : "it is an image of another kind");
   return 8;
+}
+
+function missing(file: string, because: string): ImageError {
+  return new ImageError({
+    code: "IMAGE_MISSING",
+    place: { file },
+    because,
+    remedy: ["Use a complete copy of the images directory", "Dump the process again"],
+  });
 }
 
 function bad(file: string, offsetBytes: number, because: string): ImageError {

@@ -51,11 +51,12 @@ export function openPageSource(images: ImageSource, of: { kind: "PAGEMAP" | "SHM
     offset += run.end - run.start;
     lastEnd = run.end;
   }
-  if (runs.length === 0) return { file, fd: -1, runs };
   const raw = `pages-${head.pages_id}.img`;
+  if (runs.length === 0 && !images.exists("PAGES", [head.pages_id])) return { file, fd: -1, runs };
   const fd = images.rawFile(raw);
   const size = fstatSync(fd, { bigint: true }).size;
-  if (size < offset) throw bad(raw, undefined, `it has ${size} bytes, ${file} speaks of ${offset}`);
+  // More bytes than pages: the end of the pagemap is missing.
+  if (size !== offset) throw bad(size < offset ? raw : file, undefined, `${raw} has ${size} bytes, ${file} speaks of ${offset}`);
   return { file, fd, runs };
 }
 

@@ -15,13 +15,15 @@ export interface TreeEntry {
 /** PID_MAX_LIMIT of include/linux/threads.h on 64-bit machines: pids are below it. */
 export const PID_MAX_LIMIT = 4 * 1024 * 1024;
 
+const REMEDY = ["Use an intact copy of the images directory", "Dump the processes again"];
+
 type Report = (field: string, because: string) => void;
 
 /** Everything wrong with the entries as a tree; empty when nothing is. */
 export function checkTree(entries: readonly TreeEntry[], file = "pstree.img"): readonly ImageError[] {
   const errors: ImageError[] = [];
   const report: Report = (field, because) => {
-    errors.push(new ImageError({ code: "IMAGE_BAD_TREE", place: { file, message: "pstree_entry", field }, because }));
+    errors.push(new ImageError({ code: "IMAGE_BAD_TREE", place: { file, message: "pstree_entry", field }, because, remedy: REMEDY }));
   };
   if (entries.length === 0) report("pid", "there is no process in it");
   const parents = checkNumbers(entries, report);
