@@ -104,12 +104,24 @@ export function getOwner(fd: number): FileOwner {
   return { type: bytes.readInt32LE(0), pid: bytes.readInt32LE(4) };
 }
 
-/** fcntl(fd, F_SETOWN_EX) — records the caller's uid and euid as well. */
-export function setOwner(fd: number, owner: FileOwner): void {
+const KEEP = -1;
+
+/**
+ * fcntl(fd, F_SETOWN_EX) — records the caller's uid and euid as well: those of `sender`, if given.
+ *
+ * The system call changes them in the calling thread only, which keeps its saved uid 0 to come back by.
+ */
+export function setOwner(fd: number, owner: FileOwner, sender?: { readonly uid: number; readonly euid: number }): void {
   const bytes = Buffer.alloc(8);
   bytes.writeInt32LE(owner.type, 0);
   bytes.writeInt32LE(owner.pid, 4);
-  request("F_SETOWN_EX", F_SETOWN_EX, fd, bytes);
+  const other = sender?.uid === process.getuid?.() && sender?.euid === process.geteuid?.() ? undefined : sender;
+  if (other !== undefined) checked(syscallNumber(SYS.setresuid, other.uid, other.euid, KEEP), () => `setresuid(${other.uid}, ${other.euid}, -1)`);
+  try {
+    request("F_SETOWN_EX", F_SETOWN_EX, fd, bytes);
+  } finally {
+    if (other !== undefined) checked(syscallNumber(SYS.setresuid, 0, 0, 0), () => "setresuid(0, 0, 0)");
+  }
 }
 
 /** fcntl(fd, F_GETSIG) — the signal for I/O; 0: SIGIO without siginfo. */

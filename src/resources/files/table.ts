@@ -264,6 +264,6 @@ export function restoreTable(task: RestoreTask, table: FileTable, session: Resto
 
 /** Signals about I/O: owner and signal of a description; every task of the tree exists. */
 export function restoreOwner(fd: number, fown: FownEntry): void {
-  if (fown.pid !== 0) setOwner(fd, { type: PID_TYPES.indexOf(fown.pid_type), pid: fown.pid });
+  if (fown.pid !== 0) setOwner(fd, { type: PID_TYPES.indexOf(fown.pid_type), pid: fown.pid }, fown);
   if (fown.signum !== 0) setSignal(fd, fown.signum);
 }

@@ -33,6 +33,7 @@ export const eventCases: readonly Case[] = [
     peerCannot: "it drops unread events without a word",
   },
   { workload: "events/fanotify", rows: ["file.fanotify"], claim: "marks are kept with what they ignore" },
+  { workload: "events/owners", rows: ["file.fd-table"], claim: "signals about I/O go to their owner, with number and sender", peerCannot: "it sets owners before threads exist" },
   ...["monotonic", "realtime", "boottime"].map((clock) => timerfd(clock)),
   ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { peerCannot: "it knows no alarm clocks" })),
 ];
