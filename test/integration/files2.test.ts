@@ -1,5 +1,5 @@
 import { suite } from "../harness/suite.js";
-import { deletedCases, lockCases } from "../workloads/files2/cases.js";
+import { deletedCases, lockCases, packetCases } from "../workloads/files2/cases.js";
 
 suite("deleted files", deletedCases);
 suite("deleted files", deletedCases, { dump: "criu", restore: "floe", modes: ["killed-restored"] });
@@ -8,3 +8,5 @@ suite("deleted files", deletedCases, { dump: "floe", restore: "criu", modes: ["k
 suite("file locks", lockCases);
 suite("file locks", lockCases, { dump: "criu", restore: "floe", modes: ["killed-restored"] });
 suite("file locks", lockCases, { dump: "floe", restore: "criu", modes: ["killed-restored"] });
+
+suite("packet pipes", packetCases);

@@ -1,13 +1,14 @@
 /**
  * Pipes: two ends of one buffer, each opened any number of times, with data in flight.
  *
- * Read from   fdinfo, fcntl(F_GETPIPE_SZ); the data by tee(2), which leaves it where it is
+ * Read from   fdinfo, fcntl(F_GETPIPE_SZ); the data by tee(2), which leaves it where it is; messages of packet mode by
+ *             what each read of the copy brings
  * Made with   pipe2(2), /proc/self/fd/N for further descriptions of an end, fcntl(F_SETPIPE_SZ), write(2)
  */
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { ImageError } from "../../errors.js";
 import { dupFrom, getPipeSize, setPipeSize, setStatusFlags } from "../../linux/fcntl.js";
-import { O_ACCMODE, O_CLOEXEC, O_LARGEFILE, O_NONBLOCK, O_RDONLY, O_WRONLY, openat } from "../../linux/files.js";
+import { O_ACCMODE, O_CLOEXEC, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_RDONLY, O_WRONLY, openat } from "../../linux/files.js";
 import { bytesToRead, pipe2, tee } from "../../linux/pipes.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
 import { type PipeDataEntry, pipeDataEntry } from "./pipe-data.schema.js";
@@ -32,41 +33,74 @@ export function savePipeData(file: OpenFile, session: DumpSession, { kind, pipeI
   const reader = openSync(`/proc/self/fd/${file.local}`, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const size = getPipeSize(reader);
-    const data = peek(reader, size);
+    const { data, packets } = peek(reader, size);
     if (data.length === 0 && size === DEFAULT_CAPACITY) return;
-    session.images.append(kind, [], { type: pipeDataEntry, value: { pipe_id: pipeId, bytes: data.length, size }, extra: data });
+    session.images.append(kind, [], { type: pipeDataEntry, value: { pipe_id: pipeId, bytes: data.length, size, packets }, extra: data });
   } finally {
     closeSync(reader);
   }
 }
 
-/** The bytes in a pipe, without taking them out. */
-function peek(reader: Fd, capacity: number): Buffer {
+/** The bytes in a pipe, without taking them out, and how long the messages are that they came in, if they did. */
+function peek(reader: Fd, capacity: number): { data: Buffer; packets: number[] } {
   const bytes = bytesToRead(reader);
-  if (bytes === 0) return Buffer.alloc(0);
+  if (bytes === 0) return { data: Buffer.alloc(0), packets: [] };
+  return withCopy(reader, { capacity, bytes }, (copy) => {
+    const data = Buffer.alloc(bytes);
+    const reads: number[] = [];
+    for (let got = 0; got < bytes; ) {
+      const length = readSync(copy, data, got, bytes - got, null);
+      reads.push(length);
+      got += length;
+    }
+    const isPackets = reads.length > 1 || withCopy(reader, { capacity, bytes }, isOnePacket);
+    return { data, packets: isPackets ? reads : [] };
+  });
+}
+
+/** Gives `use` the read end of a pipe with the same content. */
+function withCopy<T>(reader: Fd, size: { capacity: number; bytes: number }, use: (copy: Fd) => T): T {
   const copy = pipe2(O_CLOEXEC | O_NONBLOCK);
   try {
-    if (capacity !== DEFAULT_CAPACITY) setPipeSize(copy.writeEnd, capacity);
-    tee(reader, copy.writeEnd, bytes);
-    const data = Buffer.alloc(bytes);
-    let got = 0;
-    while (got < bytes) got += readSync(copy.readEnd, data, got, bytes - got, null);
-    return data;
+    if (size.capacity !== DEFAULT_CAPACITY) setPipeSize(copy.writeEnd, size.capacity);
+    tee(reader, copy.writeEnd, size.bytes);
+    return use(copy.readEnd);
   } finally {
     closeSync(copy.readEnd);
     closeSync(copy.writeEnd);
   }
 }
 
+/** Whether what one read brings is a message: then the rest of it is lost to a read that is too short. */
+function isOnePacket(copy: Fd): boolean {
+  const before = bytesToRead(copy);
+  readSync(copy, Buffer.alloc(1), 0, 1, null);
+  return bytesToRead(copy) !== before - 1;
+}
+
+/** What was saved of one pipe. */
+export interface PipeData {
+  readonly entry: PipeDataEntry;
+  readonly data: Buffer;
+}
+
+const readBack = new WeakMap<RestoreSession, Map<DataKind, ReadonlyMap<number, PipeData>>>();
+
 /** Capacity and data of pipe `pipeId`, if any were saved. */
-export function savedPipeData(session: RestoreSession, kind: DataKind, pipeId: number): { entry: PipeDataEntry; data: Buffer } | undefined {
-  const records = session.images.records(kind, [], pipeDataEntry, (e) => e.bytes);
-  const found = records.find((r) => r.value.pipe_id === pipeId);
-  return found === undefined ? undefined : { entry: found.value, data: found.extra };
+export function savedPipeData(session: RestoreSession, kind: DataKind, pipeId: number): PipeData | undefined {
+  const read = readBack.get(session) ?? new Map<DataKind, ReadonlyMap<number, PipeData>>();
+  readBack.set(session, read);
+  let byPipe = read.get(kind);
+  if (byPipe === undefined) {
+    const records = session.images.records(kind, [], pipeDataEntry, (e) => e.bytes);
+    byPipe = new Map(records.map((r) => [r.value.pipe_id, { entry: r.value, data: r.extra }]));
+    read.set(kind, byPipe);
+  }
+  return byPipe.get(pipeId);
 }
 
 /** Sets the capacity and puts the data back through an end for writing, which must not block. */
-export function refill(writer: Fd, { entry, data }: { entry: PipeDataEntry; data: Buffer }): void {
+export function refill(writer: Fd, { entry, data }: PipeData): void {
   const size = entry.size ?? DEFAULT_CAPACITY;
   if (size > MAX_CAPACITY || data.length > size) {
     throw new ImageError({
@@ -77,7 +111,18 @@ export function refill(writer: Fd, { entry, data }: { entry: PipeDataEntry; data
     });
   }
   if (size !== getPipeSize(writer)) setPipeSize(writer, size);
-  for (let at = 0; at < data.length; ) at += writeSync(writer, data, at);
+  if (entry.packets.length === 0) {
+    for (let at = 0; at < data.length; ) at += writeSync(writer, data, at);
+    return;
+  }
+  // Flags are set to their saved values when the descriptor is given away.
+  setStatusFlags(writer, O_NONBLOCK | O_DIRECT);
+  let at = 0;
+  for (const length of entry.packets) {
+    writeSync(writer, data.subarray(at, at + length));
+    at += length;
+  }
+  setStatusFlags(writer, O_NONBLOCK);
 }
 
 /** A pipe of one restore: its ends as made, and which of them have been given away. */

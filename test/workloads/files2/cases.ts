@@ -49,3 +49,7 @@ export const lockCases: readonly Case[] = [
     peerCannot: "it sends the signal once more and to another owner",
   },
 ];
+
+export const packetCases: readonly Case[] = [
+  { workload: "files2/packets", rows: ["file.pipe"], claim: "pipes in packet mode keep their messages apart", peerCannot: "it refuses packet mode" },
+];
