@@ -62,6 +62,10 @@ export const MADV_COLLAPSE = 25;
 export const MADV_GUARD_INSTALL = 102;
 export const MADV_GUARD_REMOVE = 103;
 
+export const MCL_FUTURE = 2;
+export const MCL_ONFAULT = 4;
+export const MLOCK_ONFAULT = 1;
+
 export const MS_ASYNC = 1;
 export const MS_INVALIDATE = 2;
 export const MS_SYNC = 4;

@@ -123,6 +123,17 @@ export function hasPagemapScan(fd: number): boolean {
   return syscallNumber(SYS.ioctl, fd, PAGEMAP_SCAN, arg) >= 0;
 }
 
+let guard: bigint | undefined;
+
+/** PAGE_IS_GUARD where the kernel knows it (since 6.15), otherwise 0. `fd`: any pagemap. */
+export function guardCategory(fd: number): bigint {
+  if (guard === undefined) {
+    const arg = encodePagemapScan({ start: 0n, end: 0n, returned: PAGE_IS_GUARD }, { address: 0n, count: 0 });
+    guard = syscallNumber(SYS.ioctl, fd, PAGEMAP_SCAN, arg) >= 0 ? PAGE_IS_GUARD : 0n;
+  }
+  return guard;
+}
+
 export { REGION_BYTES as PAGE_REGION_BYTES };
 
 /** Bits of an entry of /proc/PID/pagemap. */

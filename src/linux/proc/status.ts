@@ -21,6 +21,8 @@ export interface ProcStatus {
   readonly nsPid: readonly number[];
   readonly nsPgid: readonly number[];
   readonly nsSid: readonly number[];
+  /** Locked memory. */
+  readonly lockedKib: number;
   readonly threads: number;
   readonly capInh: bigint;
   readonly capPrm: bigint;
@@ -108,6 +110,7 @@ export function parseStatus(bytes: Buffer, path: string): ProcStatus {
     nsPid: lines.list("NSpid"),
     nsPgid: lines.list("NSpgid"),
     nsSid: lines.list("NSsid"),
+    lockedKib: lines.int("VmLck"),
     threads: lines.int("Threads"),
     sigPnd: lines.bits("SigPnd"),
     shdPnd: lines.bits("ShdPnd"),

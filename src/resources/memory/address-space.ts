@@ -13,7 +13,7 @@ import { Program, type Result } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import type { Fd } from "../part.js";
-import { AREA, TASK_END, isOrdinary, isPrivate } from "./area.js";
+import { AREA, TASK_END, isDroppable, isOrdinary, isPrivate } from "./area.js";
 import { type PageRange, compareWithParent, holes } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
 import type { StoredRun } from "./page-source.js";
@@ -236,7 +236,7 @@ function keptMappings(mine: readonly VmaEntry[], theirs: readonly VmaEntry[]): K
 function isSameMapping(a: VmaEntry, b: VmaEntry): boolean {
   const kind = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED | AREA.MEMFD;
   if ((a.status & kind) !== (b.status & kind) || (a.flags & ~MAP_LOCKED) !== (b.flags & ~MAP_LOCKED)) return false;
-  if ((a.status & AREA.ANON_PRIVATE) !== 0) return true;
+  if ((a.status & AREA.ANON_PRIVATE) !== 0) return !isDroppable(a);
   return a.shmid === b.shmid && a.start - a.pgoff === b.start - b.pgoff && (a.fdflags ?? 0) === (b.fdflags ?? 0);
 }
 

@@ -5,6 +5,7 @@
  */
 import {
   MAP_ANONYMOUS,
+  MAP_DROPPABLE,
   MAP_GROWSDOWN,
   MAP_LOCKED,
   MAP_NORESERVE,
@@ -33,7 +34,11 @@ export const AREA = {
   VVAR: 0x1000,
   AIO: 0x2000,
   MEMFD: 0x4000,
+  /** No mapping: a range of one that faults. CRIU writes it among the mappings, from 4.2 on. */
+  GUARD: 0x10000,
 } as const;
+
+const MAP_TYPE = 0xf;
 
 /** First address that no task of this processor can map. */
 export const TASK_END = 0x7ffffffff000n;
@@ -75,7 +80,7 @@ export function areaKind(vma: Vma): AreaKind {
 
 /** mmap(2) flags to record for a mapping. */
 export function mapFlags(vma: Vma, kind: AreaKind): number {
-  let flags = vma.shared ? MAP_SHARED : MAP_PRIVATE;
+  let flags = vma.flags.has("dp") ? MAP_DROPPABLE : vma.shared ? MAP_SHARED : MAP_PRIVATE;
   if (kind === "anonymous" || kind === "vvar" || kind === "vdso" || kind === "vsyscall" || kind === "shared-anonymous")
     flags |= MAP_ANONYMOUS;
   if (vma.flags.has("gd")) flags |= MAP_GROWSDOWN;
@@ -112,5 +117,10 @@ export function isPrivate(entry: VmaEntry): boolean {
 
 /** Mappings that are made by mmap: all but the kernel's own (vdso, vvar, vsyscall). */
 export function isOrdinary(entry: VmaEntry): boolean {
-  return (entry.status & (AREA.VDSO | AREA.VVAR | AREA.VSYSCALL)) === 0;
+  return (entry.status & (AREA.VDSO | AREA.VVAR | AREA.VSYSCALL | AREA.GUARD)) === 0;
+}
+
+/** Memory that the kernel may take away at any time, and that a child never gets. */
+export function isDroppable(entry: VmaEntry): boolean {
+  return (entry.flags & MAP_TYPE) === MAP_DROPPABLE;
 }

@@ -4,7 +4,7 @@
  * Made with   mprotect(2), madvise(2), mlock(2), prctl(PR_SET_THP_DISABLE), prctl(PR_SET_MM_MAP), prctl(PR_SET_DUMPABLE)
  */
 import { closeSync } from "node:fs";
-import { MAP_LOCKED } from "../../linux/memory.js";
+import { MADV_GUARD_INSTALL, MAP_LOCKED, MLOCK_ONFAULT } from "../../linux/memory.js";
 import { SYS } from "../../linux/syscalls.js";
 import { handOver } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
@@ -14,7 +14,8 @@ import { openRegular } from "../files/regular.js";
 import { finishSegments } from "../ipc/shm.js";
 import type { Fd, RestoreSession } from "../part.js";
 import type { Opened } from "./address-space.js";
-import { adviceOf, isOrdinary } from "./area.js";
+import { AREA, adviceOf, isOrdinary } from "./area.js";
+import type { PageRange } from "./inherit.js";
 import { memfdForMapping, sealMemfds } from "./memfd.js";
 import type { SavedSpace } from "./saved-space.js";
 
@@ -39,17 +40,27 @@ export function finishSpaces(filled: readonly Filled[]): void {
   const jobs: Job[] = [];
   for (const { task, space, opened } of filled) {
     const program = new Program();
+    // Before locks: a locked mapping takes no guard.
+    for (const { start, end } of guardsOf(space))
+      program.call(SYS.madvise, start, end - start, MADV_GUARD_INSTALL).must("making a range fault");
     for (const vma of space.mm.vmas) {
       if (!isOrdinary(vma)) continue;
       const bytes = vma.end - vma.start;
       if (opened.has(vma)) program.call(SYS.mprotect, vma.start, bytes, vma.prot).must("setting the protection of a mapping");
       for (const advice of adviceOf(vma)) program.call(SYS.madvise, vma.start, bytes, advice).must(`advice ${advice} about a mapping`);
-      if (vma.flags & MAP_LOCKED) program.call(SYS.mlock, vma.start, bytes).must("locking a mapping");
+      if (vma.flags & MAP_LOCKED)
+        program.call(SYS.mlock2, vma.start, bytes, vma.locked_on_fault === true ? MLOCK_ONFAULT : 0).must("locking a mapping");
     }
+    if (space.mm.lock_future !== undefined) program.call(SYS.mlockall, space.mm.lock_future).must("locking what will be mapped");
     if (space.mm.thp_disabled === true) program.call(SYS.prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0).must("disabling huge pages");
     if (program.entries.length > 0) jobs.push({ thread: task.leader, program });
   }
   runAll(jobs);
+}
+
+/** Guard ranges as Floe and as CRIU 4.2 write them. */
+function guardsOf({ mm }: SavedSpace): readonly PageRange[] {
+  return [...mm.guards, ...mm.vmas.filter((vma) => vma.status & AREA.GUARD)];
 }
 
 /** Tells the kernel the layout: code, data, heap, stack, arguments, environment, auxiliary vector, executable. */

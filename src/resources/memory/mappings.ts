@@ -7,7 +7,8 @@
 import { readlinkSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import type { Vma } from "../../linux/proc/maps.js";
-import { readAuxv } from "../../linux/proc/read.js";
+import { MCL_FUTURE, MCL_ONFAULT } from "../../linux/memory.js";
+import { readAuxv, readSmaps, readStatus } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
 import { Program } from "../../target/program.js";
 import { runAll } from "../../target/run.js";
@@ -35,7 +36,19 @@ export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): 
   const inside = askTasks(tasks);
   for (const task of tasks) noteSharedUsedAsFile(task, session);
   dumpAttachedSegments(tasks, session);
-  return tasks.map((task, i) => mmOf(task, inside[i] as Inside, session));
+  return tasks.map((task, i) => {
+    const mm = mmOf(task, inside[i] as Inside, session);
+    written.set(task, mm);
+    return mm;
+  });
+}
+
+const written = new WeakMap<DumpTask, MmEntry>();
+
+/** Guard ranges show only when pages are looked for; the message about the mappings is finished then. */
+export function noteGuards(task: DumpTask, guards: MmEntry["guards"]): void {
+  const mm = written.get(task);
+  if (mm !== undefined) mm.guards = guards;
 }
 
 function askTasks(tasks: readonly DumpTask[]): Inside[] {
@@ -70,8 +83,22 @@ function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
     vmas: vmaEntries(task, session),
     dumpable: inside.dumpable,
     aios: [],
+    guards: [],
+    ...lockFuture(task),
     thp_disabled: inside.thpDisabled,
   };
+}
+
+/**
+ * What mlockall(2) said of mappings to come. Nobody tells, but the stub's region is such a mapping: if it is locked, the
+ * count of locked memory has grown by it since before it came.
+ */
+function lockFuture(task: DumpTask): { lock_future?: number } {
+  const { pid, region } = task.traced;
+  if (region === undefined || readStatus(pid).lockedKib === task.status.lockedKib) return {};
+  const own = readSmaps(pid).find((vma) => vma.start <= region.address && vma.end > region.address);
+  if (own?.flags.has("lo") !== true) return {};
+  return { lock_future: MCL_FUTURE | (own.flags.has("lf") ? MCL_ONFAULT : 0) };
 }
 
 function executableId(task: DumpTask, session: DumpSession): number {
@@ -138,6 +165,7 @@ function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind;
     fd: -1n,
   };
   if (madv !== 0n) entry.madv = madv;
+  if (vma.flags.has("lf")) entry.locked_on_fault = true;
   if (kind === "shared-anonymous") entry.shmid = sharedMemoryId(vma.inode, session);
   if (kind === "sysv") {
     entry.shmid = vma.inode;

@@ -11,6 +11,11 @@ export const aioRingEntry = message("aio_ring_entry", {
 });
 export type AioRingEntry = Infer<typeof aioRingEntry>;
 
+export const guardEntry = message("floe_guard_entry", {
+  start: required.uint64(1, { hex: true }),
+  end: required.uint64(2, { hex: true }),
+});
+
 export const mmEntry = message("mm_entry", {
   mm_start_code: required.uint64(1, { hex: true }),
   mm_end_code: required.uint64(2, { hex: true }),
@@ -29,5 +34,9 @@ export const mmEntry = message("mm_entry", {
   dumpable: optional.int32(15),
   aios: repeated.message(16, () => aioRingEntry),
   thp_disabled: optional.bool(17),
+  /** Ranges that fault whatever the protection says, madvise(MADV_GUARD_INSTALL). */
+  guards: repeated.message(1000, () => guardEntry, { floe: true }),
+  /** MCL_FUTURE and MCL_ONFAULT: what mlockall(2) said of mappings to come. */
+  lock_future: optional.uint32(1001, { floe: true }),
 });
 export type MmEntry = Infer<typeof mmEntry>;

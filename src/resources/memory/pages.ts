@@ -9,7 +9,7 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { kernelError } from "../../linux/errno.js";
 import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
-import { PAGE_IS_FILE, PAGE_IS_PFNZERO, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, pagemapScanEach } from "../../linux/pagemap.js";
+import { PAGE_IS_FILE, PAGE_IS_PFNZERO, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, guardCategory, pagemapScanEach } from "../../linux/pagemap.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { SYS } from "../../linux/syscalls.js";
 import { closeRemote, handOver } from "../../target/hand-over.js";
@@ -17,6 +17,7 @@ import { Program, type Result } from "../../target/program.js";
 import { type Job, runAll } from "../../target/run.js";
 import type { DumpSession, DumpTask } from "../part.js";
 import { TASK_END, areaKind } from "./area.js";
+import { noteGuards } from "./mappings.js";
 import { PAGE_RUN, pageRun } from "./page-source.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 import { saveSharedMemory } from "./shared.js";
@@ -188,22 +189,28 @@ function copyFromOutside(pid: number, ranges: readonly PageRun[], to: { fd: numb
 
 /** The private pages of a task that differ from what a fresh mapping would show. */
 function findRuns(task: DumpTask): PageRun[] {
+  const guards: { start: bigint; end: bigint }[] = [];
   const pieces = new AreaCursor(task.vmas.filter((vma) => vma.start < TASK_END));
   const pagemap = openSync(`/proc/${task.traced.pid}/pagemap`, "r");
   const runs: PageRun[] = [];
   try {
+    const guard = guardCategory(pagemap);
     const scan = {
       start: 0n,
       end: TASK_END,
       inverted: PAGE_IS_PFNZERO | PAGE_IS_FILE,
       mask: PAGE_IS_PFNZERO | PAGE_IS_FILE,
-      anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-      returned: 0n,
+      anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
+      returned: guard,
     };
-    pagemapScanEach(pagemap, scan, (start, end) => pieces.split(runs, start, end));
+    pagemapScanEach(pagemap, scan, (start, end, categories) => {
+      if (categories === 0n) pieces.split(runs, start, end);
+      else guards.push({ start, end });
+    });
   } finally {
     closeSync(pagemap);
   }
+  if (guards.length > 0) noteGuards(task, guards);
   return withVdso(runs, task);
 }
 

@@ -44,6 +44,7 @@ export function readSpace(images: ImageSource, process: { pid: number; comm: str
 function checkOrder(vmas: readonly VmaEntry[], file: string): void {
   let last = 0n;
   for (const { start, end, status } of vmas) {
+    if (status & AREA.GUARD) continue;
     const because =
       start % PAGE !== 0n || end % PAGE !== 0n || start >= end
         ? "is no range of pages"

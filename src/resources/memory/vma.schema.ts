@@ -14,5 +14,7 @@ export const vmaEntry = message("vma_entry", {
   fd: required.sint64(8),
   madv: optional.uint64(9, { hex: true }),
   fdflags: optional.uint32(10, { hex: true }),
+  /** Of a locked mapping: its pages are locked when they are touched (MLOCK_ONFAULT). */
+  locked_on_fault: optional.bool(1000, { floe: true }),
 });
 export type VmaEntry = Infer<typeof vmaEntry>;

@@ -30,8 +30,23 @@ export const sharedCases: readonly Case[] = [
 
 const NO_HOST_IPC = "it carries segments only together with an IPC namespace";
 
+const NO_GUARDS = "this version knows no guard regions";
+
 export const memory3Cases: readonly Case[] = [
   ...sharedCases,
+  {
+    workload: "memory3/guards",
+    rows: ["mem.wipe-droppable-guard"],
+    claim: "guard regions fault, droppable and wipe-on-fork memory is not inherited",
+    peerCannot: NO_GUARDS,
+  },
+  {
+    workload: "memory/advice",
+    args: ["locked-future"],
+    rows: ["mem.advice-lock-thp"],
+    claim: "a process that locks all it maps later goes on doing so",
+    peerCannot: "no image of its has a place for it",
+  },
   {
     workload: "memory3/segments",
     args: ["kept"],
