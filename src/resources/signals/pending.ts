@@ -7,9 +7,22 @@
  * Queued last, while all signals are blocked, in the order they had. What a periodic POSIX timer has queued
  * the timer queues again by itself.
  */
+import { ptracePeekSiginfo } from "../../linux/ptrace.js";
 import { SYS } from "../../linux/syscalls.js";
 import type { ThreadPart } from "../part.js";
-import { comesFromTimer } from "../timers/posix-timers.js";
+import { alarmAfterReading } from "../timers/itimers.js";
+import { comesFromTimer, firedAfterReading } from "../timers/posix-timers.js";
+import type { TaskTimersEntry } from "../timers/timers.schema.js";
+
+/**
+ * A queue as it is after the timers were read: what came since the freeze belongs to it, or else the signal of a timer
+ * that fired in between would be lost. What comes from a timer that was read as armed would come twice.
+ */
+function queue(tid: number, at: { shared: boolean; before: readonly Buffer[]; timers: TaskTimersEntry | undefined }): Buffer[] {
+  const { timers, before } = at;
+  const fresh = (info: Buffer) => timers === undefined || !(firedAfterReading(info, timers.posix) || alarmAfterReading(info, timers.real));
+  return ptracePeekSiginfo(tid, at.shared).filter((info, i) => i < before.length || fresh(info));
+}
 
 export const pending: ThreadPart = {
   name: "signals/pending",
@@ -18,9 +31,13 @@ export const pending: ThreadPart = {
 
   dump({ isLeader, thread, task, core }) {
     const list = (infos: readonly Buffer[]) => ({ signals: infos.map((siginfo) => ({ siginfo })) });
-    if (core.thread_core !== undefined) core.thread_core.signals_p = list(thread.pending);
-    if (isLeader && core.tc !== undefined) core.tc.signals_s = list(task.traced.sharedPending);
-    return undefined;
+    return () => {
+      const timers = task.core.tc?.timers;
+      if (core.thread_core !== undefined)
+        core.thread_core.signals_p = list(queue(thread.tid, { shared: false, before: thread.pending, timers }));
+      if (isLeader && core.tc !== undefined)
+        core.tc.signals_s = list(queue(thread.tid, { shared: true, before: task.traced.sharedPending, timers }));
+    };
   },
 
   restore({ isLeader, program, core, task, tid }) {

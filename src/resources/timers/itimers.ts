@@ -6,9 +6,25 @@
  */
 import { SYS } from "../../linux/syscalls.js";
 import type { ThreadPart } from "../part.js";
+import type { ItimerEntry } from "./timers.schema.js";
 
 const WHICH = ["real", "virt", "prof"] as const;
 const ITIMERVAL_BYTES = 32;
+
+const SIGALRM = 14;
+const SI_KERNEL = 128;
+const US_PER_S = 1_000_000n;
+
+/**
+ * Whether `siginfo`, queued between the freeze and now, comes from a real timer that fired after it was read: then it was
+ * still armed, and if periodic had little left, while one that had just fired had nearly all.
+ */
+export function alarmAfterReading(siginfo: Buffer, timer: ItimerEntry): boolean {
+  if (siginfo.readInt32LE(0) !== SIGALRM || siginfo.readInt32LE(8) !== SI_KERNEL) return false;
+  const interval = timer.isec * US_PER_S + timer.iusec;
+  const remains = timer.vsec * US_PER_S + timer.vusec;
+  return remains > 0n && (interval === 0n || remains < interval / 2n);
+}
 
 export const itimers: ThreadPart = {
   name: "timers/itimers",

@@ -54,6 +54,13 @@ export function comesFromTimer(siginfo: Uint8Array, timers: readonly PosixTimerE
   return timers.some((t) => t.it_id === info.readInt32LE(SI_TIMERID) && canFireAgain(t));
 }
 
+/** Whether `siginfo` comes from a timer that fires once and was armed when it was read: it fired later, and will again. */
+export function firedAfterReading(siginfo: Buffer, timers: readonly PosixTimerEntry[]): boolean {
+  if (siginfo.readInt32LE(8) !== SI_TIMER) return false;
+  const timer = timers.find((t) => t.it_id === siginfo.readInt32LE(SI_TIMERID));
+  return timer !== undefined && timer.isec + timer.insec === 0n && timer.vsec + timer.vnsec > 0n;
+}
+
 /** Periodic, on a clock that can be read from outside. */
 function canFireAgain(timer: PosixTimerEntry): boolean {
   return timer.isec + timer.insec > 0n && (timer.clock_id | 0) >= 0;
@@ -110,7 +117,9 @@ export const posixTimers: ThreadPart = {
         insec: value.bytes().readBigUInt64LE(8),
         vsec: value.bytes().readBigUInt64LE(16),
         vnsec: value.bytes().readBigUInt64LE(24),
-        ...((timer.notify & SIGEV_THREAD_ID) !== 0 ? { notify_thread_id: task.traced.threads.find((t) => t.tid === timer.notifyTid)?.nsTid ?? 0 } : {}),
+        ...((timer.notify & SIGEV_THREAD_ID) !== 0
+          ? { notify_thread_id: task.traced.threads.find((t) => t.tid === timer.notifyTid)?.nsTid ?? 0 }
+          : {}),
       }));
     };
   },

@@ -9,4 +9,10 @@ export const timerCases: readonly Case[] = [
     claim: "one-shot interval timers keep their time and fire once",
   },
   { workload: "timers/posix-timers", rows: ["time.posix-timers"], claim: "POSIX timers keep identifier, clock, time, target and overruns" },
+  {
+    workload: "timers/burst",
+    rows: ["time.posix-timers", "sig.pending"],
+    claim: "timers that fire while the process is dumped fire exactly once",
+    peerCannot: "it loses those that fire between its reading of pending signals and of timers",
+  },
 ];
