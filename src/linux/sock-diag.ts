@@ -1,7 +1,7 @@
 /**
- * sock_diag(7): what the kernel knows of UNIX sockets, asked by netlink.
+ * sock_diag(7): what the kernel knows of UNIX, IPv4 and IPv6 sockets, asked by netlink.
  *
- * Source: uapi/linux/sock_diag.h, uapi/linux/unix_diag.h.
+ * Source: uapi/linux/sock_diag.h, uapi/linux/unix_diag.h, uapi/linux/inet_diag.h.
  */
 import { AF_UNIX } from "./addresses.js";
 import { close } from "./files.js";
@@ -50,15 +50,33 @@ export function unixSockets(): Map<number, UnixSocketInfo> {
   request.writeUInt8(AF_UNIX, 0);
   request.writeUInt32LE(0xffff_ffff, 4);
   request.writeUInt32LE(SHOW, 12);
+  return new Map(ask(request, "asking for UNIX sockets").map(parseUnix).map((s) => [s.inode, s]));
+}
+
+function ask(request: Buffer, doing: string): Buffer[] {
   const fd = openNetlink(NETLINK_SOCK_DIAG);
   try {
     const bytes = encodeMessage({ type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, sequence: 1, body: request });
-    const answers = exchange(fd, bytes, "asking for UNIX sockets");
-    const found = answers.filter((a) => a.type === SOCK_DIAG_BY_FAMILY).map((a) => parseUnix(a.body));
-    return new Map(found.map((s) => [s.inode, s]));
+    return exchange(fd, bytes, doing).filter((a) => a.type === SOCK_DIAG_BY_FAMILY).map((a) => a.body);
   } finally {
     close(fd);
   }
+}
+
+const INET_DIAG_REQ_BYTES = 56;
+const INET_DIAG_MSG_BYTES = 72;
+const INET_DIAG_INODE_AT = 68;
+const INET_DIAG_SHUTDOWN = 8;
+
+/** Shutdown states (RCV_SHUTDOWN 1, SEND_SHUTDOWN 2) of the sockets of a family and protocol, by inode. */
+export function inetShutdowns(family: number, protocol: number): Map<number, number> {
+  const request = Buffer.alloc(INET_DIAG_REQ_BYTES);
+  request.writeUInt8(family, 0);
+  request.writeUInt8(protocol, 1);
+  request.writeUInt8(1 << (INET_DIAG_SHUTDOWN - 1), 2);
+  request.writeUInt32LE(0xffff_ffff, 4);
+  const answers = ask(request, `asking for sockets of family ${family}, protocol ${protocol}`);
+  return new Map(answers.map((body) => [body.readUInt32LE(INET_DIAG_INODE_AT), attributes(body.subarray(INET_DIAG_MSG_BYTES)).get(INET_DIAG_SHUTDOWN)?.readUInt8(0) ?? 0]));
 }
 
 /** Attributes (struct nlattr) behind a header, by type. */

@@ -10,6 +10,7 @@ import { memfds } from "./memory/memfd.js";
 import type { FileKind, ThreadPart } from "./part.js";
 import { fifos } from "./pipes/fifo.js";
 import { pipes } from "./pipes/pipe.js";
+import { inetSockets } from "./sockets/inet.js";
 import { otherSockets } from "./sockets/other.js";
 import { unixSocketKind } from "./sockets/unix.js";
 import { seccomp, sharedSeccomp } from "./security/seccomp.js";
@@ -69,6 +70,7 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   pipes,
   fifos,
   unixSocketKind,
+  inetSockets,
   otherSockets,
   eventfds,
   epolls,

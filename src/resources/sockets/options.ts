@@ -17,7 +17,6 @@ const RCVBUF_LOCK = 2;
 
 const int = (fd: Fd, name: number) => getsockoptInt(fd, { level: SOL_SOCKET, name });
 const set = (fd: Fd, name: number, value: number) => setsockoptInt(fd, { level: SOL_SOCKET, name }, value);
-const is = (fd: Fd, name: number) => int(fd, name) !== 0;
 
 /** Switches: field and option. */
 const SWITCHES = [
@@ -55,7 +54,8 @@ export function readOptions(fd: Fd): SkOptsEntry {
     so_oobinline: int(fd, SO.OOBINLINE),
     so_buf_lock: int(fd, SO.BUF_LOCK),
   };
-  for (const [field, name] of SWITCHES) entry[field] = is(fd, name);
+  // Families that do not know an option do not answer.
+  for (const [field, name] of SWITCHES) entry[field] = isOn(fd, name);
   for (const [field, name] of OWN_SWITCHES) if (isOn(fd, name)) entry[field] = true;
   const mark = int(fd, SO.MARK);
   if (mark !== 0) entry.so_mark = mark >>> 0;
@@ -68,10 +68,10 @@ export function readOptions(fd: Fd): SkOptsEntry {
   return entry;
 }
 
-/** A switch that an older kernel does not have is off. */
+/** A switch that the family or an older kernel does not have is off. */
 function isOn(fd: Fd, name: number): boolean {
   try {
-    return is(fd, name);
+    return int(fd, name) !== 0;
   } catch {
     return false;
   }

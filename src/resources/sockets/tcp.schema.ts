@@ -9,6 +9,8 @@ export const tcpOptsEntry = message("tcp_opts_entry", {
   keepcnt: optional.uint32(3),
   keepidle: optional.uint32(4),
   keepintvl: optional.uint32(5),
+  /** Name of the congestion control. */
+  congestion: optional.string(1000, { floe: true }),
 });
 export type TcpOptsEntry = Infer<typeof tcpOptsEntry>;
 

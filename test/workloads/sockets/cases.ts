@@ -18,5 +18,11 @@ export const socketCases: readonly Case[] = [
   { workload: "sockets/unix-pending", rows: ["unix.in-flight-connect"], claim: "clients that wait are accepted later" },
   { workload: "sockets/unix-pending", args: ["seqpacket"], rows: ["unix.in-flight-connect"], claim: "also seqpacket ones" },
   { workload: "sockets/unix-rights", rows: ["unix.scm-rights"], claim: "descriptors in flight arrive" },
+  {
+    workload: "sockets/inet",
+    rows: ["sk.udp", "tcp.listen", "tcp.unconnected", "tcp.opts"],
+    claim: "UDP with what waits there, listening and unconnected TCP, IPv4 and IPv6",
+    peerCannot: "4.1 asks TCP sockets for options that new kernels refuse",
+  },
   { workload: "sockets/options", rows: ["sk.opts-generic"], claim: "options of the socket level are kept" },
 ];

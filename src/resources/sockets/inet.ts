@@ -1,0 +1,266 @@
+/**
+ * IPv4 and IPv6 sockets: UDP and UDP-Lite; TCP that listens, or is not connected. What has arrived at a UDP socket stays.
+ *
+ * Read from   getsockopt(2), getsockname(2), getpeername(2), TCP_INFO; queues by MSG_PEEK
+ * Made with   socket(2), bind(2), connect(2), listen(2); queued datagrams are sent again from the address they came from
+ */
+import { closeSync, fstatSync, statSync } from "node:fs";
+import { ImageError, KernelError, Refusal } from "../../errors.js";
+import { AF_INET, AF_INET6, type SocketAddress } from "../../linux/addresses.js";
+import { ERRNO } from "../../linux/errno.js";
+import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
+import { SOCKET_STATE, inetShutdowns } from "../../linux/sock-diag.js";
+import { bytesToRead } from "../../linux/pipes.js";
+import { SO, bytesUnread, socketNetns } from "../../linux/socket-options.js";
+import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, bind, connect, getpeername, getsockname, getsockopt, getsockoptInt, listen, setsockoptInt, shutdown, socket } from "../../linux/sockets.js";
+import { fileEntry } from "../files/table.schema.js";
+import { afterDescriptors } from "../files/table.js";
+import { namespaceIds } from "../namespaces/ids.js";
+import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
+import { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, type InetKind, readInetOptions, setEarlyOptions, setInetOptions } from "./inet-options.js";
+import type { InetSkEntry } from "./inet.schema.js";
+import { readOptions, setOptions, unreadableOption } from "./options.js";
+import { socketTitle } from "./other.js";
+import { peekMessages } from "./peek.js";
+import { saveQueue } from "./queue.js";
+import { refillUdp } from "./udp-queue.js";
+
+/** TCP_INFO: state, then for a listening socket its present and its largest backlog. */
+const TCP_INFO = 11;
+const TCP_INFO_BYTES = 104;
+const UNACKED_AT = 24;
+const SACKED_AT = 28;
+const READ = 1;
+const WRITE = 2;
+
+const option = (fd: Fd, name: number) => getsockoptInt(fd, { level: SOL_SOCKET, name });
+
+function kindOf(fd: Fd): InetKind {
+  return { family: option(fd, SO.DOMAIN), type: option(fd, SO.TYPE), proto: option(fd, SO.PROTOCOL) };
+}
+
+function isCarried({ family, type, proto }: InetKind): boolean {
+  if (family !== AF_INET && family !== AF_INET6) return false;
+  return (type === SOCK_STREAM && proto === IPPROTO_TCP) || (type === SOCK_DGRAM && (proto === IPPROTO_UDP || proto === IPPROTO_UDPLITE));
+}
+
+export const inetSockets: FileKind<InetSkEntry> = {
+  name: "sockets/inet",
+  rows: ["sk.opts-generic", "sk.udp", "tcp.listen", "tcp.unconnected", "tcp.opts"],
+  type: "INETSK",
+  field: "isk",
+  matches: ({ link, local }) => link.startsWith("socket:[") && isCarried(kindOf(local)),
+  dump: (file, session) => dumpInet(file, session),
+  open: (entry, session) => openInet(entry, session),
+  check: (entry, _session, use) => checkInet(entry, use),
+};
+
+type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
+
+function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined {
+  const { local } = file;
+  const kind = kindOf(local);
+  const resource = `fd ${file.fd}, ${socketTitle(local)}`;
+  const process = { pid: file.task.traced.pid, comm: file.task.comm };
+  const stop: Stop = (code, because, ...remedy) => session.refuse(new Refusal({ code, process, resource, because, remedy }));
+  if (isElsewhere(local)) stop("SOCKET_OTHER_NETNS", "it belongs to another network namespace than its process", "Make sockets in the namespace where they are used");
+  const unreadable = unreadableOption(local);
+  if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
+  const state = kind.proto === IPPROTO_TCP ? tcpState(local, stop) : udpState(file, kind, stop);
+  const own = getsockname(local);
+  const peer = peerOf(local);
+  const entry: InetSkEntry = {
+    id: file.id,
+    ino: Number(file.stat.ino),
+    family: kind.family,
+    type: kind.type,
+    proto: kind.proto,
+    flags: file.info.flags,
+    fown: file.fown,
+    opts: readOptions(local),
+    ns_id: namespaceIds(file.task.traced.pid).net_ns_id,
+    ...state,
+    ...place("src", own),
+    ...place("dst", peer),
+    ...readInetOptions(local, kind),
+  } as InetSkEntry;
+  if (own.family === "inet6" && own.scopeId !== 0) entry.scope_id = own.scopeId;
+  if (kind.type === SOCK_DGRAM) saveDatagrams(file, session);
+  return entry;
+}
+
+function isElsewhere(fd: Fd): boolean {
+  const netns = socketNetns(fd);
+  if (netns === undefined) return false;
+  try {
+    return fstatSync(netns, { bigint: true }).ino !== statSync("/proc/self/ns/net", { bigint: true }).ino;
+  } finally {
+    closeSync(netns);
+  }
+}
+
+function peerOf(fd: Fd): SocketAddress | undefined {
+  try {
+    return getpeername(fd);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Port and words of an address, as they lie in memory. */
+function place(which: "src" | "dst", address: SocketAddress | undefined): object {
+  const isInet = address?.family === "inet" || address?.family === "inet6";
+  const bytes = isInet ? address.address : Buffer.alloc(0);
+  const words = Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readUInt32LE(i * 4));
+  return { [`${which}_port`]: isInet ? address.port : 0, [`${which}_addr`]: words };
+}
+
+function tcpState(fd: Fd, stop: Stop): Pick<InetSkEntry, "state" | "backlog"> {
+  const info = getsockopt(fd, { level: IPPROTO_TCP, name: TCP_INFO }, TCP_INFO_BYTES);
+  const state = info.readUInt8(0);
+  if (state === SOCKET_STATE.LISTEN) {
+    if (info.readUInt32LE(UNACKED_AT) > 0) stop("TCP_NOT_ACCEPTED", "connections wait to be accepted", "Let the program accept them before the dump");
+    return { state, backlog: info.readUInt32LE(SACKED_AT) };
+  }
+  if (state === SOCKET_STATE.CLOSE && bytesToRead(fd) > 0) stop("TCP_CONNECTED", "its connection has ended with data that is not read yet, which is not carried yet", "Let the program read it first");
+  if (state !== SOCKET_STATE.CLOSE) stop("TCP_CONNECTED", `it is a connection (state ${STATES[state] ?? state}), and TCP connections are not carried yet`, "Let the program close its connections before the dump");
+  return { state, backlog: 0 };
+}
+
+const STATES: Readonly<Record<number, string>> = {
+  1: "ESTABLISHED",
+  2: "SYN-SENT",
+  3: "SYN-RECEIVED",
+  4: "FIN-WAIT-1",
+  5: "FIN-WAIT-2",
+  6: "TIME-WAIT",
+  8: "CLOSE-WAIT",
+  9: "LAST-ACK",
+  11: "CLOSING",
+};
+
+/** A datagram socket is "established" when it is connected. */
+function udpState({ local, stat }: OpenFile, { family, proto }: InetKind, stop: Stop): Pick<InetSkEntry, "state" | "backlog" | "shutdown"> {
+  if (isCorked(local)) stop("UDP_CORKED", "it holds a datagram that is not complete (MSG_MORE or UDP_CORK)", "Let the program finish what it sends");
+  const how = inetShutdowns(family, proto).get(Number(stat.ino)) ?? 0;
+  return {
+    state: peerOf(local) === undefined ? SOCKET_STATE.CLOSE : SOCKET_STATE.ESTABLISHED,
+    backlog: 0,
+    ...(how === 0 ? {} : { shutdown: how as NonNullable<InetSkEntry["shutdown"]> }),
+  };
+}
+
+const SENDING_LIMIT_MS = 20;
+
+/** Whether data stays in the socket: what is only on its way through a device is gone soon. */
+function isCorked(fd: Fd): boolean {
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  for (let waitedMs = 0; bytesUnread(fd) > 0; waitedMs++) {
+    if (waitedMs === SENDING_LIMIT_MS) return true;
+    Atomics.wait(nap, 0, 0, 1);
+  }
+  return false;
+}
+
+function saveDatagrams(file: OpenFile, session: DumpSession): void {
+  const local = dupFrom(file.local, 0);
+  const { id, task } = file;
+  afterDescriptors(session, () => {
+    try {
+      saveQueue(peekMessages(local, { ends: false }), { id, task, session });
+    } finally {
+      closeSync(local);
+    }
+  });
+}
+
+/** The address that words and a port make. */
+export function addressOf(entry: InetSkEntry, which: "src" | "dst"): SocketAddress | undefined {
+  const words = which === "src" ? entry.src_addr : entry.dst_addr;
+  const port = which === "src" ? entry.src_port : entry.dst_port;
+  const bytes = Buffer.alloc(words.length * 4);
+  words.forEach((word, i) => bytes.writeUInt32LE(word, i * 4));
+  if (bytes.length === 4) return { family: "inet", address: bytes, port };
+  if (bytes.length === 16) return { family: "inet6", address: bytes, port, flowInfo: 0, scopeId: entry.scope_id ?? 0 };
+  return undefined;
+}
+
+const datagramSockets = new WeakMap<RestoreSession, Map<number, Fd>>();
+
+function openInet(entry: InetSkEntry, session: RestoreSession): Fd {
+  if (entry.type === SOCK_DGRAM) return openDatagram(entry, session);
+  const fd = bound(entry);
+  if (entry.state === SOCKET_STATE.LISTEN) listen(fd, entry.backlog);
+  finish(fd, entry);
+  return fd;
+}
+
+/** All datagram sockets of a restore are made before one is connected or loses its right to share an address: some send to others. */
+function openDatagram(entry: InetSkEntry, session: RestoreSession): Fd {
+  let made = datagramSockets.get(session);
+  if (made === undefined) {
+    const entries = session.images.records("FILES", [], fileEntry).flatMap(({ value }) => (value.isk?.type === SOCK_DGRAM ? [value.isk] : []));
+    made = new Map(entries.map((e) => [e.id, bound(e)]));
+    datagramSockets.set(session, made);
+    for (const fd of made.values()) session.closeLater(fd);
+    for (const e of entries) refillUdp(made.get(e.id) as Fd, e, session);
+    for (const e of entries) {
+      const fd = made.get(e.id) as Fd;
+      const peer = addressOf(e, "dst");
+      if (peer !== undefined && e.dst_port !== 0) connect(fd, peer);
+      finish(fd, e);
+    }
+  }
+  const fd = made.get(entry.id);
+  if (fd === undefined) throw new Error(`internal error: the datagram socket ${entry.id} has not been made`);
+  return dupFrom(fd, 0);
+}
+
+/** A socket with its own address. */
+function bound(entry: InetSkEntry): Fd {
+  const fd = socket({ family: entry.family, type: entry.type | SOCK_CLOEXEC, protocol: entry.proto });
+  try {
+    setEarlyOptions(fd, entry);
+    // A port that the dumped process has just left is free for those who say that they share it.
+    setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
+    if (entry.opts.so_reuseport === true) setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEPORT }, 1);
+    const own = addressOf(entry, "src");
+    if (own !== undefined && entry.src_port !== 0) bind(fd, own);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function finish(fd: Fd, entry: InetSkEntry): void {
+  setInetOptions(fd, entry);
+  setOptions(fd, entry.opts);
+  const how = entry.shutdown ?? 0;
+  if ((how & READ) !== 0) shutdown(fd, 0);
+  if ((how & WRITE) !== 0) shutdown(fd, 1);
+  setStatusFlags(fd, entry.flags);
+}
+
+/** Whether the address can be had now. */
+function checkInet(entry: InetSkEntry, use: FileUse): Problem[] {
+  const kind = { family: entry.family, type: entry.type, proto: entry.proto };
+  if (!isCarried(kind)) {
+    const because = `sockets of family ${entry.family}, type ${entry.type}, protocol ${entry.proto} are not restored yet`;
+    return [new ImageError({ code: "SOCKET_UNSUPPORTED", place: { file: "files.img", message: "inet_sk_entry" }, because })];
+  }
+  if (kind.proto === IPPROTO_TCP && entry.state !== SOCKET_STATE.LISTEN && entry.state !== SOCKET_STATE.CLOSE) {
+    return [new Refusal({ code: "TCP_CONNECTED", process: use.process, resource: `${use.what} TCP socket`, because: `it is a connection (state ${STATES[entry.state] ?? entry.state}), and TCP connections are not restored yet`, remedy: ["Dump the program when it has no connections"] }, "restore")];
+  }
+  const own = addressOf(entry, "src");
+  if (own === undefined || entry.src_port === 0) return [];
+  try {
+    closeSync(bound(entry));
+    return [];
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    const because = error.errno === ERRNO.EADDRINUSE ? "its port is in use" : error.errno === ERRNO.EADDRNOTAVAIL ? "no interface has its address" : error.message;
+    const text = own.family === "inet" ? [...own.address].join(".") : own.family === "inet6" ? `[${own.address.toString("hex").replace(/(....)(?=.)/g, "$1:")}]` : "?";
+    return [new Refusal({ code: "ADDRESS_UNAVAILABLE", process: use.process, resource: `${use.what} socket at ${text}:${entry.src_port}`, because, remedy: ["End the program that uses the port, or give the machine the address", "Restore in a network namespace of its own"] }, "restore")];
+  }
+}
