@@ -31,6 +31,8 @@ export interface TreeBuild {
   shares(pid: number, by: number): bigint;
   /** Wait status with which a dead task of the tree ended. */
   exitStatus(pid: number): number;
+  /** Called right after a task has become the leader of a new session, before it has children there. */
+  afterSetsid(task: TracedTask, pid: number): void;
   /** Fills the memory of a task; runs when the plan says so. */
   fillMemory(task: TracedTask, pid: number): void;
 }
@@ -104,6 +106,7 @@ function single(build: TreeBuild, step: Exclude<TreeStep, { do: "create" }>): vo
       return;
     case "setsid":
       callIn(task(build, step.pid), SYS.setsid, [], `making process ${step.pid} a session leader`);
+      build.afterSetsid(task(build, step.pid), step.pid);
       return;
     case "setpgid":
       callIn(task(build, step.pid), SYS.setpgid, [0, groupNumber(build, step.pgid)], `putting process ${step.pid} into group ${step.pgid}`);

@@ -25,6 +25,7 @@ import { storedBytes } from "../resources/memory/page-source.js";
 import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved-space.js";
 import { type KernelPages, kernelPages } from "../resources/memory/vdso.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
+import { takeTerminal } from "../resources/ttys/pty.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
 import { OUTSIDE, type TreePlan } from "../resources/tasks/tree-steps.js";
 import { CLONE, createThreads } from "../target/create.js";
@@ -225,6 +226,9 @@ function makeTree(
     comm: (pid) => savedByPid.get(pid)?.comm ?? "temporary",
     shares: (pid, by) => sharedWith(savedByPid.get(pid), by === OUTSIDE ? undefined : savedByPid.get(by)),
     exitStatus: (pid) => savedByPid.get(pid)?.core.tc?.exit_code ?? 0,
+    afterSetsid(task, pid) {
+      if (session.task(pid) !== undefined) takeTerminal(task, pid, session);
+    },
     fillMemory(task, pid) {
       const space = spaces.get(pid);
       if (space === undefined) return;

@@ -7,6 +7,7 @@ import { pidfds } from "./events/pidfd.js";
 import { fileLocks } from "./files/locks.js";
 import { regularFiles } from "./files/regular.js";
 import { memfds } from "./memory/memfd.js";
+import { namespaceFiles } from "./namespaces/nsfile.js";
 import type { FileKind, ThreadPart } from "./part.js";
 import { fifos } from "./pipes/fifo.js";
 import { pipes } from "./pipes/pipe.js";
@@ -19,6 +20,7 @@ import { altstack } from "./signals/altstack.js";
 import { pending } from "./signals/pending.js";
 import { signalfds } from "./signals/signalfd.js";
 import { childSubreaper, membarrier, oomScore, parentDeathSignal, personality, threadName } from "./tasks/attributes.js";
+import { compatActions, compatThread } from "./tasks/compat.js";
 import { credentials } from "./tasks/credentials.js";
 import { clearTid, robustList, rseq } from "./tasks/futex.js";
 import { limits } from "./tasks/limits.js";
@@ -29,7 +31,7 @@ import { userDispatch } from "./tasks/user-dispatch.js";
 import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
 import { timerfds } from "./timers/timerfd.js";
-import { terminals } from "./ttys/outside.js";
+import { terminals } from "./ttys/terminal.js";
 import { fanotifies } from "./watches/fanotify.js";
 import { inotifies } from "./watches/inotify.js";
 
@@ -37,6 +39,7 @@ import { inotifies } from "./watches/inotify.js";
 export const threadParts: readonly ThreadPart[] = [
   fileLocks,
   actions,
+  compatActions,
   personality,
   childSubreaper,
   oomScore,
@@ -56,6 +59,7 @@ export const threadParts: readonly ThreadPart[] = [
   userDispatch,
   altstack,
   robustList,
+  compatThread,
   clearTid,
   rseq,
   pending,
@@ -77,6 +81,7 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   signalfds,
   timerfds,
   pidfds,
+  namespaceFiles,
   inotifies,
   fanotifies,
   terminals,
