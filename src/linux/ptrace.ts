@@ -25,6 +25,7 @@ const PTRACE_SECCOMP_GET_FILTER = 0x420c;
 const PTRACE_SECCOMP_GET_METADATA = 0x420d;
 const PTRACE_GET_RSEQ_CONFIGURATION = 0x420f;
 const PTRACE_GET_THREAD_AREA = 25;
+const PTRACE_SET_THREAD_AREA = 26;
 const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG = 0x4210;
 const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG = 0x4211;
 
@@ -231,6 +232,11 @@ export function ptraceSeccompGetMetadata(tid: number, index: number): bigint {
 export function ptraceGetThreadArea(tid: number, entry: number): Buffer | undefined {
   const memory = Buffer.alloc(16);
   return syscallNumber(SYS.ptrace, PTRACE_GET_THREAD_AREA, tid, entry, memory) < 0 ? undefined : memory;
+}
+
+/** ptrace(PTRACE_SET_THREAD_AREA) — sets GDT slot `entry` from struct user_desc. */
+export function ptraceSetThreadArea(tid: number, entry: number, descriptor: Uint8Array): void {
+  request("PTRACE_SET_THREAD_AREA", PTRACE_SET_THREAD_AREA, tid, entry, descriptor);
 }
 
 /** Syscall user dispatch of a thread: outside of [offset, offset + length) system calls become SIGSYS while the byte says so. */

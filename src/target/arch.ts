@@ -2,7 +2,7 @@
  * What differs between processors, behind one interface. x86-64 is filled; aarch64 will be.
  */
 import { CAVE, CAVE_CODE } from "./x86_64/cave.js";
-import { REGS_BYTES, callRegs, caveImage, getReg, resumeRegs, setReg, stubFrame, stubRegs } from "./x86_64/registers.js";
+import { REGS_BYTES, callRegs, caveImage, getReg, isCompat, resumeRegs, setReg, stubFrame, stubRegs } from "./x86_64/registers.js";
 import { FRAME, STUB_CODE, STUB_PAUSE_OFFSET, STUB_STOP_OFFSET, STUB_SYSCALL_OFFSET } from "./x86_64/stub.js";
 
 /** Where a thread's stub, table and frame lie, as addresses in the target. */
@@ -44,6 +44,8 @@ export interface Arch {
   caveImage(regs: Buffer, mask: bigint): Buffer;
   /** Whether `bytes` are a cave that an earlier run left. */
   isCave(bytes: Buffer): boolean;
+  /** Whether the thread runs the code of a smaller kind of processor (32 bits). */
+  isCompat(regs: Buffer): boolean;
   instructionPointer(regs: Buffer): bigint;
   setInstructionPointer(regs: Buffer, address: bigint): void;
   /** Whether the thread was stopped in user code rather than inside a system call. */
@@ -66,6 +68,7 @@ const x86_64: Arch = {
   stubFrame,
   caveImage,
   isCave: (bytes) => bytes.subarray(0, CAVE.jump).equals(CAVE_CODE.subarray(0, CAVE.jump)),
+  isCompat,
   instructionPointer: (regs) => getReg(regs, "rip"),
   setInstructionPointer: (regs, address) => setReg(regs, "rip", address),
   inUserCode: (regs) => BigInt.asIntN(64, getReg(regs, "orig_rax")) < 0n,

@@ -18,16 +18,20 @@ const FIRST_PLACE = 0x1f10_e000_0000n;
 const PLACE_STEP = 1n << 32n;
 const PLACES = 64n;
 
+/** The same for 32-bit processes. */
+const FIRST_LOW_PLACE = 0x1f10_0000n;
+const LOW_STEP = 1n << 24n;
+
 /** Whether a mapping that starts at `address` lies at a place for regions. */
 export function isRegionPlace(address: bigint): boolean {
-  const offset = address - FIRST_PLACE;
-  return offset >= 0n && offset % PLACE_STEP === 0n && offset / PLACE_STEP < PLACES;
+  const isIn = (offset: bigint, step: bigint) => offset >= 0n && offset % step === 0n && offset / step < PLACES;
+  return isIn(address - FIRST_PLACE, PLACE_STEP) || isIn(address - FIRST_LOW_PLACE, LOW_STEP);
 }
 
 /** The first place for a region that is not among those `taken`. Only a hint: the kernel takes another if it is not free. */
-export function freeRegionPlace(taken: readonly bigint[]): bigint {
-  let place = FIRST_PLACE;
-  while (taken.includes(place)) place += PLACE_STEP;
+export function freeRegionPlace(taken: readonly bigint[], isCompat: boolean): bigint {
+  let place = isCompat ? FIRST_LOW_PLACE : FIRST_PLACE;
+  while (taken.includes(place)) place += isCompat ? LOW_STEP : PLACE_STEP;
   return place;
 }
 

@@ -129,7 +129,7 @@ function isError(result: bigint): boolean {
 export function attachStub(task: TracedTask, ranges: CodeRanges): void {
   task.cave = findCave(task, ranges.code);
   const length = regionBytes(task.threads.length);
-  const place = freeRegionPlace(ranges.leftBehind.map((range) => range.start));
+  const place = freeRegionPlace(ranges.leftBehind.map((range) => range.start), arch.isCompat(task.leader.regs));
   const address = mapRegion(task, place, length);
   task.region = { address, length };
   const header = regionHeader(arch.stubCode);

@@ -19,7 +19,7 @@ import type { MappedObjects } from "./objects.js";
 import type { StoredRun } from "./page-source.js";
 import { attachSegments } from "./segments.js";
 import type { SavedSpace } from "./saved-space.js";
-import { type KernelPages, moveKernelPages } from "./vdso.js";
+import { type KernelPages, checkCompatVdso, mapOtherVdso, moveKernelPages } from "./vdso.js";
 import type { VmaEntry } from "./vma.schema.js";
 
 const MADV_DONTNEED = 4;
@@ -45,7 +45,9 @@ export function fillSpace(
   at: { parent: SavedSpace | undefined; parentOpened: Opened; build: SpaceBuild },
 ): Opened {
   const fill = new Fill(task, space, at.build);
-  return at.parent === undefined ? fill.overSeed() : fill.overParent(at.parent, at.parentOpened);
+  const opened = at.parent === undefined ? fill.overSeed() : fill.overParent(at.parent, at.parentOpened);
+  checkCompatVdso(space, task.pid);
+  return opened;
 }
 
 /** One address space being filled. */
@@ -73,7 +75,8 @@ class Fill {
       this.#unmap(vma.start, end);
     }
     const first = kernel[0]?.start;
-    if (first !== undefined)
+    if (this.#space.isCompat) mapOtherVdso(this.#program, this.#space, kernel);
+    else if (first !== undefined)
       moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
     return this.#run(this.#space.mm.vmas.filter(isOrdinary), this.#space.pages.runs);
   }
@@ -100,8 +103,16 @@ class Fill {
 
   #moveKernelOf(parent: SavedSpace): void {
     const first = parent.vvar?.start ?? parent.vdso?.start;
-    if (first === undefined) return;
-    moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+    if (this.#space.isCompat || parent.isCompat) this.#replaceKernelOf(parent);
+    else if (first !== undefined) moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+  }
+
+  /** One of the two is a 32-bit process. */
+  #replaceKernelOf(parent: SavedSpace): void {
+    const isThere = this.#space.isCompat === parent.isCompat && this.#space.vvar?.start === parent.vvar?.start && this.#space.vdso?.start === parent.vdso?.start;
+    if (isThere) return;
+    const old = [parent.vvar, parent.vdso].filter((vma) => vma !== undefined);
+    mapOtherVdso(this.#program, this.#space, old);
   }
 
   /** Makes what was cloned the mapping of this task: the heap may have grown since the fork, the protection changed. */

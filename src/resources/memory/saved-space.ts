@@ -11,6 +11,8 @@ import { memfds } from "./memfd.js";
 import { type MmEntry, mmEntry } from "./mm.schema.js";
 import { type PageSource, openPageSource } from "./page-source.js";
 import type { KernelPages } from "./vdso.js";
+import { isCompat } from "../tasks/compat.js";
+import type { CoreEntry } from "../tasks/core.schema.js";
 import type { VmaEntry } from "./vma.schema.js";
 
 const PAGE = 4096n;
@@ -26,14 +28,18 @@ export interface SavedSpace {
   /** Where the kernel's own pages were. */
   readonly vvar: VmaEntry | undefined;
   readonly vdso: VmaEntry | undefined;
+  /** Whether it is a 32-bit process, whose vdso is another one. */
+  readonly isCompat: boolean;
 }
 
 /** Reads the address space of a process; structural damage is thrown as ImageError. */
-export function readSpace(images: ImageSource, process: { pid: number; comm: string }): SavedSpace {
+export function readSpace(images: ImageSource, process: { pid: number; comm: string; core: CoreEntry }): SavedSpace {
   const mm = images.single("MM", [process.pid], mmEntry);
   checkOrder(mm.vmas, imageFileName("MM", [process.pid]));
   return {
-    ...process,
+    pid: process.pid,
+    comm: process.comm,
+    isCompat: isCompat(process.core),
     mm,
     pages: openPageSource(images, { kind: "PAGEMAP", id: process.pid }),
     vvar: mm.vmas.find((v) => v.status & AREA.VVAR),

@@ -7,6 +7,7 @@
 import { readSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import { MREMAP_FIXED, MREMAP_MAYMOVE, ownMemory } from "../../linux/memory.js";
+import { readProcessMemory } from "../../linux/ptrace.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { readMaps } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
@@ -42,25 +43,50 @@ export function kernelPages(): KernelPages {
 }
 
 function checkVdso(space: SavedSpace, own: { vdsoVma: Vma | undefined; vvarBytes: bigint }): Problem[] {
-  if (space.vdso === undefined) return [];
+  // The vdso of 32-bit processes can be looked at only in one (see checkCompatVdso).
+  if (space.vdso === undefined || space.isCompat) return [];
   const same =
     own.vdsoVma !== undefined &&
     space.vdso.end - space.vdso.start === own.vdsoVma.end - own.vdsoVma.start &&
     (space.vvar === undefined || space.vvar.end - space.vvar.start === own.vvarBytes) &&
     sameCode(space, own.vdsoVma);
   if (same) return [];
-  return [
-    new Refusal(
-      {
-        code: "OTHER_VDSO",
-        process: { pid: space.pid, comm: space.comm },
-        resource: "its vdso",
-        because: "this kernel's vdso is another build than the one the process uses, and moving between kernels is not built yet",
-        remedy: ["Restore on a machine with the same kernel"],
-      },
-      "restore",
-    ),
-  ];
+  return [otherVdso(space)];
+}
+
+function otherVdso(space: SavedSpace): Refusal {
+  return new Refusal(
+    {
+      code: "OTHER_VDSO",
+      process: { pid: space.pid, comm: space.comm },
+      resource: "its vdso",
+      because: "this kernel's vdso is another build than the one the process uses, and moving between kernels is not built yet",
+      remedy: ["Restore on a machine with the same kernel"],
+    },
+    "restore",
+  );
+}
+
+/** asm/prctl.h */
+const ARCH_MAP_VDSO_32 = 0x2002;
+const ARCH_MAP_VDSO_64 = 0x2003;
+
+/** Adds the calls that put the vdso of `space`'s kind of process in the place of the other kind's at `old`. */
+export function mapOtherVdso(program: Program, space: SavedSpace, old: readonly { start: bigint; end: bigint }[]): void {
+  for (const { start, end } of old) program.call(SYS.munmap, start, end - start).must("unmapping the vdso");
+  const first = space.vvar?.start ?? space.vdso?.start;
+  if (first !== undefined) program.call(SYS.arch_prctl, space.isCompat ? ARCH_MAP_VDSO_32 : ARCH_MAP_VDSO_64, first).must("mapping the vdso");
+}
+
+/** Whether the vdso that a 32-bit process now has is the one it had. */
+export function checkCompatVdso(space: SavedSpace, pid: number): void {
+  const { vdso } = space;
+  const run = space.pages.runs.find((r) => vdso !== undefined && r.start <= vdso.start && r.end >= vdso.end);
+  if (!space.isCompat || run === undefined || vdso === undefined) return;
+  const saved = Buffer.alloc(Number(vdso.end - vdso.start));
+  readSync(space.pages.fd, saved, 0, saved.length, run.offset + (vdso.start - run.start));
+  const now = Buffer.alloc(saved.length);
+  if (readProcessMemory(pid, vdso.start, now) !== now.length || !now.equals(saved)) throw otherVdso(space);
 }
 
 /** Compares the saved pages of the vdso with ours; images without them are taken on trust of their size. */

@@ -16,7 +16,7 @@ const SIGSET_BYTES = 8;
 const ACTION_BYTES = 32;
 
 /** Signals in the order in which the image lists them. */
-const SIGNALS = Array.from({ length: LAST_SIGNAL }, (_, i) => i + 1).filter((s) => s !== SIGKILL && s !== SIGSTOP);
+export const SIGNALS = Array.from({ length: LAST_SIGNAL }, (_, i) => i + 1).filter((s) => s !== SIGKILL && s !== SIGSTOP);
 
 export const actions: ThreadPart = {
   name: "signals/actions",

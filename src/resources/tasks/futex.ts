@@ -7,6 +7,7 @@
 import { ptraceGetRseqConfiguration } from "../../linux/ptrace.js";
 import { SYS } from "../../linux/syscalls.js";
 import type { ThreadPart } from "../part.js";
+import { isCompat } from "./compat.js";
 
 const PR_GET_TID_ADDRESS = 40;
 const ROBUST_HEAD_BYTES = 24;
@@ -26,7 +27,8 @@ export const robustList: ThreadPart = {
   },
   restore({ program, core }) {
     const { futex_rla, futex_rla_len } = core.thread_core ?? {};
-    if (futex_rla === undefined || futex_rla === 0n) return undefined;
+    // The list of a 32-bit program is another one (compat.ts).
+    if (futex_rla === undefined || futex_rla === 0n || isCompat(core)) return undefined;
     program.call(SYS.set_robust_list, futex_rla, futex_rla_len ?? ROBUST_HEAD_BYTES).must("setting the robust-futex list");
     return undefined;
   },

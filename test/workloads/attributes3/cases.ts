@@ -16,4 +16,10 @@ export const attributeCases: readonly Case[] = [
   bits("merge", "merging of equal pages is kept"),
   bits("mdwe", "memory-deny-write-execute is kept"),
   { workload: "attributes3/dispatch", rows: ["task.sched"], claim: "system calls that a thread has dispatched still are", peerCannot: "it does not carry this" },
+  {
+    workload: "attributes3/ia32",
+    rows: ["cpu.compat32"],
+    claim: "a 32-bit program goes on as one",
+    peerCannot: "this machine's build of it cannot dump 32-bit programs",
+  },
 ];
