@@ -48,7 +48,11 @@ export function finishTasks(filled: readonly Filled[], session: Session): void {
     const parent = session.task(task.saved.tree.ppid);
     if (parent !== undefined) forgetChildSignal(parent.traced);
   }
-  finish(session.tasks.filter((task) => !stopped.includes(task)), filled, session);
+  finish(
+    session.tasks.filter((task) => !stopped.includes(task)),
+    filled,
+    session,
+  );
   if (session.options.leaveStopped) for (const task of session.tasks) if (!stopped.includes(task)) stopProcess(task.traced, SIGSTOP);
   faultPoint("restore-ready");
 }
@@ -74,16 +78,31 @@ function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], sessi
     }),
   );
   faultPoint("restore-last");
-  for (const { task } of ours) unmapStub(task);
+  for (const one of ours) leaveMemory(one, filled);
   for (const task of tasks) {
     task.threads.forEach(({ core }, i) => {
       const thread = task.traced.threads[i];
       if (thread === undefined) throw new Error("internal error: a thread is missing");
       const layout = xstateLayout(thread.tid);
       const { gpregs, fpregs } = core.thread_info as NonNullable<CoreEntry["thread_info"]>;
-      setFinalState(thread, { regs: gpregsFromImage(gpregs), xstate: fpregsFromImage(fpregs, layout), sigmask: maskOf(core), userDispatch: savedDispatch(core) });
+      setFinalState(thread, {
+        regs: gpregsFromImage(gpregs),
+        xstate: fpregsFromImage(fpregs, layout),
+        sigmask: maskOf(core),
+        userDispatch: savedDispatch(core),
+      });
     });
   }
+}
+
+/** Takes the stub away when nobody who shares the memory needs it any more. */
+function leaveMemory({ task, owner }: Filled, filled: readonly Filled[]): void {
+  const memory = owner ?? task;
+  const users = filled.filter((f) => (f.owner ?? f.task) === memory);
+  task.needsStub = false;
+  if (users.some((f) => f.task.needsStub)) return;
+  unmapStub(task);
+  for (const user of users) user.task.region = undefined;
 }
 
 /** Blocked signals: the leader's are in the message about the process. */

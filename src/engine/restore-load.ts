@@ -73,7 +73,8 @@ export function loadTasks(images: DirectorySource): SavedTask[] {
   checkInventory(images);
   const tree = images.records("PSTREE", [], pstreeEntry).map((r) => r.value);
   const dead = new Set<number>();
-  const tasks = tree.map((entry) => findings.try(() => loadTask(images, entry, dead)));
+  const owners = new Set<number>();
+  const tasks = tree.map((entry) => findings.try(() => loadTask(images, entry, { dead, owners })));
   // A dead process has no threads of its own any more, whatever its entry says of them.
   findings.add(...checkTree(tree.map((e) => (dead.has(e.pid) ? { ...e, threads: [e.pid] } : e))));
   findings.throwAny();
@@ -91,7 +92,8 @@ function checkInventory(images: DirectorySource): void {
   });
 }
 
-function loadTask(images: DirectorySource, tree: PstreeEntry, dead: Set<number>): SavedTask {
+/** `dead`: processes found to be so. `owners`: address spaces that a process before has the pages of. */
+function loadTask(images: DirectorySource, tree: PstreeEntry, { dead, owners }: { dead: Set<number>; owners: Set<number> }): SavedTask {
   const { pid } = tree;
   const core = images.single("CORE", [pid], coreEntry);
   const { tc } = core;
@@ -110,7 +112,8 @@ function loadTask(images: DirectorySource, tree: PstreeEntry, dead: Set<number>)
   const ids = core.ids ?? images.single("IDS", [pid], taskKobjIdsEntry);
   // A process without descriptors or pages has these images too: one that is missing must not pass for an empty one.
   images.mustExist("FDINFO", [ids.files_id]);
-  images.mustExist("PAGEMAP", [pid]);
+  if (!owners.has(ids.vm_id)) images.mustExist("PAGEMAP", [pid]);
+  owners.add(ids.vm_id);
   const table = { id: ids.files_id, entries: images.records("FDINFO", [ids.files_id], fdinfoEntry).map((r) => r.value) };
   return {
     ...task,

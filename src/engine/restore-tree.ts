@@ -29,6 +29,8 @@ export interface TreeBuild {
   comm(pid: number): string;
   /** Objects (CLONE_FILES, …) that a new task shares with its creator. */
   shares(pid: number, by: number): bigint;
+  /** The first slot that is its own of the region that it shares with others. */
+  firstSlot(pid: number): number;
   /** Wait status with which a dead task of the tree ended. */
   exitStatus(pid: number): number;
   /** Called right after a task has become the leader of a new session, before it has children there. */
@@ -81,6 +83,7 @@ function create(build: TreeBuild, actor: number, batch: readonly (TreeStep & { d
     // From the seed: a child of the coordinator, who is the seed's parent.
     asSibling: step.asSibling || (actor === OUTSIDE && !build.rootBelowSeed),
     shares: build.shares(step.pid, actor),
+    firstSlot: build.firstSlot(step.pid),
   }));
   try {
     for (const made of createTasks(creator, wanted)) build.living.set(made.nsPid, made);

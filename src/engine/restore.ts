@@ -43,6 +43,7 @@ import { giveOwners, linkFiles } from "./restore-links.js";
 import { Findings, type SavedTask, loadTasks, takenIds } from "./restore-load.js";
 import { Session, type TaskInMaking } from "./restore-session.js";
 import { type TreeBuild, carryOut, forgetChildSignals } from "./restore-tree.js";
+import { SharedSpaces } from "./shared-spaces.js";
 import { type RestoreFigures, writeRestoreStats } from "./stats.js";
 
 /** Free room beside the region for moving the kernel's pages. */
@@ -83,6 +84,7 @@ interface Design {
   readonly kernel: KernelPages;
   readonly room: bigint;
   readonly regionBytes: number;
+  readonly shared: SharedSpaces;
 }
 
 function plan(saved: readonly SavedTask[], session: Session): Design {
@@ -99,7 +101,9 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   }
   const ids = new Set(saved.flatMap((t) => [t.pid, ...(t.living?.threads.map((th) => th.tid) ?? [])]));
   const tree = findings.try(() => planTree(saved.map(treeTask), { shellJob: session.options.shellJob, isTaken: (pid) => ids.has(pid) || existsSync(`/proc/${pid}`) }));
-  const bytes = regionBytes(Math.max(1, ...session.tasks.map((t) => t.threads.length)));
+  const shared = new SharedSpaces(session.tasks);
+  if (tree !== undefined) findings.add(...shared.check(tree));
+  const bytes = regionBytes(shared.slots);
   const room = findRoom(
     session.tasks.map((t) => t.saved.living.space),
     BigInt(SEED_PAGE_BYTES + bytes) + SCRATCH_BYTES,
@@ -107,7 +111,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   if (room === undefined) findings.add(noRoom(session.tasks[0]));
   findings.throwAny();
   if (tree === undefined || room === undefined) throw new Error("internal error: a failed plan was not reported");
-  return { saved, tree, kernel, room, regionBytes: bytes };
+  return { saved, tree, kernel, room, regionBytes: bytes, shared };
 }
 
 function treeTask(task: SavedTask) {
@@ -212,6 +216,7 @@ function makeTree(
   on: { tools: Tools; seed: TracedTask; living: Map<number, TracedTask>; figures: SpaceBuild["figures"] },
 ): Filled[] {
   const { session } = on.tools;
+  const { shared } = design;
   const spaces = new Map(session.tasks.map((t) => [t.pid, t.saved.living.space]));
   const opened = new Map<number, Opened>();
   const scratch = design.room + BigInt(SEED_PAGE_BYTES + design.regionBytes);
@@ -225,14 +230,16 @@ function makeTree(
     rootBelowSeed: mustLoseParent(session),
     comm: (pid) => savedByPid.get(pid)?.comm ?? "temporary",
     shares: (pid, by) => sharedWith(savedByPid.get(pid), by === OUTSIDE ? undefined : savedByPid.get(by)),
+    firstSlot: (pid) => shared.firstSlot(pid),
     exitStatus: (pid) => savedByPid.get(pid)?.core.tc?.exit_code ?? 0,
     afterSetsid(task, pid) {
       if (session.task(pid) !== undefined) takeTerminal(task, pid, session);
     },
     fillMemory(task, pid) {
       const space = spaces.get(pid);
-      if (space === undefined) return;
-      const from = design.tree.memoryFrom.get(pid);
+      if (space === undefined || !shared.isOwner(pid)) return;
+      const lender = design.tree.memoryFrom.get(pid);
+      const from = lender === undefined ? undefined : shared.owner(lender);
       const parent: SavedSpace | undefined = from === undefined ? undefined : spaces.get(from);
       const parentOpened = (from === undefined ? undefined : opened.get(from)) ?? new Set();
       opened.set(pid, fillSpace(task, space, { parent, parentOpened, build: common }));
@@ -248,7 +255,8 @@ function makeTree(
     const space = spaces.get(t.pid);
     if (task === undefined || space === undefined) throw new Error(`internal error: the plan did not make process ${t.pid}`);
     t.traced = task;
-    return { task, space, opened: opened.get(t.pid) ?? new Set() };
+    const owner = shared.isOwner(t.pid) ? undefined : on.living.get(shared.owner(t.pid) ?? 0);
+    return { task, space, opened: opened.get(t.pid) ?? new Set(), owner };
   });
 }
 
@@ -266,13 +274,15 @@ function sharedWith(task: SavedTask | undefined, creator: SavedTask | undefined)
   const a = task?.living?.ids;
   const b = creator?.living?.ids;
   if (a === undefined || b === undefined) return 0n;
-  return (a.files_id === b.files_id ? CLONE.FILES : 0n) | (a.fs_id === b.fs_id ? CLONE.FS : 0n);
+  const memory = a.vm_id === b.vm_id ? CLONE.VM | (a.sighand_id === b.sighand_id ? CLONE.SIGHAND : 0n) : 0n;
+  return memory | (a.files_id === b.files_id ? CLONE.FILES : 0n) | (a.fs_id === b.fs_id ? CLONE.FS : 0n);
 }
 
 /** `endSeed`: called when nothing is to be made from the seed any more, and before a parent's death can be noticed. */
 function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => void): void {
-  finishSpaces(filled);
-  for (const one of filled) setLayout(one, session);
+  const owners = filled.filter((f) => f.owner === undefined);
+  finishSpaces(owners);
+  for (const one of owners) setLayout(one, session);
   faultPoint("restore-layout");
   for (const task of session.tasks) restoreWorkingDir(task, task.saved.living.fs, session);
   const tables = new Set<number>();

@@ -45,6 +45,8 @@ export interface NewTask {
   readonly asSibling: boolean;
   /** Objects shared with the creator: CLONE.FILES, CLONE.FS, CLONE.VM, CLONE.SIGHAND. */
   readonly shares?: bigint;
+  /** Of one that shares the creator's memory: the first slot of the region that is its own. */
+  readonly firstSlot?: number;
 }
 
 /** Makes processes, all cloned from `creator` by one program; each is stopped and parked at the stub. */
@@ -89,11 +91,12 @@ function adoptTask(creator: TracedTask, wanted: NewTask, inCreatorsNamespace: nu
   const task = new TracedTask(hostPid, wanted.comm);
   task.nsPid = wanted.pid;
   task.region = creator.region;
+  task.firstSlot = wanted.firstSlot ?? 0;
   const thread = new TracedThread(task, hostPid);
   thread.nsTid = wanted.pid;
   task.threads.push(thread);
   waitFirstStop(thread);
-  adoptStopped(thread, 0);
+  adoptStopped(thread, task.firstSlot);
   return task;
 }
 
@@ -123,6 +126,6 @@ export function createThreads(task: TracedTask, tids: readonly number[]): void {
     thread.nsTid = tid;
     task.threads.push(thread);
     waitFirstStop(thread);
-    adoptStopped(thread, task.threads.length - 1);
+    adoptStopped(thread, task.firstSlot + task.threads.length - 1);
   }
 }

@@ -56,6 +56,10 @@ export class TracedTask {
   region: { readonly address: bigint; readonly length: number } | undefined;
   /** Unused bytes in executable memory through which the task is entered and left. */
   cave: bigint | undefined;
+  /** Slot of its leader in the region: another one than the first when it shares its memory with another process. */
+  firstSlot = 0;
+  /** Whether something is still to be run in it. */
+  needsStub = true;
   /** Signal that ends a program: ignored by the task, not caught, not pending. */
   trapSignal = 23;
 

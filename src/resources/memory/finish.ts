@@ -33,6 +33,8 @@ export interface Filled {
   readonly space: SavedSpace;
   /** Mappings that are writable only because they were filled. */
   readonly opened: Opened;
+  /** The process in whose memory it lives, if it is not its own. */
+  readonly owner: TracedTask | undefined;
 }
 
 /** Gives every mapping its own protection, advice and lock; all tasks at once. */

@@ -32,8 +32,24 @@ const NO_HOST_IPC = "it carries segments only together with an IPC namespace";
 
 const NO_GUARDS = "this version knows no guard regions";
 
+const NO_SHARING = "it carries no processes that share memory";
+
 export const memory3Cases: readonly Case[] = [
   ...sharedCases,
+  {
+    workload: "memory3/clone-vm",
+    args: ["running"],
+    rows: ["tree.shared-kobj"],
+    claim: "processes that share their memory go on sharing it",
+    peerCannot: NO_SHARING,
+  },
+  {
+    workload: "memory3/clone-vm",
+    args: ["stopped"],
+    rows: ["tree.shared-kobj"],
+    claim: "one of them may be stopped",
+    peerCannot: NO_SHARING,
+  },
   {
     workload: "memory3/guards",
     rows: ["mem.wipe-droppable-guard"],
