@@ -12,6 +12,7 @@ import { readBuildId } from "./build-id.js";
 import { isLeased, noteLease } from "./locks.js";
 import type { FownEntry } from "./owner.schema.js";
 import type { RegFileEntry } from "./regular.schema.js";
+import { isGone, isOfProc, noteGone, procOwner, whileThere, willBeThere } from "./proc-path.js";
 import { checkRemapped, isRemapped, nameOf, openRemapped } from "./remap.js";
 
 const AT_FDCWD = -100;
@@ -83,7 +84,11 @@ export function openRegular(entry: RegFileEntry, session: RestoreSession, flags 
   let how = (flags & ~ONCE) | O_CLOEXEC | O_NOCTTY;
   // An O_PATH descriptor of a symbolic link is of the link itself.
   if (flags & O_PATH && (BigInt(entry.mode ?? 0) & S_IFMT) === S_IFLNK) how |= O_NOFOLLOW;
-  const fd = isRemapped(entry.id, session) ? openRemapped(entry, session, how) : openat(AT_FDCWD, entry.name, { flags: how & UNNAMED_FILE ? how & ~O_TMPFILE : how });
+  const proc = procOwner(entry.name);
+  const openByName = () => openat(AT_FDCWD, entry.name, { flags: how & UNNAMED_FILE ? how & ~O_TMPFILE : how });
+  let fd: Fd;
+  if (proc !== undefined && isGone(proc, session)) fd = whileThere(proc, openByName);
+  else fd = isRemapped(entry.id, session) ? openRemapped(entry, session, how) : openByName();
   if ((flags & O_PATH) === 0 && entry.pos !== 0n) {
     try {
       lseek(fd, entry.pos, SEEK_SET);
@@ -111,10 +116,15 @@ export const regularFiles: FileKind<RegFileEntry> = {
     noteLease(info, stat, session);
     const name = nameOf({ id, link, stat, openPath, process, what: `fd ${file.fd}` }, session);
     if (name === undefined) return undefined;
-    return describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath: isLeased(stat, session) ? undefined : openPath });
+    noteGone(id, name, session);
+    const mayBeRead = !isLeased(stat, session) && !isOfProc(name);
+    return describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath: mayBeRead ? openPath : undefined });
   },
   open: (entry, session) => openRegular(entry, session),
-  check: (entry, session, use) => (isRemapped(entry.id, session) ? checkRemapped(entry, session, use) : checkFile(entry, session, use)),
+  check(entry, session, use) {
+    if (willBeThere(entry.name, session)) return [];
+    return isRemapped(entry.id, session) ? checkRemapped(entry, session, use) : checkFile(entry, session, use);
+  },
 };
 
 /** What a file must still be, or the program would go on with something else than it knew. */

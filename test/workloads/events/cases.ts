@@ -34,6 +34,8 @@ export const eventCases: readonly Case[] = [
   },
   { workload: "events/fanotify", rows: ["file.fanotify"], claim: "marks are kept with what they ignore" },
   { workload: "events/owners", rows: ["file.fd-table"], claim: "signals about I/O go to their owner, with number and sender", peerCannot: "it sets owners before threads exist" },
+  { workload: "events/procfs", args: ["living"], rows: ["file.regular"], claim: "files of /proc and of namespaces are open as before" },
+  { workload: "events/procfs", args: ["gone"], rows: ["file.regular"], claim: "files of /proc of a process that is gone" },
   ...["monotonic", "realtime", "boottime"].map((clock) => timerfd(clock)),
   ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { peerCannot: "it knows no alarm clocks" })),
 ];
