@@ -23,6 +23,7 @@ import { savePages } from "../resources/memory/pages.js";
 import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
+import { refuseUncarried } from "../resources/tasks/vector-state.js";
 import { fpregsToImage } from "../resources/tasks/core-x86.js";
 import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { writeFilters } from "../resources/security/seccomp.js";
@@ -246,6 +247,7 @@ function collectThreads(session: Session): void {
       const layout = xstateLayout(thread.tid);
       const core = isLeader ? task.core : emptyCore(thread, false);
       const area = readXstate(thread.tid, layout);
+      refuseUncarried(area, { session, task, tid: thread.nsTid });
       session.later(() => {
         if (core.thread_info !== undefined) core.thread_info.fpregs = fpregsToImage(area, layout);
       });

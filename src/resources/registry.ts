@@ -28,6 +28,7 @@ import { autogroup, coreDumpFilter, denyWriteExecute, memoryMerge } from "./task
 import { affinity, ioPriority, scheduling } from "./tasks/scheduling.js";
 import { threadBits } from "./tasks/thread-bits.js";
 import { userDispatch } from "./tasks/user-dispatch.js";
+import { vectorState } from "./tasks/vector-state.js";
 import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
 import { timerfds } from "./timers/timerfd.js";
@@ -47,6 +48,7 @@ export const threadParts: readonly ThreadPart[] = [
   coreDumpFilter,
   autogroup,
   memoryMerge,
+  vectorState,
   sharedSeccomp,
   itimers,
   posixTimers,

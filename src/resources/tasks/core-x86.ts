@@ -4,8 +4,8 @@
  * Read from   PTRACE_GETREGS, PTRACE_GETREGSET(NT_X86_XSTATE), PTRACE_GET_THREAD_AREA, prctl(PR_GET_TID_ADDRESS)
  * Made with   PTRACE_SETREGSET, PTRACE_SETREGS, set_tid_address(2)
  *
- * The image's fields hold the components that CRIU knows; the whole area as the kernel gave it travels besides them in
- * `floe_xstate`, which other readers skip, so that AMX and what comes after it survive.
+ * The image's fields hold the components that CRIU knows: up to AVX-512 and PKRU. What uses others (AMX tiles, APX) is
+ * refused (vector-state.ts).
  */
 import type { Program } from "../../target/program.js";
 import { getReg, setReg, type RegisterName } from "../../target/x86_64/registers.js";
