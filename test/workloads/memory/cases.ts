@@ -25,9 +25,8 @@ export const memoryCases: readonly Case[] = [
     workload: "memory/advice",
     args: ["locked-future"],
     rows: ["mem.advice-lock-thp"],
-    claim: "a process that locks all it maps later goes on doing so after a dump",
-    // No image has a place for it: after a restore only what was locked then is locked.
-    modes: ["alone", "left-running", "in-place"],
+    claim: "a process that locks all it maps later goes on doing so",
+    peerCannot: "its images have no place for it",
   },
   { workload: "memory/shared", rows: ["mem.shared-anon"], claim: "tasks share memory mapped at different addresses and offsets" },
   { workload: "memory/files", rows: ["mem.file-maps"], claim: "file mappings keep written pages, ends and rights" },
