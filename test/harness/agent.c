@@ -362,6 +362,9 @@ static void own_directories(void)
 {
 	if (mount("lane", "/run", "tmpfs", 0, "mode=755") < 0 || mount("lane", "/dev/shm", "tmpfs", 0, "mode=1777") < 0)
 		die("mount");
+	/* Terminals of the lane's own: their numbers come free when its processes end, whatever other lanes do. */
+	if (mount("lane", "/dev/pts", "devpts", 0, "newinstance,ptmxmode=0666,mode=620") < 0 || mount("/dev/pts/ptmx", "/dev/ptmx", NULL, MS_BIND, NULL) < 0)
+		die("mount devpts");
 }
 
 int main(void)

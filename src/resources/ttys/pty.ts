@@ -8,8 +8,8 @@
 import { chmodSync, chownSync, closeSync, existsSync, readlinkSync, readSync, writeSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import { fromTtyNumber } from "../../linux/device-numbers.js";
-import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
-import { O_CLOEXEC, O_NOCTTY, O_NONBLOCK, O_RDWR, openat } from "../../linux/files.js";
+import { FD_CLOEXEC, dupFrom, setDescriptorFlags, setStatusFlags } from "../../linux/fcntl.js";
+import { O_CLOEXEC, O_LARGEFILE, O_NOCTTY, O_NONBLOCK, O_RDWR, openat } from "../../linux/files.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { fdInfoField } from "../../linux/proc/fdinfo.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
@@ -273,11 +273,19 @@ export function openInside(entry: TtyFileEntry, info: TtyInfoEntry, session: Res
   if (info.rdev !== PTMX_RDEV) {
     const mode = session.fileEntry(entry.regf_id ?? 0)?.reg?.mode;
     if (mode !== undefined) chmodSync(`/dev/pts/${index}`, mode & 0o7777);
-    return openat(AT_FDCWD, `/dev/pts/${index}`, { flags });
+    // What TIOCGPTPEER opened has no O_LARGEFILE; what was opened by its name has.
+    return (entry.flags & O_LARGEFILE) === 0 ? openPeer(pair.master, entry.flags) : openat(AT_FDCWD, `/dev/pts/${index}`, { flags });
   }
   // A master is one description only: the one that made the pair.
   const fd = dupFrom(pair.master, 0);
   setStatusFlags(fd, entry.flags);
+  return fd;
+}
+
+/** Unlike open(2), TIOCGPTPEER would keep O_CLOEXEC among the flags that F_GETFL tells. */
+function openPeer(master: Fd, flags: number): Fd {
+  const fd = tiocgptpeer(master, flags | O_NOCTTY);
+  setDescriptorFlags(fd, FD_CLOEXEC);
   return fd;
 }
 

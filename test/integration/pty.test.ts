@@ -1,0 +1,4 @@
+import { suite } from "../harness/suite.js";
+import { ptyCases } from "../workloads/ttys/cases.js";
+
+suite("ptys", ptyCases);

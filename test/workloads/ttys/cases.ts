@@ -1,0 +1,12 @@
+import type { Case } from "../../harness/run-case.js";
+
+export const ptyCases: readonly Case[] = [
+  {
+    workload: "ttys/pty",
+    rows: ["tty.pty", "tty.ctty"],
+    claim: "both sides of a pseudo-terminal, its session, its foreground group and what nobody has read yet are kept",
+    peerCannot: "it fails on bytes that were read",
+  },
+  { workload: "ttys/pty", args: ["packet"], rows: ["tty.pty"], claim: "a master stays in packet mode" },
+  { workload: "ttys/pty", args: ["alone"], rows: ["tty.pty"], claim: "a master without slaves has hung up as before" },
+];
