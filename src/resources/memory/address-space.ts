@@ -13,8 +13,9 @@ import { Program, type Result } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import type { Fd } from "../part.js";
+import { restoreContexts } from "./aio.js";
 import { AREA, TASK_END, isDroppable, isOrdinary, isPrivate } from "./area.js";
-import { type PageRange, compareWithParent, holes } from "./inherit.js";
+import { type PageRange, compareWithParent, holes, without } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
 import type { StoredRun } from "./page-source.js";
 import { attachSegments } from "./segments.js";
@@ -104,12 +105,16 @@ class Fill {
   #moveKernelOf(parent: SavedSpace): void {
     const first = parent.vvar?.start ?? parent.vdso?.start;
     if (this.#space.isCompat || parent.isCompat) this.#replaceKernelOf(parent);
-    else if (first !== undefined) moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+    else if (first !== undefined)
+      moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
   }
 
   /** One of the two is a 32-bit process. */
   #replaceKernelOf(parent: SavedSpace): void {
-    const isThere = this.#space.isCompat === parent.isCompat && this.#space.vvar?.start === parent.vvar?.start && this.#space.vdso?.start === parent.vdso?.start;
+    const isThere =
+      this.#space.isCompat === parent.isCompat &&
+      this.#space.vvar?.start === parent.vvar?.start &&
+      this.#space.vdso?.start === parent.vdso?.start;
     if (isThere) return;
     const old = [parent.vvar, parent.vdso].filter((vma) => vma !== undefined);
     mapOtherVdso(this.#program, this.#space, old);
@@ -142,7 +147,7 @@ class Fill {
       attachSegments(this.#program, attached, [...readMaps(this.#task.pid), ...this.#space.mm.vmas], (id) =>
         this.#build.objects.segmentBytes(id),
       );
-    for (const vma of fresh) if (!attached.includes(vma)) this.#map(vma, remote, filled.meets(vma));
+    for (const vma of fresh) if ((vma.status & (AREA.SYSV | AREA.AIO)) === 0) this.#map(vma, remote, filled.meets(vma));
     this.#openForFilling(runs);
     const reads = this.#read(runs, remote.get(this.#space.pages.fd));
     run(leader, this.#program);
@@ -151,6 +156,7 @@ class Fill {
         throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
     }
     if (there.length > 0) closeRemote(leader, there);
+    restoreContexts(this.#task, this.#space);
     return this.#opened;
   }
 
@@ -194,7 +200,7 @@ class Fill {
   #read(runs: readonly StoredRun[], fd: number | undefined): { result: Result; bytes: bigint }[] {
     const reads: { result: Result; bytes: bigint }[] = [];
     if (fd === undefined) return reads;
-    for (const batch of readBatches(withoutVdso(runs, this.#space))) {
+    for (const batch of readBatches(withoutKernels(runs, this.#space))) {
       const vector = this.#program.bytes(Buffer.alloc(batch.length * IOVEC_BYTES));
       batch.forEach((r, i) => {
         vector.content.writeBigUInt64LE(r.start, i * IOVEC_BYTES);
@@ -209,10 +215,10 @@ class Fill {
   }
 }
 
-/** The kernel gives the vdso; its saved pages only serve to compare. */
-function withoutVdso(runs: readonly StoredRun[], { vdso, vvar }: SavedSpace): StoredRun[] {
-  const inside = (r: PageRange, vma: VmaEntry | undefined) => vma !== undefined && r.start >= vma.start && r.start < vma.end;
-  return runs.filter((r) => !inside(r, vdso) && !inside(r, vvar));
+/** The kernel gives the vdso, whose saved pages only serve to compare; rings of asynchronous I/O are filled by aio.ts. */
+function withoutKernels(runs: readonly StoredRun[], { mm }: SavedSpace): StoredRun[] {
+  const special = mm.vmas.filter((vma) => vma.status & (AREA.VDSO | AREA.VVAR | AREA.AIO));
+  return without(runs, special);
 }
 
 /** A mapping of which [start, end) is there already, as a part of these mappings of the parent. */

@@ -83,7 +83,7 @@ function clip(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRu
 }
 
 /** The parts of `runs` outside `areas`; both ascending. */
-function without(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRun[] {
+export function without(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRun[] {
   const out: StoredRun[] = [];
   let at = 0;
   for (const run of runs) {

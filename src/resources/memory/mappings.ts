@@ -14,6 +14,7 @@ import { Program } from "../../target/program.js";
 import { runAll } from "../../target/run.js";
 import { dumpSegments } from "../ipc/shm.js";
 import type { DumpSession, DumpTask } from "../part.js";
+import { dumpContexts } from "./aio.js";
 import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from "./area.js";
 import { dumpInode, isDumpedAsFile, memfdFileId, memfdName, sharedMemoryId } from "./memfd-dump.js";
 import type { MmEntry } from "./mm.schema.js";
@@ -82,7 +83,7 @@ function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
     mm_saved_auxv: readAuxv(task.traced.pid).slice(0, -2),
     vmas: vmaEntries(task, session),
     dumpable: inside.dumpable,
-    aios: [],
+    aios: dumpContexts(task),
     guards: [],
     ...lockFuture(task),
     thp_disabled: inside.thpDisabled,
@@ -192,6 +193,8 @@ function statusOf(vma: Vma, kind: AreaKind): number {
       return AREA.REGULAR | AREA.VDSO | AREA.ANON_PRIVATE;
     case "vvar":
       return AREA.REGULAR | AREA.VVAR | AREA.ANON_PRIVATE;
+    case "aio":
+      return AREA.AIO;
     case "sysv":
       return AREA.REGULAR | AREA.ANON_SHARED | AREA.SYSV;
     case "shared-anonymous":
@@ -217,8 +220,6 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
     });
   if (vma.flags.has("ht"))
     return refuse("MAPPING_HUGETLB", "pages of hugetlbfs are not carried yet", "Run the program without huge pages of hugetlbfs");
-  if (kind === "aio")
-    return refuse("MAPPING_AIO", "contexts of asynchronous I/O are not carried yet", "Destroy the context (io_destroy) before the dump");
   if (kind === "special")
     return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");
   if (kind !== "vvar" && (vma.flags.has("io") || vma.flags.has("pf"))) {

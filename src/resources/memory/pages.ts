@@ -253,10 +253,11 @@ function add(runs: PageRun[], vma: Vma, range: { start: bigint; end: bigint }): 
   else runs.push({ start: range.start, end: range.end, lazy, readable: vma.read });
 }
 
-/** The vdso is kept as well, so that another kernel's can be recognised. */
+/** The vdso is kept as well, so that another kernel's can be recognised, and rings of asynchronous I/O. */
 function withVdso(runs: PageRun[], task: DumpTask): PageRun[] {
   for (const vma of task.vmas) {
-    if (areaKind(vma) !== "vdso") continue;
+    const kind = areaKind(vma);
+    if (kind !== "vdso" && kind !== "aio") continue;
     const at = runs.findIndex((run) => run.start >= vma.end);
     runs.splice(at < 0 ? runs.length : at, 0, { start: vma.start, end: vma.end, lazy: false, readable: true });
   }

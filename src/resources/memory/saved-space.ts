@@ -72,8 +72,8 @@ function checkOrder(vmas: readonly VmaEntry[], file: string): void {
 }
 
 /** Kinds of mapping that can be made. */
-const RESTORABLE = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED;
-const NOT_YET = AREA.SOCKET | AREA.AIO;
+const RESTORABLE = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED | AREA.AIO;
+const NOT_YET = AREA.SOCKET;
 
 /** What certainly cannot be restored of an address space. */
 export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: KernelPages): Problem[] {

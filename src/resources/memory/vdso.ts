@@ -75,7 +75,8 @@ const ARCH_MAP_VDSO_64 = 0x2003;
 export function mapOtherVdso(program: Program, space: SavedSpace, old: readonly { start: bigint; end: bigint }[]): void {
   for (const { start, end } of old) program.call(SYS.munmap, start, end - start).must("unmapping the vdso");
   const first = space.vvar?.start ?? space.vdso?.start;
-  if (first !== undefined) program.call(SYS.arch_prctl, space.isCompat ? ARCH_MAP_VDSO_32 : ARCH_MAP_VDSO_64, first).must("mapping the vdso");
+  if (first !== undefined)
+    program.call(SYS.arch_prctl, space.isCompat ? ARCH_MAP_VDSO_32 : ARCH_MAP_VDSO_64, first).must("mapping the vdso");
 }
 
 /** Whether the vdso that a 32-bit process now has is the one it had. */

@@ -4,6 +4,7 @@ const NO_EXE = "it looks for the executable among regular files only";
 
 /** Those that CRIU has as well. */
 export const sharedCases: readonly Case[] = [
+  { workload: "memory3/aio", rows: ["mem.aio"], claim: "contexts of asynchronous I/O keep their names and unread completions" },
   { workload: "memory3/memfd", rows: ["mem.memfd"], claim: "memfd files keep contents, seals, owners, offsets and mappings" },
   {
     workload: "memory3/memfd-exec",

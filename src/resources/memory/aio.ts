@@ -1,0 +1,125 @@
+/**
+ * Contexts of kernel asynchronous I/O: the ring of completions at its address, with those that nobody has read yet.
+ *
+ * Read from   /proc/PID/smaps; the ring itself is memory of the process
+ * Made with   io_setup(2), mremap(2) to the saved address, which is the context's name, io_submit(2) of reads of /dev/null
+ *
+ * The kernel keeps the end of the ring to itself, and it moves only when a request completes. So as many requests are
+ * made as had completed; then the ring gets its saved contents.
+ */
+import { closeSync, openSync, readSync } from "node:fs";
+import { ImageError } from "../../errors.js";
+import { MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } from "../../linux/memory.js";
+import { SYS } from "../../linux/syscalls.js";
+import { closeRemote, handOver } from "../../target/hand-over.js";
+import { Program } from "../../target/program.js";
+import { run, writeTarget } from "../../target/run.js";
+import type { TracedTask } from "../../target/thread.js";
+import type { DumpTask } from "../part.js";
+import { AREA, areaKind } from "./area.js";
+import type { AioRingEntry } from "./mm.schema.js";
+import type { PageSource } from "./page-source.js";
+import type { SavedSpace } from "./saved-space.js";
+import type { VmaEntry } from "./vma.schema.js";
+
+/** struct aio_ring (fs/aio.c): id, nr, head, tail, magic, two sets of features, length of the header. */
+const HEADER_BYTES = 32;
+const ID_BYTES = 4;
+const TAIL_OFFSET = 12;
+const MAGIC_OFFSET = 16;
+const MAGIC = 0xa10a10a1;
+const EVENT_BYTES = 32;
+/** struct iocb (uapi/linux/aio_abi.h). */
+const IOCB_BYTES = 64;
+const IOCB_FD = 20;
+/** Requests in one io_submit(2): few enough for their pointers to fit beside one another. */
+const BATCH = 512;
+
+/** Contexts of a task, as its mappings show them. */
+export function dumpContexts(task: DumpTask): AioRingEntry[] {
+  return task.vmas
+    .filter((vma) => areaKind(vma) === "aio")
+    .map((vma) => {
+      const length = Number(vma.end - vma.start);
+      // io_setup(2) makes room for twice as many events and two more, and rounds up to whole pages.
+      const events = (length - HEADER_BYTES) / EVENT_BYTES;
+      return { id: vma.start, nr_req: Math.floor((events - 2) / 2), ring_len: length };
+    });
+}
+
+/** Makes the contexts of `space`; all its other mappings are in place. */
+export function restoreContexts(task: TracedTask, space: SavedSpace): void {
+  const rings = space.mm.vmas.filter((vma) => vma.status & AREA.AIO);
+  if (rings.length === 0) return;
+  const made = setUp(task, rings, space);
+  const null_ = openSync("/dev/null", "r");
+  try {
+    const [fd] = handOver(task.leader, [null_]) as [number];
+    const program = new Program();
+    const contents = rings.map((vma, i) => {
+      const bytes = savedRing(vma, space.pages);
+      const length = vma.end - vma.start;
+      program
+        .call(SYS.mremap, made[i] ?? 0n, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, vma.start)
+        .must("moving the ring of a context");
+      complete(program, { context: vma.start, fd, requests: bytes.readUInt32LE(TAIL_OFFSET) });
+      return bytes;
+    });
+    run(task.leader, program);
+    rings.forEach((vma, i) => writeTarget(task.leader, vma.start + BigInt(ID_BYTES), (contents[i] as Buffer).subarray(ID_BYTES)));
+    closeRemote(task.leader, [fd]);
+    protect(task, rings);
+  } finally {
+    closeSync(null_);
+  }
+}
+
+/** New contexts of the saved sizes; their addresses. */
+function setUp(task: TracedTask, rings: readonly VmaEntry[], space: SavedSpace): bigint[] {
+  const program = new Program();
+  const contexts = rings.map((vma) => {
+    const requests = space.mm.aios.find((a) => a.id === vma.start)?.nr_req ?? 0;
+    const context = program.buffer(8);
+    program.call(SYS.io_setup, requests, context).must(`making a context for ${requests} asynchronous requests`);
+    return context;
+  });
+  run(task.leader, program);
+  return contexts.map((c) => c.bytes().readBigUInt64LE(0));
+}
+
+/** Adds calls after which `requests` requests of `context` have completed. */
+function complete(program: Program, of: { context: bigint; fd: number; requests: number }): void {
+  const iocb = program.bytes(Buffer.alloc(IOCB_BYTES)); // IOCB_CMD_PREAD of nothing
+  iocb.content.writeUInt32LE(of.fd, IOCB_FD);
+  for (let done = 0; done < of.requests; done += BATCH) {
+    const count = Math.min(BATCH, of.requests - done);
+    const pointers = program.bytes(Buffer.alloc(count * 8));
+    for (let i = 0; i < count; i++) program.storeAddress(pointers.at(i * 8), iocb);
+    program.call(SYS.io_submit, of.context, count, pointers).must("moving the end of a ring of completions");
+  }
+}
+
+function savedRing(vma: VmaEntry, pages: PageSource): Buffer {
+  const bytes = Buffer.alloc(Number(vma.end - vma.start));
+  for (const run of pages.runs) {
+    const start = run.start > vma.start ? run.start : vma.start;
+    const end = run.end < vma.end ? run.end : vma.end;
+    if (start < end) readSync(pages.fd, bytes, Number(start - vma.start), Number(end - start), run.offset + (start - run.start));
+  }
+  const events = (bytes.length - HEADER_BYTES) / EVENT_BYTES;
+  if (bytes.readUInt32LE(MAGIC_OFFSET) === MAGIC && bytes.readUInt32LE(TAIL_OFFSET) < events) return bytes;
+  throw new ImageError({
+    code: "IMAGE_BAD_VALUE",
+    place: { file: pages.file },
+    because: `the pages at 0x${vma.start.toString(16)} are no ring of asynchronous I/O`,
+    remedy: ["Use an intact copy of the images directory", "Dump the process again"],
+  });
+}
+
+function protect(task: TracedTask, rings: readonly VmaEntry[]): void {
+  const program = new Program();
+  for (const { start, end, prot } of rings) {
+    if (prot !== (PROT_READ | PROT_WRITE)) program.call(SYS.mprotect, start, end - start, prot).must("protecting a ring");
+  }
+  run(task.leader, program);
+}
