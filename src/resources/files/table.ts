@@ -6,9 +6,10 @@
  */
 import { closeSync, fstatSync, readlinkSync } from "node:fs";
 import { Refusal } from "../../errors.js";
-import { FD_CLOEXEC, dupFrom, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
+import { FD_CLOEXEC, F_SETFD, dupFrom, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_PATH } from "../../linux/files.js";
 import { type FdInfo, isCloseOnExec } from "../../linux/proc/fdinfo.js";
+import { RLIMIT, getPrlimit, setPrlimit } from "../../linux/limits.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { readFdInfo } from "../../linux/proc/read.js";
 import { kcmpFile, pidfdGetfd, pidfdOpen } from "../../linux/process.js";
@@ -19,10 +20,9 @@ import { run } from "../../target/run.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession, RestoreTask } from "../part.js";
 import { dumpLocks, noteLocks } from "./locks.js";
 import type { FownEntry } from "./owner.schema.js";
+import { placingSteps } from "./placing.js";
 import { type FdinfoEntry, type FileEntry, fdTypes, fdinfoEntry, fileEntry } from "./table.schema.js";
 
-/** F_DUPFD_CLOEXEC, fcntl(2). */
-const F_DUPFD_CLOEXEC = 1030;
 const ALL_FDS = 0xffffffff;
 
 type AnyKind = FileKind<unknown>;
@@ -134,13 +134,31 @@ function entryOf({ pid, fd, info }: { pid: number; fd: number; info: FdInfo }, r
   // Descriptors of one description agree in all of this, so only those few need to be compared by the kernel.
   const key = `${link}\0${info.flags & ~O_CLOEXEC}\0${info.pos}`;
   const alike = tools.known.get(key) ?? [];
-  const known = alike.find((k) => kcmpFile({ pid, fd }, k) === 0);
-  if (known !== undefined) return known;
+  tools.known.set(key, alike);
+  const known = search(alike, { pid, fd });
+  if (typeof known === "object") return known;
   const made = dumpDescription({ ...reach, fd, link, info }, tools);
   if (made === undefined) return undefined;
   const found = { pid, fd, link, ...made };
-  tools.known.set(key, [...(tools.known.get(key) ?? []), found]);
+  // Files on their way may have been found meanwhile.
+  const place = search(alike, { pid, fd });
+  alike.splice(typeof place === "number" ? place : 0, 0, found);
   return found;
+}
+
+/** The same description in a list in the kernel's own order, or where it belongs. */
+function search(sorted: readonly Known[], { pid, fd }: { pid: number; fd: number }): Known | number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const there = sorted[middle] as Known;
+    const order = kcmpFile({ pid, fd }, there);
+    if (order === 0) return there;
+    if (order < 0) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function dumpDescription(
@@ -245,22 +263,35 @@ export function restoreTable(task: RestoreTask, table: FileTable, session: Resto
   clear.call(SYS.close_range, 0, ALL_FDS, 0).must("closing descriptors");
   run(leader, clear);
   if (table.entries.length === 0) return;
+  makeRoomFor(task.traced.pid, table.entries);
   const ids = [...new Set(table.entries.map((e) => e.id))];
   const there = new Map(handOver(leader, ids.map((id) => session.file(id))).map((fd, i) => [ids[i] as number, fd]));
-  // First out of the way of every final number, then into place.
-  const above = Math.max(...table.entries.map((e) => e.fd), ...there.values()) + 1;
   const program = new Program();
-  const moved = new Map([...there].map(([id, fd]) => [id, program.call(SYS.fcntl, fd, F_DUPFD_CLOEXEC, above).must("moving a descriptor")]));
-  for (const fd of there.values()) program.call(SYS.close, fd);
-  for (const { id, fd, flags } of table.entries) {
-    const from = moved.get(id);
-    if (from === undefined) continue;
-    program.call(SYS.dup3, from, fd, flags & FD_CLOEXEC ? O_CLOEXEC : 0).must(`putting descriptor ${fd} into place`);
+  for (const step of placingSteps(there, table.entries.map(({ id, fd, flags }) => ({ id, fd, closeOnExec: (flags & FD_CLOEXEC) !== 0 })))) {
+    if (step.kind === "close") program.call(SYS.close, step.fd);
+    else if (step.kind === "flags") program.call(SYS.fcntl, step.fd, F_SETFD, step.closeOnExec ? FD_CLOEXEC : 0).must("setting the flag of a descriptor");
+    else program.call(SYS.dup3, step.from, step.to, step.closeOnExec ? O_CLOEXEC : 0).must(`putting descriptor ${step.to} into place`);
   }
-  program.call(SYS.close_range, above, ALL_FDS, 0);
   run(leader, program);
   leader.closeOnDeath([]);
 }
+
+/** Numbers above the limit that the process starts with need a higher one; its own limit is set later. */
+function makeRoomFor(pid: number, entries: readonly FdinfoEntry[]): void {
+  const needed = BigInt(entries.reduce((max, e) => Math.max(max, e.fd), 0) + SPARE_FDS);
+  const limit = getPrlimit(pid, RLIMIT.NOFILE);
+  if (limit.soft >= needed) return;
+  const hard = limit.hard > needed ? limit.hard : needed;
+  try {
+    setPrlimit(pid, RLIMIT.NOFILE, { soft: needed, hard });
+  } catch {
+    // Without the right to raise it the spare numbers may be missing; the numbers themselves decide.
+    if (limit.hard <= limit.soft) return;
+    setPrlimit(pid, RLIMIT.NOFILE, { soft: limit.hard, hard: limit.hard });
+  }
+}
+/** For the socket that descriptors arrive through, and one to put aside. */
+const SPARE_FDS = 8;
 
 /** Signals about I/O: owner and signal of a description; every task of the tree exists. */
 export function restoreOwner(fd: number, fown: FownEntry): void {
