@@ -1,0 +1,49 @@
+/** Real programs in terminals that the tree provides itself: vim and top below a tmux server. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { findTool } from "../harness/tool.js";
+
+const missing = ["tmux", "vim", "top"].filter((name) => spawnSync("sh", ["-c", `command -v ${name}`]).status !== 0);
+const skip = missing.length > 0 ? `not installed: ${missing.join(", ")}` : process.getuid?.() !== 0 ? "needs root" : false;
+
+/** Terminals of its own, so that their numbers come free; then a server, frozen, killed and brought back. */
+const script = (floe: string): string => `
+mount -t devpts devpts /dev/pts -o newinstance,ptmxmode=0666,mode=620 && mount --bind /dev/pts/ptmx /dev/ptmx || exit 10
+export TERM=xterm TMUX_TMPDIR=$PWD HOME=$PWD
+tmux -f /dev/null new-session -d -s s -x 80 -y 24 'vim -u NONE -n' || exit 11
+tmux new-window -t s top
+sleep 1
+server=$(tmux display-message -p '#{pid}')
+tmux send-keys -t s:0 'ifirst line' Escape
+sleep 0.5
+mkdir images
+${floe} dump -t $server -D images -o dump.log -v4 || exit 12
+tries=0
+while kill -0 $server 2> /dev/null; do tries=$((tries + 1)); [ $tries -gt 100 ] && exit 13; sleep 0.05; done
+${floe} restore -d -D images -o restore.log -v4 || exit 14
+sleep 0.5
+tmux send-keys -t s:0 'osecond line' Escape
+sleep 0.7
+tmux capture-pane -t s:0 -p | head -2
+tmux capture-pane -t s:1 -p | grep -c Tasks
+tmux kill-server
+`;
+
+test("vim and top in tmux go on with their screens and take keys", { skip, timeout: 60_000 }, () => {
+  const tool = findTool("floe");
+  assert.ok(!("missing" in tool));
+  const folder = mkdtempSync(join(tmpdir(), "floe-tmux-"));
+  try {
+    const command = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script(tool.command.join(" "))];
+    const { status, stdout, stderr } = spawnSync("unshare", command, { cwd: folder, encoding: "utf8", timeout: 50_000 });
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    assert.deepEqual(stdout.split("\n").slice(0, 3), ["first line", "second line", "1"]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
