@@ -13,7 +13,7 @@ import { Problems } from "../errors.js";
 import { DirectorySink, type DumpSink } from "../images/sink.js";
 import { NowhereSink } from "../images/nowhere.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
-import { readLoginuid, readStat, readStatus } from "../linux/proc/read.js";
+import { readStat, readStatus } from "../linux/proc/read.js";
 import { SYS } from "../linux/syscalls.js";
 import { dumpFiles } from "../resources/files/table.js";
 import { fileIds } from "../resources/files/path-file.js";
@@ -269,11 +269,7 @@ function collectThreads(session: Session): void {
 
 function writeCores(task: CollectedTask, session: Session): void {
   const { tc } = task.core;
-  if (tc !== undefined) {
-    tc.flags = task.stat.flags >>> 0;
-    const loginuid = readLoginuid(task.traced.pid);
-    if (loginuid !== undefined) tc.loginuid = loginuid;
-  }
+  if (tc !== undefined) tc.flags = task.stat.flags >>> 0;
   (coresOf.get(task) ?? []).forEach((core, index) => {
     const tid = task.traced.threads[index]?.nsTid ?? 0;
     session.later(() => session.images.append("CORE", [tid], { type: coreEntry, value: core }));

@@ -19,7 +19,7 @@ import { actions } from "./signals/actions.js";
 import { altstack } from "./signals/altstack.js";
 import { pending } from "./signals/pending.js";
 import { signalfds } from "./signals/signalfd.js";
-import { childSubreaper, membarrier, oomScore, parentDeathSignal, personality, threadName } from "./tasks/attributes.js";
+import { childSubreaper, loginUid, membarrier, oomScore, parentDeathSignal, personality, threadName } from "./tasks/attributes.js";
 import { compatActions, compatThread } from "./tasks/compat.js";
 import { credentials } from "./tasks/credentials.js";
 import { clearTid, robustList, rseq } from "./tasks/futex.js";
@@ -44,6 +44,7 @@ export const threadParts: readonly ThreadPart[] = [
   personality,
   childSubreaper,
   oomScore,
+  loginUid,
   membarrier,
   coreDumpFilter,
   autogroup,

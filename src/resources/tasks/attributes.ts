@@ -4,6 +4,7 @@
  * Read from   prctl(2), personality(2), membarrier(2) inside the thread; stat and oom_score_adj in /proc
  * Made with   the same calls; oom_score_adj is written to the process's own /proc entry
  */
+import { readLoginuid } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
 import type { ThreadPart } from "../part.js";
 
@@ -114,6 +115,30 @@ export const oomScore: ThreadPart = {
     program.call(SYS.close, fd);
     return () => {
       if (wrote.errno !== 0 && score !== 0) session.warn(`oom_score_adj ${score} could not be set: errno ${wrote.errno}`);
+    };
+  },
+};
+
+/** Who logged in, for the audit log. Only the process itself may set it, and by default only once. */
+export const loginUid: ThreadPart = {
+  name: "tasks/loginuid",
+  rows: ["cred.loginuid"],
+  stage: "process",
+  dump({ isLeader, task, core }) {
+    const value = isLeader ? readLoginuid(task.traced.pid) : undefined;
+    if (core.tc !== undefined && value !== undefined) core.tc.loginuid = value;
+    return undefined;
+  },
+  restore({ isLeader, program, core, session, task }) {
+    const value = core.tc?.loginuid;
+    // What it inherits is ours.
+    if (!isLeader || value === undefined || value === readLoginuid(process.pid)) return undefined;
+    const text = Buffer.from(`${value}`);
+    const fd = program.call(SYS.openat, -100, program.cstring("/proc/self/loginuid"), 1, 0);
+    const wrote = program.call(SYS.write, fd, program.bytes(text), text.length);
+    program.call(SYS.close, fd);
+    return () => {
+      if (wrote.errno !== 0) session.warn(`process ${task.pid}: its login uid ${value} could not be set: errno ${wrote.errno}`);
     };
   },
 };

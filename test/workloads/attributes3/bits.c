@@ -1,6 +1,6 @@
 /*
  * What CRIU's images have no place for. "several": threads that differ in affinity, I/O priority, time slice asked for,
- * timer slack, policy for memory errors, mitigations of speculation; core-dump filter, autogroup. "deadline", "tsc" (one
+ * timer slack, policy for memory errors, mitigations of speculation; core-dump filter, autogroup, login uid. "deadline", "tsc" (one
  * thread may not read the time-stamp counter), "merge" (KSM for the whole process), "mdwe" (memory-deny-write-execute).
  */
 #include <pthread.h>
@@ -140,6 +140,7 @@ static void set_up_process(void)
 	if (!strcmp(what, "several")) {
 		write_text("/proc/self/coredump_filter", "0x7b");
 		write_text("/proc/self/autogroup", "7");
+		write_text("/proc/self/loginuid", "1234");
 	}
 	if (!strcmp(what, "merge"))
 		must(prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));

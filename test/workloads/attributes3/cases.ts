@@ -10,7 +10,7 @@ const bits = (what: string, claim: string): Case => ({
 
 export const attributeCases: readonly Case[] = [
   { workload: "attributes3/timers", rows: ["time.posix-timers"], claim: "timers of threads, on processor time, and those whose signal is queued go on" },
-  bits("several", "affinity, I/O priority, time slice, timer slack, mitigations of threads; core-dump filter, autogroup are kept"),
+  bits("several", "affinity, I/O priority, time slice, timer slack, mitigations of threads; core-dump filter, autogroup, login uid are kept"),
   bits("deadline", "deadline threads keep runtime, deadline, period and flags"),
   bits("tsc", "a thread that may not read the time-stamp counter still may not"),
   bits("merge", "merging of equal pages is kept"),
