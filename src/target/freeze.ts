@@ -30,6 +30,10 @@ const SIGTRAP = 5;
 /** Signals that are ignored by default: candidates for the end of a program (asm-generic/signal.h). */
 const TRAP_CANDIDATES = [23 /* SIGURG */, 28 /* SIGWINCH */, 17 /* SIGCHLD */, 18 /* SIGCONT */] as const;
 
+/** Sending one of these takes a pending SIGCONT away, even when it is ignored. */
+const STOP_SIGNALS: readonly number[] = [19, 20, 21, 22];
+const LAST_SIGNAL = 64;
+
 /** A process of the tree that is dead but not yet waited for. */
 export interface ZombieTask {
   readonly pid: number;
@@ -243,13 +247,22 @@ function readIdentity(state: Seized, task: TracedTask): void {
   for (const info of [...task.sharedPending, ...task.threads.flatMap((t) => t.pending)]) {
     taken |= 1n << BigInt(info.readInt32LE(0) - 1);
   }
-  task.trapSignal = TRAP_CANDIDATES.find((s) => (taken & (1n << BigInt(s - 1))) === 0n) ?? TRAP_CANDIDATES[0];
+  task.trapSignal = trapSignal(taken, BigInt(`0x${statusField(text, "SigIgn") || "0"}`));
   if (readlinkSync(`/proc/${task.pid}/ns/pid`) === state.ownPidNs) return;
   task.nsPid = Number(statusField(text, "NStgid").split("\t").at(-1) ?? task.pid);
   for (const thread of task.threads) {
     const own = readFileSync(`/proc/${task.pid}/task/${thread.tid}/status`, "latin1");
     thread.nsTid = Number(statusField(own, "NSpid").split("\t").at(-1) ?? thread.tid);
   }
+}
+
+/** A signal that harms nobody should the task get it after our death: ignored by default, or else because the task says so. */
+function trapSignal(taken: bigint, ignored: bigint): number {
+  const isFree = (signal: number) => (taken & (1n << BigInt(signal - 1))) === 0n;
+  const isIgnored = (signal: number) => (ignored & (1n << BigInt(signal - 1))) !== 0n && !STOP_SIGNALS.includes(signal);
+  const others = Array.from({ length: LAST_SIGNAL }, (_, i) => i + 1).filter((signal) => isFree(signal) && isIgnored(signal));
+  // A task that catches every one of them gets a stray signal if we are killed; there is none better.
+  return TRAP_CANDIDATES.find(isFree) ?? others[0] ?? TRAP_CANDIDATES[0];
 }
 
 function statusField(text: string, name: string): string {
