@@ -145,6 +145,7 @@ function seizeThreads(state: Seized, task: TracedTask): number {
   let found = 0;
   for (const tid of tids) {
     if (state.known.has(tid)) continue;
+    if (tid !== task.pid) refuseKernelWorker(task, tid);
     const thread = new TracedThread(task, tid);
     const error = seizeThread(thread);
     if (error === ESRCH || (error !== 0 && isDeadThread(task.pid, tid))) continue;
@@ -155,6 +156,28 @@ function seizeThreads(state: Seized, task: TracedTask): number {
     found++;
   }
   return found;
+}
+
+/** PF_IO_WORKER and PF_USER_WORKER (linux/sched.h): threads of io_uring that run in the kernel only and never stop for a tracer. */
+const PF_WORKER = 0x10 | 0x4000;
+const FLAGS_AFTER_COMM = 6;
+
+function refuseKernelWorker(task: TracedTask, tid: number): void {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${task.pid}/task/${tid}/stat`, "latin1");
+  } catch {
+    return; // the worker ended
+  }
+  const workerFlags = Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[FLAGS_AFTER_COMM]);
+  if ((workerFlags & PF_WORKER) === 0) return;
+  throw new Refusal({
+    code: "IO_URING_WORKER",
+    process: { pid: task.pid, comm: task.comm },
+    resource: `thread ${tid} (io_uring)`,
+    because: "it is a worker of io_uring inside the kernel, and rings at work are not carried",
+    remedy: ["Start the program with io_uring off (Node.js: UV_USE_IO_URING=0)", "Wait until its requests are done and try again"],
+  });
 }
 
 function seizeThread(thread: TracedThread): number {
