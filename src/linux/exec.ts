@@ -13,6 +13,15 @@ const F_SETFD = 2;
 const POINTER_BYTES = 8;
 
 /**
+ * void exit_group(int status) — ends the process at once. A JavaScript runtime would first set the modes of its terminal back
+ * to what they were when it started; whoever has given the terminal to somebody else must not do that.
+ */
+export function exitNow(status: number): never {
+  syscallNumber(SYS.exit_group, status);
+  throw new Error("internal error: exit_group returned");
+}
+
+/**
  * int execve(const char *pathname, char *const argv[], char *const envp[]) — returns only by throwing.
  *
  * A JavaScript runtime ignores SIGPIPE and SIGXFSZ, which a new program would inherit, and makes the standard descriptors close-on-exec:

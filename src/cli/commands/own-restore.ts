@@ -2,6 +2,7 @@
  * `floe restore DIR`.
  */
 import { restore } from "../../engine/restore.js";
+import { exitNow } from "../../linux/exec.js";
 import { waitChild } from "../../linux/process.js";
 import { statsText } from "../display-stats.js";
 import { restoreOptions } from "../options/engine.js";
@@ -25,6 +26,8 @@ export function ownRestore(directory: string, given: Settings): number {
   if (settings.displayStats) process.stdout.write(statsText(options.workDir, "STATS_RESTORE"));
   if (settings.restoreDetached) {
     process.stdout.write(`${rootPid}\n`);
+    // The terminal is the job's now.
+    if (settings.shellJob) exitNow(0);
     return 0;
   }
   return waitLikeShell(rootPid);

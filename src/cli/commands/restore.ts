@@ -3,7 +3,7 @@
  */
 import { UsageError } from "../../errors.js";
 import { restore } from "../../engine/restore.js";
-import { execve, findProgram } from "../../linux/exec.js";
+import { execve, exitNow, findProgram } from "../../linux/exec.js";
 import { waitChild } from "../../linux/process.js";
 import { statsText } from "../display-stats.js";
 import { restoreOptions } from "../options/engine.js";
@@ -36,5 +36,7 @@ export function restoreCommand(settings: Settings, rest: readonly string[] | und
   tellReady(settings);
   if (command !== undefined && program !== undefined) execve(program, command, process.env);
   if (!settings.restoreDetached) waitChild(rootPid);
+  // The terminal is the job's now.
+  else if (settings.shellJob) exitNow(0);
   return 0;
 }
