@@ -52,6 +52,7 @@ export const DEFAULT_POLICY: PolicyOptions = {
   linkRemap: false,
   ghostLimitBytes: 1 << 20,
   tcpEstablished: false,
+  networkLock: "iptables",
   external: [],
   inheritFd: [],
   fileValidation: "buildid",

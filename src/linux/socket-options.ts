@@ -48,6 +48,7 @@ export const SO = {
 const SIOCUNIXFILE = 0x89e0;
 const SIOCGSKNS = 0x894c;
 const TIOCOUTQ = 0x5411;
+const SIOCOUTQNSD = 0x894b;
 
 /** Bytes of struct timeval and struct linger. */
 const TIMEVAL_BYTES = 16;
@@ -63,6 +64,13 @@ export function unixSocketNode(fd: number): number | undefined {
 export function socketNetns(fd: number): number | undefined {
   const got = syscallNumber(SYS.ioctl, fd, SIOCGSKNS, 0);
   return got === -ERRNO.EPERM ? undefined : checked(got, () => `ioctl(${fd}, SIOCGSKNS)`);
+}
+
+/** ioctl(fd, SIOCOUTQNSD) — what was written to a TCP socket and is not sent yet. */
+export function bytesUnsent(fd: number): number {
+  const bytes = Buffer.alloc(4);
+  checked(syscallNumber(SYS.ioctl, fd, SIOCOUTQNSD, bytes), () => `ioctl(${fd}, SIOCOUTQNSD)`);
+  return bytes.readInt32LE(0);
 }
 
 /** ioctl(fd, TIOCOUTQ) — what was sent and is not read (UNIX: memory of it) or not acknowledged (TCP) yet. */

@@ -8,6 +8,8 @@ export interface PolicyOptions {
   /** Largest deleted file taken into images, in bytes of allocated blocks. */
   readonly ghostLimitBytes: number;
   readonly tcpEstablished: boolean;
+  /** How segments of TCP connections are held back; both ways of the kernel are served by nftables. */
+  readonly networkLock: "iptables" | "nftables" | "skip";
   readonly external: readonly string[];
   readonly inheritFd: readonly string[];
   readonly fileValidation: "filesize" | "buildid";

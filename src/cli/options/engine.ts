@@ -16,6 +16,7 @@ function commonOptions(settings: Settings): CommonOptions {
     linkRemap: settings.linkRemap,
     ghostLimitBytes: settings.ghostLimitBytes ?? DEFAULT_POLICY.ghostLimitBytes,
     tcpEstablished: settings.tcpEstablished,
+    networkLock: settings.networkLock,
     external: settings.external,
     inheritFd: settings.inheritFd,
     fileValidation: settings.fileValidation,

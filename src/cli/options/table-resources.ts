@@ -151,7 +151,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     key: "tcpEstablished",
     negatable: true,
     rpc: "tcp_established",
-    built: false,
+    built: true,
     help: "carry TCP connections",
   },
   {
@@ -180,7 +180,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     argumentName: "METHOD",
     rpc: "network_lock",
     commands: ["dump", "pre-dump"],
-    built: (settings) => settings.networkLock === "skip",
+    built: true,
     help: "how to hold traffic back: iptables (default), nftables, skip",
   },
   {

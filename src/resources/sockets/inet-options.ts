@@ -42,10 +42,14 @@ const ip = (name: number): Option => ({ level: IPPROTO_IP, name });
 const ip6 = (name: number): Option => ({ level: IPPROTO_IPV6, name });
 const tcp = (name: number): Option => ({ level: IPPROTO_TCP, name });
 
-/** RECVOPTS, RETOPTS, RECVERR, RECVTTL, RECVTOS, MTU_DISCOVER, TRANSPARENT, RECVORIGDSTADDR, MINTTL, BIND_ADDRESS_NO_PORT, MULTICAST_TTL, MULTICAST_LOOP, MULTICAST_ALL. */
-const MORE_IP = [6, 7, 11, 12, 13, 10, 19, 20, 21, 24, 33, 34, 49].map(ip);
-/** UNICAST_HOPS, MULTICAST_HOPS, MULTICAST_LOOP, MTU_DISCOVER, RECVERR, RECVHOPLIMIT, RECVTCLASS, TCLASS, TRANSPARENT, DONTFRAG, AUTOFLOWLABEL, MINHOPCOUNT. */
-const MORE_IP6 = [IPV6_UNICAST_HOPS, 18, 19, 23, 25, 51, 66, IPV6_TCLASS, 75, 62, 70, 73].map(ip6);
+/** RECVOPTS, RETOPTS, RECVERR, RECVTTL, RECVTOS, MTU_DISCOVER, TRANSPARENT, RECVORIGDSTADDR, MINTTL, BIND_ADDRESS_NO_PORT. */
+const MORE_IP = [6, 7, 11, 12, 13, 10, 19, 20, 21, 24].map(ip);
+/** MULTICAST_TTL, MULTICAST_LOOP, MULTICAST_ALL. */
+const MULTICAST_IP = [33, 34, 49].map(ip);
+/** UNICAST_HOPS, MTU_DISCOVER, RECVERR, RECVHOPLIMIT, RECVTCLASS, TCLASS, TRANSPARENT, DONTFRAG, AUTOFLOWLABEL, MINHOPCOUNT. */
+const MORE_IP6 = [IPV6_UNICAST_HOPS, 23, 25, 51, 66, IPV6_TCLASS, 75, 62, 70, 73].map(ip6);
+/** MULTICAST_HOPS, MULTICAST_LOOP. */
+const MULTICAST_IP6 = [18, 19].map(ip6);
 /** SYNCNT, LINGER2, DEFER_ACCEPT, WINDOW_CLAMP, USER_TIMEOUT, NOTSENT_LOWAT, THIN_LINEAR_TIMEOUTS, FASTOPEN. */
 const MORE_TCP = [7, 8, 9, 10, 18, 25, 16, 23].map(tcp);
 /** CORK, SEGMENT, GRO. */
@@ -64,8 +68,10 @@ function tryGet(fd: Fd, option: Option): number | undefined {
   }
 }
 
-function ownOptions({ family, proto }: { family: number; proto: number }): Option[] {
-  const net = family === AF_INET6 ? [...MORE_IP, ...MORE_IP6] : MORE_IP;
+function ownOptions({ family, type, proto }: InetKind): Option[] {
+  const is6 = family === AF_INET6;
+  const multicast = is6 ? [...MULTICAST_IP, ...MULTICAST_IP6] : MULTICAST_IP;
+  const net = [...MORE_IP, ...(is6 ? MORE_IP6 : []), ...(type === SOCK_STREAM ? [] : multicast)];
   const transport = { [IPPROTO_TCP]: MORE_TCP, [IPPROTO_UDP]: MORE_UDP, [IPPROTO_UDPLITE]: MORE_UDPLITE }[proto] ?? [];
   return [...net, ...transport];
 }

@@ -1,5 +1,5 @@
 /**
- * IPv4 and IPv6 sockets: UDP and UDP-Lite; TCP that listens, or is not connected. What has arrived at a UDP socket stays.
+ * IPv4 and IPv6 sockets: UDP and UDP-Lite with what has arrived; TCP that listens, is connected, or is not.
  *
  * Read from   getsockopt(2), getsockname(2), getpeername(2), TCP_INFO; queues by MSG_PEEK
  * Made with   socket(2), bind(2), connect(2), listen(2); queued datagrams are sent again from the address they came from
@@ -12,24 +12,22 @@ import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
 import { SOCKET_STATE, inetShutdowns } from "../../linux/sock-diag.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { SO, bytesUnread, socketNetns } from "../../linux/socket-options.js";
-import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, bind, connect, getpeername, getsockname, getsockopt, getsockoptInt, listen, setsockoptInt, shutdown, socket } from "../../linux/sockets.js";
+import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, bind, connect, getpeername, getsockname, getsockoptInt, listen, setsockoptInt, shutdown, socket } from "../../linux/sockets.js";
 import { fileEntry } from "../files/table.schema.js";
+import { tcpInfo } from "../../linux/tcp.js";
 import { afterDescriptors } from "../files/table.js";
 import { namespaceIds } from "../namespaces/ids.js";
 import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
 import { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, type InetKind, readInetOptions, setEarlyOptions, setInetOptions } from "./inet-options.js";
 import type { InetSkEntry } from "./inet.schema.js";
+import { addressOf, placeFields } from "./inet-address.js";
 import { readOptions, setOptions, unreadableOption } from "./options.js";
 import { socketTitle } from "./other.js";
 import { peekMessages } from "./peek.js";
 import { saveQueue } from "./queue.js";
+import { hasConnection, makeConnection, notAllowed, saveConnection, startConnection } from "./tcp-connection.js";
 import { refillUdp } from "./udp-queue.js";
 
-/** TCP_INFO: state, then for a listening socket its present and its largest backlog. */
-const TCP_INFO = 11;
-const TCP_INFO_BYTES = 104;
-const UNACKED_AT = 24;
-const SACKED_AT = 28;
 const READ = 1;
 const WRITE = 2;
 
@@ -46,13 +44,13 @@ function isCarried({ family, type, proto }: InetKind): boolean {
 
 export const inetSockets: FileKind<InetSkEntry> = {
   name: "sockets/inet",
-  rows: ["sk.opts-generic", "sk.udp", "tcp.listen", "tcp.unconnected", "tcp.opts"],
+  rows: ["sk.opts-generic", "sk.udp", "tcp.listen", "tcp.unconnected", "tcp.established", "tcp.buffers", "tcp.opts"],
   type: "INETSK",
   field: "isk",
   matches: ({ link, local }) => link.startsWith("socket:[") && isCarried(kindOf(local)),
   dump: (file, session) => dumpInet(file, session),
   open: (entry, session) => openInet(entry, session),
-  check: (entry, _session, use) => checkInet(entry, use),
+  check: (entry, session, use) => checkInet(entry, session, use),
 };
 
 type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
@@ -66,7 +64,7 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
   if (isElsewhere(local)) stop("SOCKET_OTHER_NETNS", "it belongs to another network namespace than its process", "Make sockets in the namespace where they are used");
   const unreadable = unreadableOption(local);
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
-  const state = kind.proto === IPPROTO_TCP ? tcpState(local, stop) : udpState(file, kind, stop);
+  const state = kind.proto === IPPROTO_TCP ? tcpState(local, { session, stop }) : udpState(file, kind, stop);
   const own = getsockname(local);
   const peer = peerOf(local);
   const entry: InetSkEntry = {
@@ -80,12 +78,13 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
     opts: readOptions(local),
     ns_id: namespaceIds(file.task.traced.pid).net_ns_id,
     ...state,
-    ...place("src", own),
-    ...place("dst", peer),
+    ...placeFields("src", own),
+    ...placeFields("dst", peer),
     ...readInetOptions(local, kind),
   } as InetSkEntry;
   if (own.family === "inet6" && own.scopeId !== 0) entry.scope_id = own.scopeId;
   if (kind.type === SOCK_DGRAM) saveDatagrams(file, session);
+  else if (entry.state === SOCKET_STATE.ESTABLISHED && session.options.tcpEstablished) saveConnection(file, entry, { session, stop });
   return entry;
 }
 
@@ -107,23 +106,15 @@ function peerOf(fd: Fd): SocketAddress | undefined {
   }
 }
 
-/** Port and words of an address, as they lie in memory. */
-function place(which: "src" | "dst", address: SocketAddress | undefined): object {
-  const isInet = address?.family === "inet" || address?.family === "inet6";
-  const bytes = isInet ? address.address : Buffer.alloc(0);
-  const words = Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readUInt32LE(i * 4));
-  return { [`${which}_port`]: isInet ? address.port : 0, [`${which}_addr`]: words };
-}
-
-function tcpState(fd: Fd, stop: Stop): Pick<InetSkEntry, "state" | "backlog"> {
-  const info = getsockopt(fd, { level: IPPROTO_TCP, name: TCP_INFO }, TCP_INFO_BYTES);
-  const state = info.readUInt8(0);
+function tcpState(fd: Fd, { session, stop }: { session: DumpSession; stop: Stop }): Pick<InetSkEntry, "state" | "backlog"> {
+  const { state, backlog } = tcpInfo(fd);
   if (state === SOCKET_STATE.LISTEN) {
-    if (info.readUInt32LE(UNACKED_AT) > 0) stop("TCP_NOT_ACCEPTED", "connections wait to be accepted", "Let the program accept them before the dump");
-    return { state, backlog: info.readUInt32LE(SACKED_AT) };
+    if (backlog.now > 0) stop("TCP_NOT_ACCEPTED", "connections wait to be accepted", "Let the program accept them before the dump");
+    return { state, backlog: backlog.limit };
   }
-  if (state === SOCKET_STATE.CLOSE && bytesToRead(fd) > 0) stop("TCP_CONNECTED", "its connection has ended with data that is not read yet, which is not carried yet", "Let the program read it first");
-  if (state !== SOCKET_STATE.CLOSE) stop("TCP_CONNECTED", `it is a connection (state ${STATES[state] ?? state}), and TCP connections are not carried yet`, "Let the program close its connections before the dump");
+  if (state === SOCKET_STATE.CLOSE && bytesToRead(fd) > 0) stop("TCP_CLOSING", "its connection has ended with data that is not read yet, which is not carried yet", "Let the program read it first");
+  else if (state === SOCKET_STATE.ESTABLISHED && !session.options.tcpEstablished) stop("TCP_CONNECTED", "it is a TCP connection", "Allow connections with --tcp-established", "Let the program close its connections first");
+  else if (state !== SOCKET_STATE.ESTABLISHED && state !== SOCKET_STATE.CLOSE) stop("TCP_CLOSING", `its connection is in the state ${STATES[state] ?? state}, which is not carried yet`, "Let the connection come to its end first");
   return { state, backlog: 0 };
 }
 
@@ -174,25 +165,41 @@ function saveDatagrams(file: OpenFile, session: DumpSession): void {
   });
 }
 
-/** The address that words and a port make. */
-export function addressOf(entry: InetSkEntry, which: "src" | "dst"): SocketAddress | undefined {
-  const words = which === "src" ? entry.src_addr : entry.dst_addr;
-  const port = which === "src" ? entry.src_port : entry.dst_port;
-  const bytes = Buffer.alloc(words.length * 4);
-  words.forEach((word, i) => bytes.writeUInt32LE(word, i * 4));
-  if (bytes.length === 4) return { family: "inet", address: bytes, port };
-  if (bytes.length === 16) return { family: "inet6", address: bytes, port, flowInfo: 0, scopeId: entry.scope_id ?? 0 };
-  return undefined;
-}
-
 const datagramSockets = new WeakMap<RestoreSession, Map<number, Fd>>();
 
 function openInet(entry: InetSkEntry, session: RestoreSession): Fd {
-  if (entry.type === SOCK_DGRAM) return openDatagram(entry, session);
-  const fd = bound(entry);
-  if (entry.state === SOCKET_STATE.LISTEN) listen(fd, entry.backlog);
-  finish(fd, entry);
-  return fd;
+  return entry.type === SOCK_DGRAM ? openDatagram(entry, session) : openStream(entry, session);
+}
+
+const streamSockets = new WeakMap<RestoreSession, Map<number, Fd>>();
+
+/** All TCP sockets of a restore: those that listen first; connections stay silent until the last is made. */
+function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
+  let made = streamSockets.get(session);
+  if (made === undefined) {
+    made = new Map();
+    streamSockets.set(session, made);
+    const entries = session.images.records("FILES", [], fileEntry).flatMap(({ value }) => (value.isk?.type === SOCK_STREAM ? [value.isk] : []));
+    const keep = (e: InetSkEntry, fd: Fd) => {
+      made?.set(e.id, fd);
+      session.closeLater(fd);
+      return fd;
+    };
+    for (const e of entries) {
+      if (e.state === SOCKET_STATE.ESTABLISHED) continue;
+      const fd = keep(e, bound(e));
+      if (e.state === SOCKET_STATE.LISTEN) listen(fd, e.backlog);
+      finish(fd, e);
+    }
+    const connections = entries.filter((e) => e.state === SOCKET_STATE.ESTABLISHED).map((e) => makeConnection(keep(e, plain(e)), e, session));
+    for (const connection of connections) {
+      startConnection(connection);
+      finish(connection.fd, connection.entry);
+    }
+  }
+  const fd = made.get(entry.id);
+  if (fd === undefined) throw new Error(`internal error: the TCP socket ${entry.id} has not been made`);
+  return dupFrom(fd, 0);
 }
 
 /** All datagram sockets of a restore are made before one is connected or loses its right to share an address: some send to others. */
@@ -216,11 +223,16 @@ function openDatagram(entry: InetSkEntry, session: RestoreSession): Fd {
   return dupFrom(fd, 0);
 }
 
+function plain(entry: InetSkEntry): Fd {
+  const fd = socket({ family: entry.family, type: entry.type | SOCK_CLOEXEC, protocol: entry.proto });
+  setEarlyOptions(fd, entry);
+  return fd;
+}
+
 /** A socket with its own address. */
 function bound(entry: InetSkEntry): Fd {
-  const fd = socket({ family: entry.family, type: entry.type | SOCK_CLOEXEC, protocol: entry.proto });
+  const fd = plain(entry);
   try {
-    setEarlyOptions(fd, entry);
     // A port that the dumped process has just left is free for those who say that they share it.
     setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
     if (entry.opts.so_reuseport === true) setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEPORT }, 1);
@@ -242,16 +254,25 @@ function finish(fd: Fd, entry: InetSkEntry): void {
   setStatusFlags(fd, entry.flags);
 }
 
+function checkConnection(entry: InetSkEntry, session: RestoreSession, use: FileUse): Problem[] {
+  const resource = `${use.what} TCP socket`;
+  if (entry.state !== SOCKET_STATE.ESTABLISHED) {
+    const because = `its connection is in the state ${STATES[entry.state] ?? entry.state}, which is not restored yet`;
+    return [new Refusal({ code: "TCP_CLOSING", process: use.process, resource, because, remedy: ["Dump the program when the connection has come to its end"] }, "restore")];
+  }
+  if (!session.options.tcpEstablished) return [notAllowed(use.process, resource, "restore")];
+  if (hasConnection(entry, session)) return [];
+  return [new ImageError({ code: "IMAGE_BAD_REFERENCE", place: { file: "files.img", message: "inet_sk_entry", field: "ino" }, because: `there is no image of connection ${entry.ino}`, remedy: ["Dump the process again"] })];
+}
+
 /** Whether the address can be had now. */
-function checkInet(entry: InetSkEntry, use: FileUse): Problem[] {
+function checkInet(entry: InetSkEntry, session: RestoreSession, use: FileUse): Problem[] {
   const kind = { family: entry.family, type: entry.type, proto: entry.proto };
   if (!isCarried(kind)) {
     const because = `sockets of family ${entry.family}, type ${entry.type}, protocol ${entry.proto} are not restored yet`;
     return [new ImageError({ code: "SOCKET_UNSUPPORTED", place: { file: "files.img", message: "inet_sk_entry" }, because })];
   }
-  if (kind.proto === IPPROTO_TCP && entry.state !== SOCKET_STATE.LISTEN && entry.state !== SOCKET_STATE.CLOSE) {
-    return [new Refusal({ code: "TCP_CONNECTED", process: use.process, resource: `${use.what} TCP socket`, because: `it is a connection (state ${STATES[entry.state] ?? entry.state}), and TCP connections are not restored yet`, remedy: ["Dump the program when it has no connections"] }, "restore")];
-  }
+  if (kind.proto === IPPROTO_TCP && ![SOCKET_STATE.LISTEN, SOCKET_STATE.CLOSE].includes(entry.state as never)) return checkConnection(entry, session, use);
   const own = addressOf(entry, "src");
   if (own === undefined || entry.src_port === 0) return [];
   try {

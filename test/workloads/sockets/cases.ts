@@ -24,5 +24,12 @@ export const socketCases: readonly Case[] = [
     claim: "UDP with what waits there, listening and unconnected TCP, IPv4 and IPv6",
     peerCannot: "4.1 asks TCP sockets for options that new kernels refuse",
   },
+  {
+    workload: "sockets/tcp",
+    rows: ["tcp.established", "tcp.buffers"],
+    claim: "TCP connections with full queues lose no byte",
+    options: ["--tcp-established"],
+    peerCannot: "4.1 asks TCP sockets for options that new kernels refuse",
+  },
   { workload: "sockets/options", rows: ["sk.opts-generic"], claim: "options of the socket level are kept" },
 ];

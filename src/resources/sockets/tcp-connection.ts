@@ -1,0 +1,159 @@
+/**
+ * Established TCP connections: sequence numbers, both queues, windows, what was agreed on.
+ *
+ * Read from   repair mode (TCP_REPAIR), TCP_INFO
+ * Made with   repair mode; connect(2) in it sends nothing
+ *
+ * While a connection is dumped, and until it is restored, its segments are held back by nftables, unless the other end is
+ * in the tree as well. A socket that is closed in repair mode says nothing to the other end.
+ */
+import { closeSync } from "node:fs";
+import { KernelError, Refusal } from "../../errors.js";
+import { dupFrom } from "../../linux/fcntl.js";
+import { type TcpEnd, silence, unsilence } from "../../linux/nftables.js";
+import { bytesToRead } from "../../linux/pipes.js";
+import { SO, bytesUnread, bytesUnsent } from "../../linux/socket-options.js";
+import { SOL_SOCKET, bind, connect, setsockoptInt } from "../../linux/sockets.js";
+import { TCP_QUEUE, getWindow, queueSequence, readQueue, segmentLimit, setAgreed, setQueueSequence, setRepair, setTimestamp, setWindow, tcpInfo, timestamp, writeQueue } from "../../linux/tcp.js";
+import { afterFiles } from "../files/table.js";
+import type { DumpSession, Fd, OpenFile, RestoreSession } from "../part.js";
+import { addressOf } from "./inet-address.js";
+import type { InetSkEntry } from "./inet.schema.js";
+import { liftLimits } from "./options.js";
+import { type TcpStreamEntry, tcpStreamEntry } from "./tcp.schema.js";
+
+type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
+
+/** Connections of one dump, by both ends. */
+const connections = new WeakMap<DumpSession, Set<string>>();
+
+function endOf(entry: InetSkEntry, which: "src" | "dst"): TcpEnd {
+  const address = addressOf(entry, which);
+  if (address?.family !== "inet" && address?.family !== "inet6") throw new Error("internal error: a connection has no address");
+  const mapped = address.address.length === 16 && address.address.subarray(0, 12).equals(MAPPED);
+  return { address: mapped ? address.address.subarray(12) : address.address, port: address.port };
+}
+
+const MAPPED = Buffer.from("00000000000000000000ffff", "hex");
+const endText = ({ address, port }: TcpEnd) => `${address.toString("hex")}:${port}`;
+const lockName = (entry: InetSkEntry) => `floe-${endText(endOf(entry, "src"))}-${endText(endOf(entry, "dst"))}`.replaceAll(":", ".");
+
+/** Saves a connection when all of the tree are known. */
+export function saveConnection(file: OpenFile, entry: InetSkEntry, { session, stop }: { session: DumpSession; stop: Stop }): void {
+  const known = connections.get(session) ?? new Set();
+  connections.set(session, known);
+  const [here, there] = [endOf(entry, "src"), endOf(entry, "dst")];
+  known.add(`${endText(here)}-${endText(there)}`);
+  const local = dupFrom(file.local, 0);
+  // Stays open until the tree is released: as long as repair mode is on.
+  let isInRepair = false;
+  session.takeBack(() => {
+    if (isInRepair) leaveRepair(local, entry);
+    closeSync(local);
+  });
+  afterFiles(session, () => {
+    const isInside = known.has(`${endText(there)}-${endText(here)}`);
+    if (!isInside && session.options.networkLock !== "skip" && !lock(entry, { here, there, session, stop })) return;
+    setRepair(local, "on");
+    isInRepair = true;
+    const { value, extra } = readConnection(local);
+    session.images.append("TCP_STREAM", [entry.ino], { type: tcpStreamEntry, value, extra });
+  });
+}
+
+/** The end of repair mode also ends SO_REUSEADDR, silently. */
+function leaveRepair(fd: Fd, { opts }: InetSkEntry): void {
+  setRepair(fd, "off-silently");
+  if (opts.reuseaddr === true) setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
+}
+
+function lock(entry: InetSkEntry, { here, there, session, stop }: { here: TcpEnd; there: TcpEnd; session: DumpSession; stop: Stop }): boolean {
+  const name = lockName(entry);
+  try {
+    unsilence(name);
+    silence(name, here, there);
+    session.takeBack(() => unsilence(name));
+    return true;
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    stop("NETWORK_LOCK_FAILED", `its segments cannot be held back: ${error.message}`, "Hold the traffic back yourself and give --network-lock skip", "Run Floe with CAP_NET_ADMIN on a kernel with nftables");
+    return false;
+  }
+}
+
+function readConnection(fd: Fd): { value: TcpStreamEntry; extra: Buffer } {
+  const info = tcpInfo(fd);
+  const received = readQueue(fd, TCP_QUEUE.receive, bytesToRead(fd));
+  const sent = readQueue(fd, TCP_QUEUE.send, bytesUnread(fd));
+  const value: TcpStreamEntry = {
+    inq_len: received.length,
+    inq_seq: queueSequence(fd, TCP_QUEUE.receive),
+    outq_len: sent.length,
+    outq_seq: queueSequence(fd, TCP_QUEUE.send),
+    unsq_len: bytesUnsent(fd),
+    opt_mask: info.agreed & 7,
+    snd_wscale: info.sendScale,
+    rcv_wscale: info.receiveScale,
+    mss_clamp: segmentLimit(fd),
+    timestamp: timestamp(fd),
+    ...getWindow(fd),
+  };
+  return { value, extra: Buffer.concat([received, sent]) };
+}
+
+/** A connection being made: in repair mode until all are. */
+export interface MadeConnection {
+  readonly fd: Fd;
+  readonly entry: InetSkEntry;
+  /** What had been written but not sent. */
+  readonly unsent: Buffer;
+}
+
+/** Makes a connection in repair mode on a fresh socket. */
+export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSession): MadeConnection {
+  const record = session.images.records("TCP_STREAM", [entry.ino], tcpStreamEntry, (e) => e.inq_len + e.outq_len)[0];
+  const [own, peer] = [addressOf(entry, "src"), addressOf(entry, "dst")];
+  if (record === undefined || own === undefined || peer === undefined) throw new Error("internal error: a connection was not checked");
+  const { value, extra } = record;
+  setRepair(fd, "on");
+  setQueueSequence(fd, TCP_QUEUE.receive, value.inq_seq - value.inq_len);
+  setQueueSequence(fd, TCP_QUEUE.send, value.outq_seq - value.outq_len);
+  bind(fd, own);
+  connect(fd, peer);
+  setAgreed(fd, { agreed: value.opt_mask, sendScale: value.snd_wscale, receiveScale: value.rcv_wscale ?? 0, segmentLimit: value.mss_clamp });
+  if (value.timestamp !== undefined) setTimestamp(fd, value.timestamp);
+  liftLimits(fd);
+  const sentEnd = value.inq_len + value.outq_len - (value.unsq_len ?? 0);
+  const rest = [
+    ...writeQueue(fd, TCP_QUEUE.receive, extra.subarray(0, value.inq_len)),
+    ...writeQueue(fd, TCP_QUEUE.send, extra.subarray(value.inq_len, sentEnd)),
+  ];
+  if (rest.length > 0) throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "filling the queues of a TCP connection" });
+  const { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup } = value;
+  if (snd_wl1 !== undefined && snd_wnd !== undefined && max_window !== undefined && rcv_wnd !== undefined && rcv_wup !== undefined) {
+    setWindow(fd, { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup });
+  }
+  return { fd, entry, unsent: extra.subarray(sentEnd) };
+}
+
+/** Lets a connection talk again: all that it needs exists. */
+export function startConnection({ fd, entry, unsent }: MadeConnection): void {
+  try {
+    unsilence(lockName(entry));
+  } catch (error) {
+    // Without nftables there is no lock either.
+    if (!(error instanceof KernelError)) throw error;
+  }
+  setRepair(fd, "off");
+  if (writeQueue(fd, undefined, unsent).length > 0) throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "sending what a TCP connection had not sent" });
+}
+
+/** Whether the images have what a connection needs. */
+export function hasConnection(entry: InetSkEntry, session: RestoreSession): boolean {
+  return session.images.exists("TCP_STREAM", [entry.ino]) && addressOf(entry, "src") !== undefined && addressOf(entry, "dst") !== undefined;
+}
+
+/** What to say of a connection that nobody allowed. */
+export function notAllowed(process: Refusal["process"], resource: string, verb: "dump" | "restore"): Refusal {
+  return new Refusal({ code: "TCP_CONNECTED", process, resource, because: "it is a TCP connection", remedy: ["Allow connections with --tcp-established", "Let the program close its connections first"] }, verb);
+}
