@@ -11,7 +11,7 @@ export const aioRingEntry = message("aio_ring_entry", {
 });
 export type AioRingEntry = Infer<typeof aioRingEntry>;
 
-export const guardEntry = message("floe_guard_entry", {
+export const floeGuardEntry = message("floe_guard_entry", {
   start: required.uint64(1, { hex: true }),
   end: required.uint64(2, { hex: true }),
 });
@@ -35,7 +35,7 @@ export const mmEntry = message("mm_entry", {
   aios: repeated.message(16, () => aioRingEntry),
   thp_disabled: optional.bool(17),
   /** Ranges that fault whatever the protection says, madvise(MADV_GUARD_INSTALL). */
-  guards: repeated.message(1000, () => guardEntry, { floe: true }),
+  guards: repeated.message(1000, () => floeGuardEntry, { floe: true }),
   /** MCL_FUTURE and MCL_ONFAULT: what mlockall(2) said of mappings to come. */
   lock_future: optional.uint32(1001, { floe: true }),
 });
