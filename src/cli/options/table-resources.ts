@@ -11,7 +11,7 @@ export const externalOptions: readonly OptionSpec[] = [
     key: "external",
     argumentName: "RES",
     rpc: "external",
-    built: false,
+    built: (settings) => settings.external.every((key) => key.startsWith("file[")),
     help: "a resource from outside: tty[RDEV:DEV], file[MNT:INODE], dev[MAJOR/MINOR]:NAME, unix[INODE], mnt[MOUNTPOINT]:NAME, net[INODE]:NAME, pid[INODE]:NAME; on restore dev[NAME]:PATH, mnt[NAME]:PATH, veth[IN]:OUT{@BRIDGE}, macvlan[IN]:OUT, netdev[IN]:ORIGINAL",
   },
   {
@@ -21,7 +21,7 @@ export const externalOptions: readonly OptionSpec[] = [
     argumentName: "fd[N]:RES",
     rpc: "inherit_fd",
     commands: ["restore"],
-    built: false,
+    built: (settings) => settings.inheritFd.every((text) => !/^fd\[\d+\]:(tty\[|socket:|\/memfd:|extRoot|net\[|pid\[|veth\[|dev\[|mnt\[|unix\[)/.test(text)),
     help: "use descriptor N for RES: tty[RDEV:DEV], pipe:[INODE], socket:[INODE], file[MNT:INODE], /memfd:NAME, path/to/file",
   },
   {

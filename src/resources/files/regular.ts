@@ -9,6 +9,7 @@ import { Refusal } from "../../errors.js";
 import { O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_PATH, O_TMPFILE, O_TRUNC, SEEK_SET, lseek, openat } from "../../linux/files.js";
 import type { Fd, FileKind, FileUse, Problem, RestoreSession } from "../part.js";
 import { readBuildId } from "./build-id.js";
+import { externalKey, inheritedFd, isExternal, pathKeys } from "./inherit.js";
 import { isLeased, noteLease } from "./locks.js";
 import type { FownEntry } from "./owner.schema.js";
 import type { RegFileEntry } from "./regular.schema.js";
@@ -86,8 +87,10 @@ export function openRegular(entry: RegFileEntry, session: RestoreSession, flags 
   if (flags & O_PATH && (BigInt(entry.mode ?? 0) & S_IFMT) === S_IFLNK) how |= O_NOFOLLOW;
   const proc = procOwner(entry.name);
   const openByName = () => openat(AT_FDCWD, entry.name, { flags: how & UNNAMED_FILE ? how & ~O_TMPFILE : how });
+  const inherited = inheritedFd(session, ...pathKeys(entry.name));
   let fd: Fd;
-  if (proc !== undefined && isGone(proc, session)) fd = whileThere(proc, openByName);
+  if (inherited !== undefined) fd = openat(AT_FDCWD, `/proc/self/fd/${inherited}`, { flags: how & ~O_NOFOLLOW });
+  else if (proc !== undefined && isGone(proc, session)) fd = whileThere(proc, openByName);
   else fd = isRemapped(entry.id, session) ? openRemapped(entry, session, how) : openByName();
   if ((flags & O_PATH) === 0 && entry.pos !== 0n) {
     try {
@@ -113,6 +116,10 @@ export const regularFiles: FileKind<RegFileEntry> = {
     const { id, link, fown, stat, info, task } = file;
     const openPath = `/proc/self/fd/${file.local}`;
     const process = { pid: task.traced.pid, comm: task.comm };
+    const external = externalKey({ mntId: info.mntId, ino: stat.ino });
+    if (isExternal(external, session)) {
+      return { ...describeFile({ id, name: external, flags: info.flags, pos: info.pos, fown, stat, openPath: undefined }), ext: true };
+    }
     noteLease(info, stat, session);
     const name = nameOf({ id, link, stat, openPath, process, what: `fd ${file.fd}` }, session);
     if (name === undefined) return undefined;
@@ -122,10 +129,26 @@ export const regularFiles: FileKind<RegFileEntry> = {
   },
   open: (entry, session) => openRegular(entry, session),
   check(entry, session, use) {
+    const inherited = inheritedFd(session, ...pathKeys(entry.name));
+    if (inherited !== undefined) return checkFile({ ...entry, name: `/proc/self/fd/${inherited}` }, session, use);
+    if (entry.ext === true) return [notHandedOver(entry, use)];
     if (willBeThere(entry.name, session)) return [];
     return isRemapped(entry.id, session) ? checkRemapped(entry, session, use) : checkFile(entry, session, use);
   },
 };
+
+function notHandedOver(entry: RegFileEntry, use: FileUse): Refusal {
+  return new Refusal(
+    {
+      code: "EXTERNAL_MISSING",
+      process: use.process,
+      resource: `${use.what} "${entry.name}"`,
+      because: "it was left out of the images as external, and nothing has been handed over for it",
+      remedy: [`Open a file and hand it over: --inherit-fd fd[N]:${entry.name}`],
+    },
+    "restore",
+  );
+}
 
 /** What a file must still be, or the program would go on with something else than it knew. */
 function checkFile(entry: RegFileEntry, session: RestoreSession, use: FileUse): Problem[] {
