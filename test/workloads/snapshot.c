@@ -128,7 +128,7 @@ struct mapping {
 /* Memory that shows itself as a file: its inode number is a counter of the kernel's. */
 static bool is_unnamed_file(const char *name)
 {
-	return !strncmp(name, "/memfd:", 7) || !strncmp(name, "/[aio]", 6) || !strcmp(name, "/dev/zero (deleted)");
+	return !strncmp(name, "/memfd:", 7) || !strncmp(name, "/[aio]", 6) || !strncmp(name, "/anon_hugepage", 14) || !strcmp(name, "/dev/zero (deleted)");
 }
 
 static void add_mapping(struct text *t, const struct mapping *m)

@@ -4,9 +4,11 @@
  * Numbers of `status` are the image format's own; flags and protection are those of mman.h.
  */
 import {
+  HUGETLB_FLAG_ENCODE_SHIFT,
   MAP_ANONYMOUS,
   MAP_DROPPABLE,
   MAP_GROWSDOWN,
+  MAP_HUGETLB,
   MAP_LOCKED,
   MAP_NORESERVE,
   MAP_PRIVATE,
@@ -73,8 +75,10 @@ export function areaKind(vma: Vma): AreaKind {
   }
   if (name.startsWith("/dev/zero (deleted)") || name.startsWith("[anon_shmem:")) return vma.shared ? "shared-anonymous" : "memfd";
   if (name.startsWith("/memfd:")) return "memfd";
+  // Memory of huge pages is a file of hugetlbfs to the kernel; the shared sort is saved as one.
+  if (name.startsWith("/anon_hugepage")) return vma.shared ? "memfd" : "anonymous";
   if (name.startsWith("/[aio]")) return "aio";
-  if (name.startsWith("anon_inode:") || name.startsWith("socket:") || name.startsWith("/anon_hugepage")) return "special";
+  if (name.startsWith("anon_inode:") || name.startsWith("socket:")) return "special";
   return "file";
 }
 
@@ -86,7 +90,8 @@ export function mapFlags(vma: Vma, kind: AreaKind): number {
   if (vma.flags.has("gd")) flags |= MAP_GROWSDOWN;
   if (vma.flags.has("lo")) flags |= MAP_LOCKED;
   if (vma.flags.has("nr")) flags |= MAP_NORESERVE;
-  return flags;
+  if (vma.flags.has("ht")) flags |= MAP_HUGETLB | (Math.log2(vma.kernelPageSizeKib << 10) << HUGETLB_FLAG_ENCODE_SHIFT);
+  return flags >>> 0;
 }
 
 export function protection(vma: Vma): number {

@@ -218,8 +218,6 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
       because,
       remedy: [remedy],
     });
-  if (vma.flags.has("ht"))
-    return refuse("MAPPING_HUGETLB", "pages of hugetlbfs are not carried yet", "Run the program without huge pages of hugetlbfs");
   if (kind === "special")
     return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");
   if (kind !== "vvar" && (vma.flags.has("io") || vma.flags.has("pf"))) {

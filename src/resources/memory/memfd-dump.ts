@@ -21,6 +21,8 @@ const SUFFIX = " (deleted)";
 export const SHARED_ANONYMOUS = "/dev/zero";
 /** uapi/linux/magic.h */
 export const HUGETLBFS_MAGIC = 0x958458f6n;
+/** The same of huge pages. */
+export const SHARED_HUGE = "/anon_hugepage";
 const MAX_U32 = 0xffffffffn;
 const BEYOND_SEGMENTS = 1n << 40n;
 const NO_OWNER = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
@@ -63,7 +65,7 @@ function inodesOf(session: DumpSession): Inodes {
 export function memfdName(link: string): string | undefined {
   if (!link.endsWith(SUFFIX)) return undefined;
   const name = link.slice(0, -SUFFIX.length);
-  return name === SHARED_ANONYMOUS ? name : name.startsWith(PREFIX) ? name.slice(PREFIX.length) : undefined;
+  return name === SHARED_ANONYMOUS || name === SHARED_HUGE ? name : name.startsWith(PREFIX) ? name.slice(PREFIX.length) : undefined;
 }
 
 function keyOf(stat: Pick<BigIntStats, "dev" | "ino">): string {

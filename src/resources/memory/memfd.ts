@@ -8,14 +8,16 @@ import { closeSync, fchmodSync, fchownSync } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
 import { F_SEAL_SEAL, addSeals, dupFrom, getSeals, setStatusFlags } from "../../linux/fcntl.js";
 import { AT_FDCWD, O_ACCMODE, O_CLOEXEC, O_NONBLOCK, O_PATH, O_RDWR, SEEK_SET, lseek, openat } from "../../linux/files.js";
-import { MFD_ALLOW_SEALING, memfdCreate } from "../../linux/memory.js";
+import { HUGETLB_FLAG_ENCODE_SHIFT, MAP_HUGETLB, MFD_ALLOW_SEALING, memfdCreate } from "../../linux/memory.js";
 import { isRegular } from "../files/regular.js";
 import type { Fd, FileKind, RestoreSession } from "../part.js";
-import { SHARED_ANONYMOUS, dumpInode, memfdName } from "./memfd-dump.js";
+import { SHARED_ANONYMOUS, SHARED_HUGE, dumpInode, memfdName } from "./memfd-dump.js";
 import { type MemfdFileEntry, type MemfdInodeEntry, memfdInodeEntry } from "./memfd.schema.js";
 import { fillShared, makeSharedMemory } from "./shared.js";
 
 const MODE_BITS = 0o7777;
+/** Where the size of huge pages stands in flags of memfd_create(2) as of mmap(2). */
+const HUGE_SIZE = 0x3f << HUGETLB_FLAG_ENCODE_SHIFT;
 /** Flags that say how a file is opened, not what state it is in. */
 const OPENING = O_ACCMODE | O_PATH;
 
@@ -59,7 +61,7 @@ function inode(id: number, session: RestoreSession): MadeInode {
   if (made === undefined) {
     const entry = inodeEntry(id, session);
     if (entry === undefined) throw noInode(id);
-    made = { entry, fd: makeInode(entry, session), given: entry.name === SHARED_ANONYMOUS };
+    made = { entry, fd: makeInode(entry, session), given: entry.name === SHARED_ANONYMOUS || entry.name === SHARED_HUGE };
     of.made.set(id, made);
     session.closeLater(made.fd);
     if (of.mapped) seal(made);
@@ -78,7 +80,9 @@ function noInode(id: number): ImageError {
 
 function makeInode(entry: MemfdInodeEntry, session: RestoreSession): Fd {
   const contents = { shmid: BigInt(entry.shmid), sizeBytes: entry.size };
-  if (entry.name === SHARED_ANONYMOUS) return makeSharedMemory(session.images, contents.shmid, contents.sizeBytes);
+  const size = (entry.hugetlb_flag ?? 0) & HUGE_SIZE;
+  if (entry.name === SHARED_ANONYMOUS) return makeSharedMemory(session.images, contents);
+  if (entry.name === SHARED_HUGE) return makeSharedMemory(session.images, contents, MAP_HUGETLB | size);
   const fd = memfdCreate(entry.name, MFD_ALLOW_SEALING | (entry.hugetlb_flag ?? 0));
   try {
     fillShared(fd, session.images, contents);

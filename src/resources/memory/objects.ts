@@ -32,7 +32,9 @@ export class MappedObjects {
   of(vma: VmaEntry): Fd | undefined {
     if (vma.status & AREA.SYSV) return undefined;
     if (vma.status & AREA.ANON_SHARED) {
-      return this.#once(`shared ${vma.shmid}`, () => makeSharedMemory(this.#session.images, vma.shmid, this.#sizes.get(vma.shmid) ?? 0n));
+      return this.#once(`shared ${vma.shmid}`, () =>
+        makeSharedMemory(this.#session.images, { shmid: vma.shmid, sizeBytes: this.#sizes.get(vma.shmid) ?? 0n }),
+      );
     }
     if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0) return undefined;
     const flags = vma.fdflags ?? 0;

@@ -53,6 +53,11 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
   const bytes = BigInt(fstatSync(fd).size);
   const size = (bytes + PAGE - 1n) & ~(PAGE - 1n);
   to.figures.sharedScanned += Number(size / PAGE);
+  const fs = fstatfs(fd);
+  if (fs.type === HUGETLBFS_MAGIC) {
+    saveHuge(fd, Number(fs.blockSizeBytes), { shmid, pages, size, ...to });
+    return;
+  }
   for (let at = 0n; at < size; ) {
     const data = lseek(fd, at, SEEK_DATA);
     if (data === undefined) break;
@@ -67,6 +72,24 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
   }
 }
 
+/** Files of huge pages know neither sendfile(2) nor holes. Reading makes no pages where there are none, and gives zeros. */
+function saveHuge(
+  fd: Fd,
+  pageBytes: number,
+  to: { shmid: bigint; pages: Fd; size: bigint; session: DumpSession; figures: PageFigures },
+): void {
+  const page = Buffer.alloc(pageBytes);
+  const zeros = Buffer.alloc(pageBytes);
+  for (let at = 0n; at < to.size; at += BigInt(pageBytes)) {
+    if (readSync(fd, page, 0, pageBytes, at) !== pageBytes) throw new Error("internal error: a huge page was not read as a whole");
+    if (page.equals(zeros)) continue;
+    const value = pageRun(at, at + BigInt(pageBytes), PAGE_RUN.PRESENT);
+    to.session.images.append("SHMEM_PAGEMAP", [to.shmid], { type: pagemapEntry, value });
+    to.figures.sharedWritten += pageBytes / Number(PAGE);
+    for (let done = 0; done < pageBytes; ) done += writeSync(to.pages, page, done);
+  }
+}
+
 /** sendfile(2) until `bytes` have moved; goes on where `to` stands. */
 function sendRange(move: { from: Fd; offset: bigint; to: Fd; bytes: bigint }): void {
   for (let done = 0n; done < move.bytes; ) {
@@ -78,9 +101,9 @@ function sendRange(move: { from: Fd; offset: bigint; to: Fd; bytes: bigint }): v
 }
 
 /** Makes the shared object `shmid` of `sizeBytes` with its saved contents; returns a descriptor of ours. */
-export function makeSharedMemory(images: ImageSource, shmid: bigint, sizeBytes: bigint): Fd {
-  const request = { sizeBytes, protection: PROT_READ | PROT_WRITE, flags: MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE };
-  const address = mmap(request);
+export function makeSharedMemory(images: ImageSource, { shmid, sizeBytes }: { shmid: bigint; sizeBytes: bigint }, moreFlags = 0): Fd {
+  const flags = (MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | moreFlags) >>> 0;
+  const address = mmap({ sizeBytes, protection: PROT_READ | PROT_WRITE, flags });
   let fd: Fd;
   try {
     fd = openSync(`/proc/self/map_files/${address.toString(16)}-${(address + sizeBytes).toString(16)}`, constants.O_RDWR);

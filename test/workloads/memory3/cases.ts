@@ -4,6 +4,13 @@ const NO_EXE = "it looks for the executable among regular files only";
 
 /** Those that CRIU has as well. */
 export const sharedCases: readonly Case[] = [
+  {
+    workload: "memory3/huge",
+    rows: ["mem.hugetlb", "mem.memfd"],
+    claim: "memory of huge pages, private, shared and of memfds, keeps its contents",
+    // It makes a memfd of what is shared.
+    peerLoses: ["map "],
+  },
   { workload: "memory3/aio", rows: ["mem.aio"], claim: "contexts of asynchronous I/O keep their names and unread completions" },
   { workload: "memory3/memfd", rows: ["mem.memfd"], claim: "memfd files keep contents, seals, owners, offsets and mappings" },
   {
