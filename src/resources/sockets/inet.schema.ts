@@ -24,12 +24,12 @@ export const ipOptsEntry = message("ip_opts_entry", {
 export type IpOptsEntry = Infer<typeof ipOptsEntry>;
 
 /** An option with an integer value, by its numbers in setsockopt(2). */
-export const inetOption = message("inet_option", {
+export const floeInetOption = message("floe_inet_option", {
   level: required.uint32(1),
   name: required.uint32(2),
   value: required.int32(3),
 });
-export type InetOption = Infer<typeof inetOption>;
+export type InetOption = Infer<typeof floeInetOption>;
 
 export const inetSkEntry = message("inet_sk_entry", {
   id: required.uint32(1),
@@ -53,7 +53,7 @@ export const inetSkEntry = message("inet_sk_entry", {
   shutdown: optional.enum(19, () => skShutdown),
   tcp_opts: optional.message(20, () => tcpOptsEntry),
   /** Options without a field above. */
-  more: repeated.message(1000, () => inetOption, { floe: true }),
+  more: repeated.message(1000, () => floeInetOption, { floe: true }),
   flow_info: optional.uint32(1001, { floe: true }),
   scope_id: optional.uint32(1002, { floe: true }),
 });

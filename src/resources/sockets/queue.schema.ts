@@ -10,7 +10,7 @@ export const scmEntry = message("scm_entry", {
 export type ScmEntry = Infer<typeof scmEntry>;
 
 /** SCM_CREDENTIALS of a message. */
-export const skCredentials = message("sk_credentials", {
+export const floeSkCredentials = message("floe_sk_credentials", {
   pid: required.uint32(1),
   uid: required.uint32(2),
   gid: required.uint32(3),
@@ -22,7 +22,7 @@ export const skPacketEntry = message("sk_packet_entry", {
   scm: repeated.message(4, () => scmEntry),
   /** Address of the sender, as in struct sockaddr. */
   from: optional.bytes(1000, { floe: true }),
-  credentials: optional.message(1001, () => skCredentials, { floe: true }),
+  credentials: optional.message(1001, () => floeSkCredentials, { floe: true }),
   /** Sent with MSG_OOB. */
   urgent: optional.bool(1002, { floe: true }),
 });

@@ -99,15 +99,17 @@ export const threadCoreEntry = message("thread_core_entry", {
   spec_store_bypass: optional.uint32(1013, { floe: true }),
   spec_indirect_branch: optional.uint32(1014, { floe: true }),
   spec_l1d_flush: optional.uint32(1015, { floe: true }),
-  user_dispatch: optional.message(1016, () => userDispatchEntry, { floe: true }),
+  /** Wait status of a first thread that has ended before the process. */
+  ended_with: optional.uint32(1017, { floe: true }),
+  user_dispatch: optional.message(1016, () => floeUserDispatchEntry, { floe: true }),
 });
 /** Syscall user dispatch as PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG takes it. */
-export const userDispatchEntry = message("user_dispatch_entry", {
+export const floeUserDispatchEntry = message("floe_user_dispatch_entry", {
   selector: required.uint64(1, { hex: true }),
   offset: required.uint64(2, { hex: true }),
   len: required.uint64(3, { hex: true }),
 });
-export type UserDispatchEntry = Infer<typeof userDispatchEntry>;
+export type UserDispatchEntry = Infer<typeof floeUserDispatchEntry>;
 
 export type ThreadCoreEntry = Infer<typeof threadCoreEntry>;
 
