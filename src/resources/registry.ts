@@ -12,6 +12,7 @@ import type { FileKind, ThreadPart } from "./part.js";
 import { fifos } from "./pipes/fifo.js";
 import { pipes } from "./pipes/pipe.js";
 import { inetSockets } from "./sockets/inet.js";
+import { netlinkSockets } from "./sockets/netlink.js";
 import { otherSockets } from "./sockets/other.js";
 import { unixSocketKind } from "./sockets/unix.js";
 import { seccomp, sharedSeccomp } from "./security/seccomp.js";
@@ -78,6 +79,7 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   fifos,
   unixSocketKind,
   inetSockets,
+  netlinkSockets,
   otherSockets,
   eventfds,
   epolls,

@@ -4,14 +4,14 @@
  * Read from   getsockopt(2), getsockname(2), getpeername(2), TCP_INFO; queues by MSG_PEEK
  * Made with   socket(2), bind(2), connect(2), listen(2); queued datagrams are sent again from the address they came from
  */
-import { closeSync, fstatSync, statSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { ImageError, KernelError, Refusal } from "../../errors.js";
 import { AF_INET, AF_INET6, type SocketAddress } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
 import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
 import { SOCKET_STATE, inetShutdowns } from "../../linux/sock-diag.js";
 import { bytesToRead } from "../../linux/pipes.js";
-import { SO, bytesUnread, socketNetns } from "../../linux/socket-options.js";
+import { SO, bytesUnread } from "../../linux/socket-options.js";
 import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, bind, connect, getpeername, getsockname, getsockoptInt, listen, setsockoptInt, shutdown, socket } from "../../linux/sockets.js";
 import { fileEntry } from "../files/table.schema.js";
 import { tcpInfo } from "../../linux/tcp.js";
@@ -21,7 +21,7 @@ import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSess
 import { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, type InetKind, readInetOptions, setEarlyOptions, setInetOptions } from "./inet-options.js";
 import type { InetSkEntry } from "./inet.schema.js";
 import { addressOf, placeFields } from "./inet-address.js";
-import { readOptions, setOptions, unreadableOption } from "./options.js";
+import { isOfOtherNetns, readOptions, setOptions, unreadableOption } from "./options.js";
 import { socketTitle } from "./other.js";
 import { peekMessages } from "./peek.js";
 import { saveQueue } from "./queue.js";
@@ -61,7 +61,7 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
   const resource = `fd ${file.fd}, ${socketTitle(local)}`;
   const process = { pid: file.task.traced.pid, comm: file.task.comm };
   const stop: Stop = (code, because, ...remedy) => session.refuse(new Refusal({ code, process, resource, because, remedy }));
-  if (isElsewhere(local)) stop("SOCKET_OTHER_NETNS", "it belongs to another network namespace than its process", "Make sockets in the namespace where they are used");
+  if (isOfOtherNetns(local)) stop("SOCKET_OTHER_NETNS", "it belongs to another network namespace than its process", "Make sockets in the namespace where they are used");
   const unreadable = unreadableOption(local);
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
   const state = kind.proto === IPPROTO_TCP ? tcpState(local, { session, stop }) : udpState(file, kind, stop);
@@ -86,16 +86,6 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
   if (kind.type === SOCK_DGRAM) saveDatagrams(file, session);
   else if (entry.state === SOCKET_STATE.ESTABLISHED && session.options.tcpEstablished) saveConnection(file, entry, { session, stop });
   return entry;
-}
-
-function isElsewhere(fd: Fd): boolean {
-  const netns = socketNetns(fd);
-  if (netns === undefined) return false;
-  try {
-    return fstatSync(netns, { bigint: true }).ino !== statSync("/proc/self/ns/net", { bigint: true }).ino;
-  } finally {
-    closeSync(netns);
-  }
 }
 
 function peerOf(fd: Fd): SocketAddress | undefined {

@@ -18,5 +18,9 @@ export const netlinkSkEntry = message("netlink_sk_entry", {
   fown: required.message(11, () => fownEntry),
   opts: required.message(12, () => skOptsEntry),
   ns_id: optional.uint32(13),
+  /** SOCK_DGRAM instead of SOCK_RAW. */
+  is_dgram: optional.bool(1000, { floe: true }),
+  /** Options of the netlink level that are on. */
+  switches: repeated.uint32(1001, { floe: true }),
 });
 export type NetlinkSkEntry = Infer<typeof netlinkSkEntry>;

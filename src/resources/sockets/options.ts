@@ -4,8 +4,9 @@
  * Read from   getsockopt(2)
  * Made with   setsockopt(2); buffer sizes past the system's limits by SO_SNDBUFFORCE, SO_RCVBUFFORCE
  */
+import { closeSync, fstatSync, statSync } from "node:fs";
 import { SOCK_FILTER_BYTES } from "../../linux/seccomp.js";
-import { SO, attachFilter, getFilter, getLinger, getTimeout, setLinger, setTimeout } from "../../linux/socket-options.js";
+import { SO, attachFilter, getFilter, getLinger, getTimeout, setLinger, setTimeout, socketNetns } from "../../linux/socket-options.js";
 import { SOL_SOCKET, getsockopt, getsockoptInt, setsockopt, setsockoptInt } from "../../linux/sockets.js";
 import type { Fd } from "../part.js";
 import type { SkOptsEntry } from "./options.schema.js";
@@ -63,19 +64,21 @@ export function readOptions(fd: Fd): SkOptsEntry {
   if (device !== "") entry.so_bound_dev = device;
   const linger = getLinger(fd);
   if (linger !== undefined) entry.so_linger = linger;
-  const offset = int(fd, SO.PEEK_OFF);
-  if (offset >= 0) entry.peek_off = offset;
+  const offset = known(fd, SO.PEEK_OFF);
+  if (offset !== undefined && offset >= 0) entry.peek_off = offset;
   return entry;
 }
 
-/** A switch that the family or an older kernel does not have is off. */
-function isOn(fd: Fd, name: number): boolean {
+/** The value; undefined where the family or an older kernel does not know the option. */
+function known(fd: Fd, name: number): number | undefined {
   try {
-    return int(fd, name) !== 0;
+    return int(fd, name);
   } catch {
-    return false;
+    return undefined;
   }
 }
+
+const isOn = (fd: Fd, name: number) => (known(fd, name) ?? 0) !== 0;
 
 /** The program of a classic packet filter, an instruction a word: code, jt, jf, k from the top down. */
 function readFilter(fd: Fd): bigint[] {
@@ -139,4 +142,15 @@ function setFilter(fd: Fd, words: readonly bigint[]): void {
 /** What of the options cannot be carried. */
 export function unreadableOption(fd: Fd): string | undefined {
   return getFilter(fd) === undefined ? "it has an eBPF filter, whose program cannot be read" : undefined;
+}
+
+/** Whether a socket is of another network namespace than Floe, and so than the process that holds it. */
+export function isOfOtherNetns(fd: Fd): boolean {
+  const netns = socketNetns(fd);
+  if (netns === undefined) return false;
+  try {
+    return fstatSync(netns, { bigint: true }).ino !== statSync("/proc/self/ns/net", { bigint: true }).ino;
+  } finally {
+    closeSync(netns);
+  }
 }

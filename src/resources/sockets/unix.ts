@@ -10,12 +10,12 @@ import { Refusal } from "../../errors.js";
 import { AF_UNIX } from "../../linux/addresses.js";
 import { dupFrom } from "../../linux/fcntl.js";
 import { type UnixSocketInfo, SOCKET_STATE, unixSockets } from "../../linux/sock-diag.js";
-import { SO, bytesUnread, socketNetns, unixSocketNode } from "../../linux/socket-options.js";
+import { SO, bytesUnread, unixSocketNode } from "../../linux/socket-options.js";
 import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, getsockoptInt } from "../../linux/sockets.js";
 import { afterDescriptors, afterFiles } from "../files/table.js";
 import { namespaceIds } from "../namespaces/ids.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile } from "../part.js";
-import { readOptions, unreadableOption } from "./options.js";
+import { isOfOtherNetns, readOptions, unreadableOption } from "./options.js";
 import { peekMessages, peekStream } from "./peek.js";
 import { saveQueue } from "./queue.js";
 import { checkUnixSocket } from "./unix-check.js";
@@ -67,7 +67,7 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
   const survey = surveyOf(session);
   const inode = Number(file.stat.ino);
   const info = survey.sockets.get(inode);
-  if (info === undefined || isElsewhere(file)) {
+  if (info === undefined || isOfOtherNetns(file.local)) {
     session.refuse(refusal(file, { code: "SOCKET_OTHER_NETNS", title: "a UNIX socket", because: "it belongs to another network namespace than its process", remedy: "Make sockets in the namespace where they are used" }));
     return undefined;
   }
@@ -97,17 +97,6 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
   if (info.state === SOCKET_STATE.LISTEN) checkWaiting(info, { session, stop });
   else queueLater(file, info, { session, stop });
   return entry;
-}
-
-/** Whether the socket is of another network namespace than Floe, so that sock_diag tells of somebody else's. */
-function isElsewhere(file: OpenFile): boolean {
-  const netns = socketNetns(file.local);
-  if (netns === undefined) return false;
-  try {
-    return fstatSync(netns, { bigint: true }).ino !== statSync("/proc/self/ns/net", { bigint: true }).ino;
-  } finally {
-    closeSync(netns);
-  }
 }
 
 type Stop = (code: string, because: string, remedy: string) => void;

@@ -31,5 +31,7 @@ export const socketCases: readonly Case[] = [
     options: ["--tcp-established"],
     peerCannot: "4.1 asks TCP sockets for options that new kernels refuse",
   },
+  { workload: "sockets/netlink", rows: ["sk.netlink"], claim: "netlink sockets keep ports, groups and options", peerCannot: "does not dump groups above 32" },
+  { workload: "sockets/netlink", args: ["nameless"], rows: ["sk.netlink"], claim: "netlink sockets with low groups" },
   { workload: "sockets/options", rows: ["sk.opts-generic"], claim: "options of the socket level are kept" },
 ];
