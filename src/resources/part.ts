@@ -201,6 +201,8 @@ export interface FileKind<E> {
   readonly field: keyof FileEntry;
   /** Whether an open file is of this kind; kinds are asked in registry order. */
   matches(file: Pick<OpenFile, "link" | "stat" | "info" | "local">): boolean;
+  /** A look at files with such a link before the dump has opened any file, for state that this changes (unread events). */
+  readonly first?: { matches(link: string): boolean; look(file: Pick<OpenFile, "task" | "fd" | "local">, session: DumpSession): void };
   /** The message; may append other images (queues, contents). Problems go to `session.refuse`. */
   dump(file: OpenFile, session: DumpSession): E | undefined;
   /** Makes the open file in Floe and returns a descriptor of ours; flags and owner are set by the table. */

@@ -53,14 +53,16 @@ export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, kind
 
 function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   const { session } = tools;
-  const tables = new Set<number>();
-  for (const task of tasks) {
-    if (tables.has(task.ids.files)) continue;
-    tables.add(task.ids.files);
+  const seen = new Set<number>();
+  const tables = tasks
+    .filter(({ ids }) => !seen.has(ids.files) && seen.add(ids.files))
+    .map((task) => ({ task, opened: readFdNumbers(task.traced.pid).map((fd) => ({ fd, link: readlinkSync(`/proc/${task.traced.pid}/fd/${fd}`) })) }));
+  for (const { task, opened } of tables) lookFirst(task, opened, tools);
+  for (const { task, opened } of tables) {
     session.images.touch("FDINFO", [task.ids.files]);
     const pidfd = pidfdOpen(task.traced.pid);
     try {
-      for (const fd of readFdNumbers(task.traced.pid)) dumpDescriptor({ task, fd, pidfd }, tools);
+      for (const { fd, link } of opened) dumpDescriptor({ task, fd, pidfd, link }, tools);
     } finally {
       closeSync(pidfd);
     }
@@ -68,10 +70,24 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   dumpLocks(session);
 }
 
+/** Lets kinds see their files before the dump has opened any, which changes some. */
+function lookFirst(task: DumpTask, opened: readonly { fd: number; link: string }[], { session, kinds }: Pick<Tools, "session" | "kinds">): void {
+  for (const { first } of kinds) {
+    for (const { fd } of first === undefined ? [] : opened.filter(({ link }) => first.matches(link))) {
+      const pidfd = pidfdOpen(task.traced.pid);
+      const local = pidfdGetfd(pidfd, fd);
+      closeSync(pidfd);
+      first?.look({ task, fd, local }, session);
+      closeSync(local);
+    }
+  }
+}
+
 interface Descriptor {
   readonly task: DumpTask;
   readonly fd: number;
   readonly pidfd: number;
+  readonly link: string;
 }
 
 interface Tools {

@@ -34,8 +34,8 @@ import { findAgain, findPlace, handleEntry } from "./places.js";
 function dumpWatches(file: OpenFile, session: DumpSession): InotifyWdEntry[] {
   const entries: InotifyWdEntry[] = [];
   for (const watch of inotifyWatches(file.info)) {
-    const place = findPlace(watch, { pid: file.task.traced.pid, session });
-    if (place === undefined) {
+    const at = findPlace(watch, { pid: file.task.traced.pid, session });
+    if (at === undefined) {
       session.refuse(
         new Refusal({
           code: "WATCHED_FILE_UNKNOWN",
@@ -48,7 +48,7 @@ function dumpWatches(file: OpenFile, session: DumpSession): InotifyWdEntry[] {
       continue;
     }
     const { wd, mask, ignoredMask } = watch;
-    entries.push({ id: file.id, i_ino: watch.inode, mask, ignored_mask: ignoredMask, s_dev: watch.device, wd, f_handle: handleEntry(watch, place) });
+    entries.push({ id: file.id, i_ino: watch.inode, mask, ignored_mask: ignoredMask, s_dev: watch.device, wd, f_handle: handleEntry(watch, at) });
   }
   return entries.sort((a, b) => a.wd - b.wd);
 }
@@ -104,14 +104,27 @@ function overflow(fd: Fd): void {
   }
 }
 
+/** Descriptors with unread events, as `pid/fd`; reading the files of the tree adds more. */
+const unreadOnes = new WeakMap<DumpSession, Set<string>>();
+const LINK = "anon_inode:inotify";
+const place = ({ task, fd }: Pick<OpenFile, "task" | "fd">): string => `${task.pid}/${fd}`;
+
 export const inotifies: FileKind<InotifyFileEntry> = {
   name: "watches/inotify",
   rows: ["file.inotify"],
   type: "INOTIFY",
   field: "ify",
-  matches: ({ link }) => link === "anon_inode:inotify",
+  matches: ({ link }) => link === LINK,
+  first: {
+    matches: (link) => link === LINK,
+    look(file, session) {
+      const known = unreadOnes.get(session) ?? new Set();
+      unreadOnes.set(session, known);
+      if (bytesToRead(file.local) > 0) known.add(place(file));
+    },
+  },
   dump(file, session) {
-    const unread = bytesToRead(file.local) > 0;
+    const unread = unreadOnes.get(session)?.has(place(file)) === true;
     if (unread) session.warn(`fd ${file.fd} of process ${file.task.pid}: inotify events nobody has read are not kept; it will read an overflow`);
     return { id: file.id, flags: file.info.flags, fown: file.fown, wd: dumpWatches(file, session), ...(unread ? { unread } : {}) };
   },
