@@ -17,16 +17,16 @@ export function writeTree(
   context: { sink: DumpSink; rootPid: number },
 ): void {
   const { sink } = context;
-  const nsPidOf = new Map(tasks.map((t) => [t.traced.pid, t.pid]));
+  const nsPidOf = new Map(tasks.map((t) => [t.traced.tgid, t.pid]));
   for (const task of tasks) {
     sink.append("PSTREE", [], {
       type: pstreeEntry,
       value: {
         pid: task.pid,
-        ppid: task.traced.pid === context.rootPid ? 0 : (nsPidOf.get(task.stat.ppid) ?? 0),
+        ppid: task.traced.tgid === context.rootPid ? 0 : (nsPidOf.get(task.stat.ppid) ?? 0),
         pgid: task.status.nsPgid.at(-1) ?? task.stat.pgrp,
         sid: task.status.nsSid.at(-1) ?? task.stat.session,
-        threads: task.traced.threads.map((t) => t.nsTid),
+        threads: [...(task.traced.hasLostLeader ? [task.pid] : []), ...task.traced.threads.map((t) => t.nsTid)],
       },
     });
   }

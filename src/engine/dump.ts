@@ -24,6 +24,7 @@ import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
 import { refuseUncarried } from "../resources/tasks/vector-state.js";
+import { withDeadLeader } from "../resources/tasks/dead-leader.js";
 import { fpregsToImage } from "../resources/tasks/core-x86.js";
 import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { writeFilters } from "../resources/security/seccomp.js";
@@ -270,10 +271,10 @@ function collectThreads(session: Session): void {
 function writeCores(task: CollectedTask, session: Session): void {
   const { tc } = task.core;
   if (tc !== undefined) tc.flags = task.stat.flags >>> 0;
-  (coresOf.get(task) ?? []).forEach((core, index) => {
-    const tid = task.traced.threads[index]?.nsTid ?? 0;
+  const threads = (coresOf.get(task) ?? []).map((core, index) => ({ tid: task.traced.threads[index]?.nsTid ?? 0, core }));
+  for (const { tid, core } of withDeadLeader(task, threads)) {
     session.later(() => session.images.append("CORE", [tid], { type: coreEntry, value: core }));
-  });
+  }
   const ids = {
     vm_id: task.ids.vm,
     files_id: task.ids.files,

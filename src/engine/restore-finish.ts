@@ -5,6 +5,7 @@ import { addDumpable, type Filled } from "../resources/memory/finish.js";
 import type { Stage, ThreadRestore } from "../resources/part.js";
 import { threadParts } from "../resources/registry.js";
 import { fpregsFromImage, gpregsFromImage } from "../resources/tasks/core-x86.js";
+import { endLeader, hasEnded } from "../resources/tasks/dead-leader.js";
 import { savedDispatch } from "../resources/tasks/user-dispatch.js";
 import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import { Program } from "../target/program.js";
@@ -78,9 +79,11 @@ function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], sessi
     }),
   );
   faultPoint("restore-last");
+  for (const task of tasks) if (hasEnded(task.core)) endLeader(task.traced, task.core);
   for (const one of ours) leaveMemory(one, filled);
   for (const task of tasks) {
-    task.threads.forEach(({ core }, i) => {
+    const living = hasEnded(task.core) ? task.threads.slice(1) : task.threads;
+    living.forEach(({ core }, i) => {
       const thread = task.traced.threads[i];
       if (thread === undefined) throw new Error("internal error: a thread is missing");
       const layout = xstateLayout(thread.tid);

@@ -12,6 +12,7 @@ import { type FsEntry, fsEntry } from "../resources/files/working-dir.schema.js"
 import { type SavedSpace, readSpace } from "../resources/memory/saved-space.js";
 import type { Problem } from "../resources/part.js";
 import { type CoreEntry, coreEntry, type TaskKobjIdsEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
+import { hasEnded } from "../resources/tasks/dead-leader.js";
 import { checkTree } from "../resources/tasks/tree-entries.js";
 import { type PstreeEntry, pstreeEntry } from "../resources/tasks/tree.schema.js";
 import { TASK_STATE } from "./collect.js";
@@ -123,6 +124,7 @@ function loadTask(images: DirectorySource, tree: PstreeEntry, { dead, owners }: 
 
 function checkCore(tid: number, core: CoreEntry): void {
   if (core.mtype !== MARCH_X86_64) throw badCore(tid, "mtype", `it is of another processor (${core.mtype})`);
+  if (hasEnded(core)) return;
   if (core.thread_info?.gpregs === undefined || core.thread_info.fpregs === undefined) throw badCore(tid, "thread_info", "registers are missing");
   if (core.thread_core === undefined) throw badCore(tid, "thread_core", "the message about the thread is missing");
 }

@@ -14,7 +14,10 @@ export const PIDFD_NONBLOCK = 0o4000;
 
 /** int pidfd_open(pid_t pid, unsigned int flags) — a descriptor for a process, close-on-exec; since 5.3. */
 export function pidfdOpen(pid: number, flags = 0): number {
-  return checked(syscallNumber(SYS.pidfd_open, pid, flags), () => `pidfd_open(${pid}, ${flags})`);
+  let fd = syscallNumber(SYS.pidfd_open, pid, flags);
+  // Not the first thread of a process: it gives a descriptor only for itself, which opens the same files.
+  if (fd === -ERRNO.ENOENT || fd === -ERRNO.EINVAL) fd = syscallNumber(SYS.pidfd_open, pid, flags | PIDFD_THREAD);
+  return checked(fd, () => `pidfd_open(${pid}, ${flags})`);
 }
 
 /**

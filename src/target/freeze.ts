@@ -111,7 +111,7 @@ function seizeTask(state: Seized, pid: number, ppid: number): number {
       remedy: ["Look the pid up again (ps -e)"],
     });
   }
-  if (stat.state === "Z" && stat.threads > 1) throw deadLeader(pid, stat.comm);
+  if (stat.state === "Z" && stat.threads > 1) return seizeLeaderless(state, pid, stat.comm);
   if (stat.state === "Z" || stat.state === "X") {
     const known = state.tree.zombies.some((z) => z.pid === pid);
     if (!known) state.tree.zombies.push({ pid, ppid });
@@ -121,6 +121,24 @@ function seizeTask(state: Seized, pid: number, ppid: number): number {
   const task = new TracedTask(pid, stat.comm);
   state.tree.tasks.push(task);
   return 1 + seizeThreads(state, task);
+}
+
+/** A process whose first thread has ended is held by one that lives. */
+function seizeLeaderless(state: Seized, pid: number, comm: string): number {
+  if (state.tree.tasks.some((task) => task.tgid === pid)) return 0;
+  const living = threadIds(pid).find((tid) => !isDeadThread(pid, tid));
+  if (living === undefined) return 1;
+  const task = new TracedTask(living, comm, pid);
+  state.tree.tasks.push(task);
+  return 1 + seizeThreads(state, task);
+}
+
+function threadIds(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map(Number);
+  } catch {
+    return [];
+  }
 }
 
 /** Floe below the root of the tree would freeze itself. */
@@ -332,16 +350,6 @@ function cannotSeize(task: TracedTask, tid: number, error: number): Error {
     });
   }
   return kernelError(`ptrace(PTRACE_SEIZE, ${tid})`, error, `freezing process ${task.pid} (${task.comm})`);
-}
-
-function deadLeader(pid: number, comm: string): Error {
-  return new Refusal({
-    code: "LEADER_IS_DEAD",
-    process: { pid, comm },
-    resource: "its first thread",
-    because: "it has ended while other threads of the process live on, and without it the process cannot be entered",
-    remedy: ["Keep the main thread alive, for example in pthread_join"],
-  });
 }
 
 function doesNotStop(thread: TracedThread): Error {

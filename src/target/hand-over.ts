@@ -6,6 +6,7 @@
  */
 import { checked } from "../linux/errno.js";
 import { addressOf, syscallNumber } from "../linux/ffi/native.unsafe.js";
+import { pidfdOpen } from "../linux/process.js";
 import { SYS } from "../linux/syscalls.js";
 import { Program } from "./program.js";
 import { run } from "./run.js";
@@ -22,7 +23,7 @@ const SCM_MAX_FD = 253;
 
 /** pidfd_open(2) — a descriptor for process `pid`, close-on-exec. */
 export function openPidfd(pid: number): number {
-  return checked(syscallNumber(SYS.pidfd_open, pid, 0), () => `pidfd_open(${pid})`);
+  return pidfdOpen(pid);
 }
 
 /** Duplicates descriptor `remoteFd` of the process behind `pidfd` into Floe (close-on-exec); needs CAP_SYS_PTRACE over it. */

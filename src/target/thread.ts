@@ -43,12 +43,14 @@ export class TracedThread {
 
 /** A process that we hold. */
 export class TracedTask {
-  /** Process id as we see it. */
+  /** Process id as we see it; when the first thread has ended, the id of a living one, which opens the same doors. */
   readonly pid: number;
+  /** Process id as we see it, whoever lives. */
+  readonly tgid: number;
   /** Process id in its own, innermost pid namespace. */
   nsPid: number;
   readonly comm: string;
-  /** The leader comes first. */
+  /** Living threads; the leader comes first. */
   readonly threads: TracedThread[] = [];
   /** Signals queued for the whole process, as siginfo_t of 128 bytes. */
   sharedPending: Buffer[] = [];
@@ -63,12 +65,19 @@ export class TracedTask {
   /** Signal that ends a program: ignored by the task, not caught, not pending. */
   trapSignal = 23;
 
-  constructor(pid: number, comm: string) {
+  constructor(pid: number, comm: string, tgid = pid) {
     this.pid = pid;
-    this.nsPid = pid;
+    this.tgid = tgid;
+    this.nsPid = tgid;
     this.comm = comm;
   }
 
+  /** Whether the first thread of the process has ended; its id is still the process's. */
+  get hasLostLeader(): boolean {
+    return this.pid !== this.tgid;
+  }
+
+  /** The thread that does what needs to be done once; the first one of the process, if that lives. */
   get leader(): TracedThread {
     const leader = this.threads[0];
     if (leader === undefined) throw new Error(`internal error: process ${this.pid} has no thread`);

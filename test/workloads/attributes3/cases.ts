@@ -22,4 +22,5 @@ export const attributeCases: readonly Case[] = [
     claim: "a 32-bit program goes on as one",
     peerCannot: "this machine's build of it cannot dump 32-bit programs",
   },
+  { workload: "attributes3/dead-leader", rows: ["thr.dead-leader"], claim: "a process lives on without its main thread", peerCannot: "it refuses this" },
 ];
