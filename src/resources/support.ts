@@ -27,6 +27,8 @@ const OWN: Readonly<Record<string, Support>> = {
   "task.umask": { by: ["files/working-dir"] },
   "cred.dumpable": { by: ["memory/finish"] },
   "file.fd-table": { by: ["files/table"] },
+  "file.inotify": { by: [], missing: "unread events become an overflow (IN_Q_OVERFLOW)" },
+  "file.fanotify": { by: [], missing: "unread events are lost; marks that decide about permissions are refused" },
   "mem.vma-layout": { by: ["memory/pages", "memory/address-space"] },
   "mem.file-maps": { by: ["memory/mappings", "memory/objects"] },
   "mem.shared-anon": { by: ["memory/shared"] },

@@ -27,6 +27,15 @@ export const eventCases: readonly Case[] = [
   { workload: "events/inotify", args: ["deleted"], rows: ["file.inotify"], claim: "a deleted file is watched", peerCannot: "it takes no watch of a deleted file" },
   {
     workload: "events/inotify",
+    args: ["held"],
+    rows: ["file.inotify"],
+    claim: "files that a restore opens are watched, and nothing of it is reported",
+    // A dump reads what is open, and a program that runs on is told.
+    modes: ["alone", "killed-restored", "twice"],
+    peerCannot: "it takes no watch of a deleted file",
+  },
+  {
+    workload: "events/inotify",
     args: ["unread"],
     rows: ["file.inotify"],
     claim: "unread events become an overflow",

@@ -49,6 +49,17 @@ int main(int argc, char **argv)
 	must(mkdir("watched", 0755));
 	must(close(make("watched/file")));
 	must(close(make("once")));
+	if (argc > 2 && !strcmp(argv[2], "held")) {
+		/* Dump and restore have to touch these. */
+		int held = make("watched/held");
+		must(ftruncate(held, 4096));
+		if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, held, 0) == MAP_FAILED)
+			fail("mmap: %s", strerror(errno));
+		must(dup2(held, 70));
+		must(close(held));
+		must(dup2(must(open("watched", O_RDONLY)), 71));
+		must(close(3));
+	}
 	must(close(make("other")));
 	must(symlink("other", "link"));
 	fd = must(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
