@@ -36,12 +36,14 @@ export interface SavedSpace {
 export function readSpace(images: ImageSource, process: { pid: number; comm: string; core: CoreEntry }): SavedSpace {
   const mm = images.single("MM", [process.pid], mmEntry);
   checkOrder(mm.vmas, imageFileName("MM", [process.pid]));
+  const pages = openPageSource(images, { kind: "PAGEMAP", id: process.pid });
+  checkRuns(pages, mm.vmas);
   return {
     pid: process.pid,
     comm: process.comm,
     isCompat: isCompat(process.core),
     mm,
-    pages: openPageSource(images, { kind: "PAGEMAP", id: process.pid }),
+    pages,
     vvar: mm.vmas.find((v) => v.status & AREA.VVAR),
     vdso: mm.vmas.find((v) => v.status & AREA.VDSO),
   };
@@ -68,6 +70,26 @@ function checkOrder(vmas: readonly VmaEntry[], file: string): void {
       });
     }
     last = end;
+  }
+}
+
+/** Every page of the image has to lie in a mapping; neighbouring mappings may share a run. Both are in ascending order. */
+function checkRuns(pages: PageSource, vmas: readonly VmaEntry[]): void {
+  let at = 0;
+  for (const run of pages.runs) {
+    for (let start = run.start; start < run.end; ) {
+      while ((vmas[at]?.end ?? 1n << 64n) <= start) at++;
+      const vma = vmas[at];
+      if (vma === undefined || vma.start > start) {
+        throw new ImageError({
+          code: "IMAGE_BAD_PAGEMAP",
+          place: { file: pages.file, message: "pagemap_entry", field: "vaddr" },
+          because: `the page at 0x${start.toString(16)} lies in no mapping`,
+          remedy: ["Use an intact copy of the images directory", "Dump the process again"],
+        });
+      }
+      start = vma.end;
+    }
   }
 }
 
