@@ -7,6 +7,7 @@ import { pidfds } from "./events/pidfd.js";
 import { fileLocks } from "./files/locks.js";
 import { regularFiles } from "./files/regular.js";
 import { memfds } from "./memory/memfd.js";
+import { memoryPolicy } from "./memory/numa.js";
 import { namespaceFiles } from "./namespaces/nsfile.js";
 import type { FileKind, ThreadPart } from "./part.js";
 import { fifos } from "./pipes/fifo.js";
@@ -60,6 +61,7 @@ export const threadParts: readonly ThreadPart[] = [
   scheduling,
   ioPriority,
   threadBits,
+  memoryPolicy,
   userDispatch,
   altstack,
   robustList,

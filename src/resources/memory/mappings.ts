@@ -218,6 +218,9 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
       because,
       remedy: [remedy],
     });
+  if (kind === "sysv" && vma.flags.has("ht")) {
+    return refuse("MAPPING_SYSV", "System V segments of huge pages are not carried yet", "Detach the segment (shmdt) before the dump");
+  }
   if (kind === "special")
     return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");
   if (kind !== "vvar" && (vma.flags.has("io") || vma.flags.has("pf"))) {

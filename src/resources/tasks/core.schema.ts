@@ -102,6 +102,9 @@ export const threadCoreEntry = message("thread_core_entry", {
   /** Wait status of a first thread that has ended before the process. */
   ended_with: optional.uint32(1017, { floe: true }),
   user_dispatch: optional.message(1016, () => floeUserDispatchEntry, { floe: true }),
+  /** set_mempolicy(2), and its nodes as the kernel has them. */
+  memory_policy: optional.uint32(1020, { floe: true, hex: true }),
+  memory_nodes: optional.bytes(1021, { floe: true }),
 });
 /** Syscall user dispatch as PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG takes it. */
 export const floeUserDispatchEntry = message("floe_user_dispatch_entry", {

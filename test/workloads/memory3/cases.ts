@@ -44,6 +44,7 @@ const NO_SHARING = "it carries no processes that share memory";
 
 export const memory3Cases: readonly Case[] = [
   ...sharedCases,
+  { workload: "memory3/numa", rows: ["thr.basic"], claim: "threads keep their NUMA policies", peerCannot: "it carries no NUMA policies" },
   {
     workload: "memory3/clone-vm",
     args: ["running"],
