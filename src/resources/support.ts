@@ -17,8 +17,9 @@ export interface Support {
 /** Rows of the engine and of memory, and what is missing of rows that are carried in part. */
 const OWN: Readonly<Record<string, Support>> = {
   "cpu.gpregs": { by: ["tasks/core-x86"] },
-  "cpu.fpregs": { by: ["tasks/core-x86"], missing: "AMX tile data is not tested on a processor that has it" },
+  "cpu.fpregs": { by: ["tasks/core-x86"], missing: "AMX tiles that are in use are refused" },
   "cpu.syscall-restart": { by: ["target/x86_64"] },
+  "thr.dead-leader": { by: ["tasks/dead-leader"] },
   "tree.pids": { by: ["tasks/tree-plan"] },
   "tree.sessions": { by: ["tasks/tree-plan"] },
   "tree.zombies": { by: ["tasks/tree-plan", "target/exit"] },
