@@ -59,7 +59,7 @@ const LEFTOVER_NAP_MS = 5;
 export function dump(options: DumpOptions, log: Logger): DumpResult {
   requireRights("dump");
   const phases = new Phases();
-  const sink = new DirectorySink(options.imagesDir);
+  const sink = new DirectorySink(options.imagesDir, { supersedes: true });
   try {
     rehearse((tree) => frozenDump({ ...options, tree, leaveRunning: true, leaveStopped: false }, { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true }));
     const result = frozenDump(options, { log, sink, phases, isRehearsal: false });

@@ -1,8 +1,9 @@
 /**
  * Writing an image directory: records are gathered in memory while the target stands still and go to disk afterwards.
  *
- * Files are made 0600 in a directory made 0700. A file that gets no record is not made; one that an earlier dump left
- * under a name that this dump writes is replaced.
+ * Files are made 0600 in a directory made 0700. A file that gets no record is not made. Images that an earlier dump left
+ * in the directory of a new one go: a restore must never mix the two. The inventory, without which there is no restore,
+ * goes first and comes last, so that what a killed dump leaves does not pass for images.
  */
 import { closeSync, constants, fchmodSync, fsyncSync, mkdirSync, openSync, readdirSync, unlinkSync, writevSync } from "node:fs";
 import { join } from "node:path";
@@ -38,6 +39,23 @@ export interface DumpSink {
   discard(): void;
 }
 
+const INVENTORY = imageFileName("INVENTORY", []);
+/** Images that belong to a directory, not to one dump. */
+const LASTING: readonly ImageKindName[] = ["CPUINFO", "IRMAP_CACHE", "STATS_DUMP", "STATS_RESTORE"];
+
+/** Names of images that a dump makes. */
+const dumpImage = new RegExp(
+  `^(${Object.entries(IMAGE_KINDS)
+    .filter(([kind]) => !LASTING.includes(kind as ImageKindName))
+    .map(([, { file }]) => file.replaceAll(".", "\\.").replaceAll("%u", "\\d+").replaceAll("%x", "[0-9a-f]+"))
+    .join("|")})$`,
+);
+
+export interface SinkOptions {
+  /** The images become those of a whole dump; what an earlier one left in the directory goes. */
+  readonly supersedes?: boolean;
+}
+
 /** The magics that an image begins with. */
 export function imageHead(kind: ImageKindName): Buffer {
   const { framing, magic } = IMAGE_KINDS[kind];
@@ -55,14 +73,17 @@ export class DirectorySink implements DumpSink {
   readonly #files = new Map<string, PendingFile>();
   readonly #raw = new Map<string, number>();
   readonly #made: string[] = [];
+  /** Names of images of an earlier dump. */
+  #older: string[] = [];
   private last: { readonly kind: ImageKindName; readonly id: number | bigint | undefined; readonly file: PendingFile } | undefined;
 
   /** Opens the directory, making it if need be (0700). */
-  constructor(directory: string) {
+  constructor(directory: string, { supersedes = false }: SinkOptions = {}) {
     this.directory = directory;
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
-      readdirSync(directory);
+      const names = readdirSync(directory);
+      if (supersedes) this.#older = names.filter((name) => dumpImage.test(name));
     } catch (cause) {
       throw new UsageError({
         code: "IMAGES_DIR_UNUSABLE",
@@ -117,6 +138,7 @@ export class DirectorySink implements DumpSink {
 
   #create(name: string): number {
     const path = join(this.directory, name);
+    if (this.#made.length === 0 && this.#older.includes(INVENTORY)) this.#remove(INVENTORY);
     try {
       const fd = openSync(path, OPEN_FLAGS, 0o600);
       this.#made.push(path);
@@ -134,7 +156,9 @@ export class DirectorySink implements DumpSink {
 
   /** Writes what was gathered. `durable`: nothing is lost if the machine stops right after (fsync). */
   finish(durable = false): void {
-    for (const [name, { chunks, writer }] of this.#files) {
+    const files = [...this.#files].sort(([a], [b]) => Number(a === INVENTORY) - Number(b === INVENTORY));
+    for (const name of this.#older) if (!this.#files.has(name) && !this.#raw.has(name)) this.#remove(name);
+    for (const [name, { chunks, writer }] of files) {
       const fd = this.#create(name);
       try {
         writeAll(fd, [...chunks, writer.written()], join(this.directory, name));
@@ -155,13 +179,19 @@ export class DirectorySink implements DumpSink {
     this.#raw.clear();
     this.#files.clear();
     this.last = undefined;
-    for (const path of this.#made) {
-      try {
-        unlinkSync(path);
-      } catch {
-        // Somebody else removed it: what was wanted.
-      }
-    }
+    for (const path of this.#made) removeIfThere(path);
+  }
+
+  #remove(name: string): void {
+    removeIfThere(join(this.directory, name));
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // Somebody else removed it: what was wanted.
   }
 }
 
