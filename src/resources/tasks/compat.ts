@@ -3,8 +3,10 @@
  * kernel keeps apart from those of 64-bit programs.
  *
  * Read from   PTRACE_GET_THREAD_AREA, get_robust_list(2) made as a 32-bit call
+ * Refused     a process without its main thread: COMPAT_WITHOUT_LEADER
  * Made with   PTRACE_SET_THREAD_AREA; rt_sigaction(2) and set_robust_list(2) made as 32-bit calls inside the thread
  */
+import { type ProcessName, Refusal } from "../../errors.js";
 import { SYS32, getCompatRobustList } from "../../linux/compat.js";
 import { ptraceGetThreadArea, ptraceSetThreadArea } from "../../linux/ptrace.js";
 import { SYS } from "../../linux/syscalls.js";
@@ -80,12 +82,23 @@ export const compatActions: ThreadPart = {
   },
 };
 
+function withoutLeader(process: ProcessName): Refusal {
+  return new Refusal({
+    code: "COMPAT_WITHOUT_LEADER",
+    process,
+    resource: "its main thread",
+    because: "it has ended, and of a 32-bit process nobody could tell any more that it is one",
+    remedy: ["Keep the main thread alive, for example in pthread_join"],
+  });
+}
+
 export const compatThread: ThreadPart = {
   name: "tasks/compat-thread",
   rows: ["cpu.compat32"],
   stage: "last",
-  dump({ thread, core }) {
+  dump({ thread, core, task, session }) {
     if (!isCompat(core) || core.thread_info === undefined) return undefined;
+    if (task.traced.hasLostLeader) session.refuse(withoutLeader({ pid: task.pid, comm: task.comm }));
     core.thread_info.tls = TLS_SLOTS.flatMap((slot) => {
       const found = ptraceGetThreadArea(thread.tid, slot);
       return found === undefined ? [] : [decodeDescriptor(found)];

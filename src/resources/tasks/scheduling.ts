@@ -24,6 +24,7 @@ import {
   decodeSchedAttr,
   encodeSchedAttr,
   processorsOf,
+  schedGetaffinity,
   schedGetattr,
 } from "../../linux/sched.js";
 import { SYS } from "../../linux/syscalls.js";
@@ -126,6 +127,7 @@ function onlineProcessors(): Set<number> {
 }
 
 let online: Set<number> | undefined;
+let maskBytes: number | undefined;
 
 /** An empty mask stands for every processor: a thread that was not bound is not bound on a larger machine either. */
 export const affinity: ThreadPart = {
@@ -134,8 +136,10 @@ export const affinity: ThreadPart = {
   stage: "last",
 
   dump({ program, core }) {
-    const memory = program.buffer(AFFINITY_BYTES);
-    const got = program.call(SYS.sched_getaffinity, 0, AFFINITY_BYTES, memory).must("reading the processor affinity");
+    // As many bytes as this kernel's masks have.
+    maskBytes ??= schedGetaffinity(0).length;
+    const memory = program.buffer(maskBytes);
+    const got = program.call(SYS.sched_getaffinity, 0, maskBytes, memory).must("reading the processor affinity");
     return () => {
       if (core.thread_core === undefined) return;
       const mask = memory.bytes().subarray(0, Number(got.value));
