@@ -5,7 +5,8 @@ import type { OptionSpec } from "./options/spec.js";
 import { OPTIONS } from "./options/table.js";
 
 const SAME = [
-  "leave-running", "leave-stopped", "shell-job", "timeout",  "file-validation", "skip-file-rwx-check", "pidfile",
+  "leave-running", "leave-stopped", "shell-job", "timeout",  "file-validation", "file-policy", "file-locks", "link-remap", "ghost-limit", "external", "inherit-fd",
+  "skip-file-rwx-check", "pidfile",
   "work-dir", "log-file", "verbosity", "display-stats", "extra", "experimental", "all", "feature", "help", "version",
 ]; // biome-ignore format: one word a line says no more
 

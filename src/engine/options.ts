@@ -57,4 +57,5 @@ export const DEFAULT_POLICY: PolicyOptions = {
   inheritFd: [],
   fileValidation: "buildid",
   skipFileRwxCheck: false,
+  filePolicy: { general: "strict", byPath: new Map() },
 };

@@ -1,6 +1,24 @@
 /**
- * What the user allows or asks for, as far as parts of the resources care. The engine's options satisfy it.
+ * What the user allows or asks for, as far as parts of the resources care.
  */
+
+/** When a file of a path still is the file that a process knew. */
+export const FILE_POLICIES = ["strict", "grown", "ignore"] as const;
+
+/**
+ * strict   same size, mode and build
+ * grown    longer than before is allowed too: logs and other files that are only added to
+ * ignore   any file of the same type will do
+ */
+export type FilePolicy = (typeof FILE_POLICIES)[number];
+
+/** One policy for all files, and others for single paths. */
+export interface FilePolicies {
+  readonly general: FilePolicy;
+  readonly byPath: ReadonlyMap<string, FilePolicy>;
+}
+
+/** The engine's options satisfy it. */
 export interface PolicyOptions {
   readonly shellJob: boolean;
   readonly fileLocks: boolean;
@@ -14,4 +32,5 @@ export interface PolicyOptions {
   readonly inheritFd: readonly string[];
   readonly fileValidation: "filesize" | "buildid";
   readonly skipFileRwxCheck: boolean;
+  readonly filePolicy: FilePolicies;
 }

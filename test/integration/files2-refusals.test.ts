@@ -2,7 +2,7 @@
  * What is refused about open files, by name, with the process unharmed; and files that are handed over from outside.
  */
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
@@ -30,6 +30,32 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
     refusedDump(["files2/sparse"], { code: "GHOST_FILE_TOO_LARGE", words: ["work/sparse", "12288 bytes", "--ghost-limit 12288"], options: ["--ghost-limit", "8K"] }));
   test("names that are gone without --link-remap", () =>
     refusedDump(["files2/hard-links"], { code: "FILE_NAME_GONE", words: ["work/name", "work/directory/name", "--link-remap"] }));
+});
+
+describe("files that changed", { skip: isRoot ? false : "needs root" }, () => {
+  for (const [policy, more, accepted] of [
+    ["strict", "longer", false],
+    ["grown", "longer", true],
+    ["ignore", "longer", true],
+    ["grown", "", false],
+    ["strict,PATH=ignore", "", true],
+    ["ignore,PATH=strict", "longer", false],
+  ] as const) {
+    test(`--file-policy ${policy} ${accepted ? "accepts" : "refuses"} a file that got ${more === "" ? "shorter" : more}`, () =>
+      withSubject(Subject.withWorkload("files2/external"), async (subject) => {
+        const end = subject.lane.nextExit(subject.pid);
+        await subject.must(subject.dumpLine());
+        assert.equal((await end).signal, 9);
+        const path = join(subject.folder, "work", "file");
+        if (more === "") truncateSync(path, 12);
+        else appendFileSync(path, more);
+        const { exit, text } = await subject.run(subject.restoreLine(["--file-policy", policy.replace("PATH", path)]));
+        assert.equal(exit.code, accepted ? 0 : 1, text);
+        if (!accepted) assert.ok(text.includes("[FILE_CHANGED]") && text.includes(path) && text.includes("--file-policy"), text);
+        // What it would read from the shorter file is not what it knew: that was asked for.
+        if (more !== "" && accepted) await subject.judge();
+      }));
+  }
 });
 
 describe("files from outside", { skip: isRoot ? false : "needs root" }, () => {

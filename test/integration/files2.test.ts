@@ -1,5 +1,5 @@
 import { suite } from "../harness/suite.js";
-import { deletedCases, lockCases, packetCases } from "../workloads/files2/cases.js";
+import { deletedCases, lockCases, manyCases, packetCases } from "../workloads/files2/cases.js";
 
 suite("deleted files", deletedCases);
 suite("deleted files", deletedCases, { dump: "criu", restore: "floe", modes: ["killed-restored"] });
@@ -10,3 +10,6 @@ suite("file locks", lockCases, { dump: "criu", restore: "floe", modes: ["killed-
 suite("file locks", lockCases, { dump: "floe", restore: "criu", modes: ["killed-restored"] });
 
 suite("packet pipes", packetCases);
+suite("many descriptors", manyCases);
+suite("many descriptors", manyCases, { dump: "criu", restore: "floe", modes: ["killed-restored"] });
+suite("many descriptors", manyCases, { dump: "floe", restore: "criu", modes: ["killed-restored"] });

@@ -20,6 +20,7 @@ function commonOptions(settings: Settings): CommonOptions {
     external: settings.external,
     inheritFd: settings.inheritFd,
     fileValidation: settings.fileValidation,
+    filePolicy: settings.filePolicy ?? DEFAULT_POLICY.filePolicy,
     skipFileRwxCheck: settings.skipFileRwxCheck,
   };
 }

@@ -3,6 +3,7 @@
  *
  * One table of these serves the command line, configuration files, the help text and, by the RPC field names, the service.
  */
+import type { FilePolicies } from "../../resources/policy.js";
 
 /** Commands of CRIU, as the words on its command line. */
 export const COMMANDS = [
@@ -72,6 +73,7 @@ export interface Settings {
   forceIrmap: boolean;
   irmapScanPath: string[];
   fileValidation: "filesize" | "buildid";
+  filePolicy: FilePolicies | undefined;
   skipFileRwxCheck: boolean;
   lsmProfile: string | undefined;
   lsmMountContext: string | undefined;

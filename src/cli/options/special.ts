@@ -1,6 +1,7 @@
 /**
  * Options with rules of their own: words out of a list, sizes, counts, optional arguments.
  */
+import { FILE_POLICIES, type FilePolicy } from "../../resources/policy.js";
 import type { CgroupsMode, Settings, SpecialSpec } from "./spec.js";
 import { parseNumber, parseSize } from "./values.js";
 
@@ -80,6 +81,26 @@ export const extUnixSk: Rules = {
     return inodes.length === numbers.length;
   },
   isSet: (settings) => settings.extUnixSk,
+};
+
+/** `grown`, `strict,/var/log/x=grown`: the first word without a path is for all other files. */
+export const filePolicy: Rules = {
+  argument: "required",
+  expects: `${FILE_POLICIES.join(", ")}, or PATH and one of these, as in "strict,/var/log/x=grown"`,
+  apply(settings, text = "") {
+    let general = settings.filePolicy?.general ?? "strict";
+    const byPath = new Map<string, FilePolicy>(settings.filePolicy?.byPath);
+    for (const part of text.split(",")) {
+      const [, path, word = ""] = /^(?:(.+)=)?([^=]*)$/.exec(part) ?? [];
+      const policy = FILE_POLICIES.find((p) => p === word);
+      if (policy === undefined) return false;
+      if (path === undefined) general = policy;
+      else byPath.set(path, policy);
+    }
+    settings.filePolicy = { general, byPath };
+    return true;
+  },
+  isSet: (settings) => settings.filePolicy !== undefined,
 };
 
 export const ghostLimit: Rules = {

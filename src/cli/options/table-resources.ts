@@ -2,7 +2,7 @@
  * Options about things outside the tree, and about kinds of resources that need the user's leave.
  */
 import type { OptionSpec } from "./spec.js";
-import { extUnixSk, fileValidation, ghostLimit, manageCgroups, networkLock } from "./special.js";
+import { extUnixSk, filePolicy, fileValidation, ghostLimit, manageCgroups, networkLock } from "./special.js";
 
 export const externalOptions: readonly OptionSpec[] = [
   {
@@ -248,6 +248,15 @@ export const resourceOptions: readonly OptionSpec[] = [
     argumentName: "METHOD",
     built: true,
     help: "how to see that files are unchanged: filesize, buildid (default)",
+  },
+  {
+    kind: "special",
+    name: "file-policy",
+    ...filePolicy,
+    argumentName: "POLICY[,PATH=POLICY…]",
+    commands: ["restore"],
+    built: true,
+    help: "files that changed since the dump: strict (refused, default), grown (longer ones are accepted), ignore",
   },
   {
     kind: "flag",

@@ -166,9 +166,17 @@ function checkFile(entry: RegFileEntry, session: RestoreSession, use: FileUse): 
   if (entry.mode !== undefined && (stat.mode & S_IFMT) !== (BigInt(entry.mode) & S_IFMT)) {
     return refuse("FILE_CHANGED", "something of another type has its name now", "Put the original file back");
   }
-  if (!isRegular(stat)) return [];
-  if (entry.size !== undefined && stat.size !== entry.size) {
-    return refuse("FILE_CHANGED", `its size was ${entry.size} bytes and is ${stat.size} now`, "Put back the file as it was at the time of the dump");
+  const { general, byPath } = session.options.filePolicy;
+  const policy = byPath.get(entry.name) ?? general;
+  if (!isRegular(stat) || policy === "ignore") return [];
+  if (entry.size !== undefined && stat.size !== entry.size && !(policy === "grown" && stat.size > entry.size)) {
+    const other = stat.size > entry.size ? "grown" : "ignore";
+    return refuse(
+      "FILE_CHANGED",
+      `its size was ${entry.size} bytes and is ${stat.size} now`,
+      "Put back the file as it was at the time of the dump",
+      `Accept it as it is with --file-policy ${entry.name}=${other}`,
+    );
   }
   if (!session.options.skipFileRwxCheck && entry.mode !== undefined && (Number(stat.mode) & RWX) !== (entry.mode & RWX)) {
     return refuse(

@@ -53,3 +53,7 @@ export const lockCases: readonly Case[] = [
 export const packetCases: readonly Case[] = [
   { workload: "files2/packets", rows: ["file.pipe"], claim: "pipes in packet mode keep their messages apart", peerCannot: "it refuses packet mode" },
 ];
+
+export const manyCases: readonly Case[] = [
+  { workload: "files2/many", rows: ["file.fd-table"], claim: "thousands of descriptors stay in their places, and shared as they were", modes: ["alone", "killed-restored", "twice"] },
+];
