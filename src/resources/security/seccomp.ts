@@ -216,14 +216,17 @@ function install(program: Program, filters: readonly SeccompFilter[], extraFlags
   for (const { filter, flags } of filters) {
     const fprog = program.bytes(encodeSockFprog(filter.length / SOCK_FILTER_BYTES, 0n));
     const setFilter = () =>
-      program.call(SYS.seccomp, SECCOMP_SET_MODE_FILTER, ((flags ?? 0) & KEPT_FLAGS) | extraFlags, fprog).must("installing a seccomp filter");
+      program
+        .call(SYS.seccomp, SECCOMP_SET_MODE_FILTER, ((flags ?? 0) & KEPT_FLAGS) | extraFlags, fprog)
+        .must("installing a seccomp filter");
     if (filter.length <= MOST_INLINE_BYTES) {
       program.storeAddress(fprog.at(8), program.bytes(filter));
       setFilter();
-    } else withMapped(program, filter, (address) => {
-      program.store(fprog.at(8), address);
-      setFilter();
-    });
+    } else
+      withMapped(program, filter, (address) => {
+        program.store(fprog.at(8), address);
+        setFilter();
+      });
   }
 }
 
@@ -299,7 +302,8 @@ export const seccomp: ThreadPart = {
 
   restore({ session, task, program, core }) {
     const { mode, chain } = savedMode(task, core, session);
-    if (mode === SECCOMP_MODE_STRICT) program.call(SYS.prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0).must("entering strict seccomp mode");
+    if (mode === SECCOMP_MODE_STRICT)
+      program.call(SYS.prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0).must("entering strict seccomp mode");
     install(program, chain.slice(commonFilters(task, session)), speculationFlag(core));
     return undefined;
   },

@@ -55,7 +55,10 @@ function encodeDescriptor(entry: UserDescT): Buffer {
   bytes.writeUInt32LE(entry.entry_number, 0);
   bytes.writeUInt32LE(entry.base_addr, 4);
   bytes.writeUInt32LE(entry.limit, 8);
-  bytes.writeUInt32LE(flags.reduce((bits, on, i) => (on ? bits | (1 << i) : bits), 0), 12);
+  bytes.writeUInt32LE(
+    flags.reduce((bits, on, i) => (on ? bits | (1 << i) : bits), 0),
+    12,
+  );
   return bytes;
 }
 
@@ -66,7 +69,9 @@ export const compatActions: ThreadPart = {
   stage: "process",
   restore({ isLeader, program, core, thread }) {
     if (!isLeader || !isCompat(core)) return undefined;
-    const room = program.call(SYS.mmap, 0, PAGE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_32BIT, -1, 0).must("making room for signal actions");
+    const room = program
+      .call(SYS.mmap, 0, PAGE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_32BIT, -1, 0)
+      .must("making room for signal actions");
     return () => {
       SIGNALS.forEach((signal, i) => {
         const action = core.tc?.sigactions[i];

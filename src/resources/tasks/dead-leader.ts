@@ -29,13 +29,24 @@ export function withDeadLeader(task: DumpTask, threads: readonly ThreadCore[]): 
   const { tc, thread_core, ...own } = first.core;
   const { tgid, pid } = task.traced;
   const comm = readFileSync(`/proc/${tgid}/task/${tgid}/comm`, "latin1").trimEnd();
-  const { signals_p: _queue, futex_rla: _list, futex_rla_len: _length, rseq_entry: _rseq, pdeath_sig: _signal, sas: _stack, ...inherited } = thread_core ?? {};
+  const {
+    signals_p: _queue,
+    futex_rla: _list,
+    futex_rla_len: _length,
+    rseq_entry: _rseq,
+    pdeath_sig: _signal,
+    sas: _stack,
+    ...inherited
+  } = thread_core ?? {};
   const dead: CoreEntry = {
     mtype: first.core.mtype,
     tc: { ...(tc as NonNullable<typeof tc>), comm },
     thread_core: { ...inherited, comm, futex_rla: 0n, futex_rla_len: 0, ended_with: readStat(tgid).exitCode },
   };
-  const living: CoreEntry = { ...own, thread_core: { ...(thread_core as NonNullable<typeof thread_core>), blk_sigset: task.traced.leader.sigmask } };
+  const living: CoreEntry = {
+    ...own,
+    thread_core: { ...(thread_core as NonNullable<typeof thread_core>), blk_sigset: task.traced.leader.sigmask },
+  };
   if (task.traced.threads[0]?.tid !== pid) throw new Error(`internal error: process ${tgid} is not held by its first living thread`);
   return [{ tid: task.pid, core: dead }, { tid: first.tid, core: living }, ...others];
 }

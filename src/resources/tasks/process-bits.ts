@@ -54,7 +54,8 @@ export const autogroup: ThreadPart = {
     if (!isLeader || nice === undefined) return undefined;
     return () => {
       const path = `/proc/${task.traced.pid}/autogroup`;
-      if (readIfThere(path) === undefined) session.warn(`process ${task.pid}: this kernel has no autogroups; nice value ${nice} of its session's is lost`);
+      if (readIfThere(path) === undefined)
+        session.warn(`process ${task.pid}: this kernel has no autogroups; nice value ${nice} of its session's is lost`);
       else writeFileSync(path, `${nice}`);
     };
   },

@@ -57,7 +57,8 @@ const timeStampCounter: Bit = {
     };
   },
   write(program, saved) {
-    if (saved.tsc_mode !== undefined) program.call(SYS.prctl, PR_SET_TSC, saved.tsc_mode, 0, 0, 0).must("forbidding the time-stamp counter");
+    if (saved.tsc_mode !== undefined)
+      program.call(SYS.prctl, PR_SET_TSC, saved.tsc_mode, 0, 0, 0).must("forbidding the time-stamp counter");
   },
 };
 
@@ -126,7 +127,8 @@ function speculation(which: number, field: "spec_store_bypass" | "spec_indirect_
     },
     write(program, saved) {
       const value = saved[field];
-      if (value !== undefined) program.call(SYS.prctl, PR_SET_SPECULATION_CTRL, which, value, 0, 0).must(`setting mitigation ${which} of speculation`);
+      if (value !== undefined)
+        program.call(SYS.prctl, PR_SET_SPECULATION_CTRL, which, value, 0, 0).must(`setting mitigation ${which} of speculation`);
     },
   };
 }
