@@ -26,6 +26,11 @@ export interface PolicyOptions {
   /** Largest deleted file taken into images, in bytes of allocated blocks. */
   readonly ghostLimitBytes: number;
   readonly tcpEstablished: boolean;
+  /** Leave out TCP connections that no program has accepted yet. */
+  readonly skipInFlight: boolean;
+  /** Allow UNIX datagram sockets that are connected to one outside the tree: all, or those with these inodes outside. */
+  readonly extUnixSk: boolean;
+  readonly extUnixSkInodes: readonly number[];
   /** How segments of TCP connections are held back; both ways of the kernel are served by nftables. */
   readonly networkLock: "iptables" | "nftables" | "skip";
   readonly external: readonly string[];

@@ -100,7 +100,7 @@ export const externalOptions: readonly OptionSpec[] = [
     ...extUnixSk,
     argumentName: "INODE,…",
     rpc: "ext_unix_sk",
-    built: false,
+    built: true,
     help: "allow UNIX sockets whose peer is outside the tree",
   },
   {
@@ -161,7 +161,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     negatable: true,
     rpc: "tcp_skip_in_flight",
     commands: ["dump"],
-    built: false,
+    built: true,
     help: "leave out TCP connections that are not accepted yet",
   },
   {

@@ -99,7 +99,7 @@ function peerOf(fd: Fd): SocketAddress | undefined {
 function tcpState(fd: Fd, { session, stop }: { session: DumpSession; stop: Stop }): Pick<InetSkEntry, "state" | "backlog"> {
   const { state, backlog } = tcpInfo(fd);
   if (state === SOCKET_STATE.LISTEN) {
-    if (backlog.now > 0) stop("TCP_NOT_ACCEPTED", "connections wait to be accepted", "Let the program accept them before the dump");
+    if (backlog.now > 0 && !session.options.skipInFlight) stop("TCP_NOT_ACCEPTED", "connections wait to be accepted", "Let the program accept them before the dump", "Leave them out with --skip-in-flight");
     return { state, backlog: backlog.limit };
   }
   if (state === SOCKET_STATE.CLOSE && bytesToRead(fd) > 0) stop("TCP_CLOSING", "its connection has ended with data that is not read yet, which is not carried yet", "Let the program read it first");

@@ -9,17 +9,19 @@ import { dirname, join, normalize } from "node:path";
 import { Refusal } from "../../errors.js";
 import { AF_UNIX } from "../../linux/addresses.js";
 import { dupFrom } from "../../linux/fcntl.js";
+import { readFdNumbers } from "../../linux/proc/list.js";
 import { type UnixSocketInfo, SOCKET_STATE, unixSockets } from "../../linux/sock-diag.js";
 import { SO, bytesUnread, unixSocketNode } from "../../linux/socket-options.js";
 import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, getsockoptInt } from "../../linux/sockets.js";
 import { afterDescriptors, afterFiles } from "../files/table.js";
+import { type FileEntry, fdTypes, fileEntry } from "../files/table.schema.js";
 import { namespaceIds } from "../namespaces/ids.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile } from "../part.js";
 import { isOfOtherNetns, readOptions, unreadableOption } from "./options.js";
 import { peekMessages, peekStream } from "./peek.js";
 import { saveQueue } from "./queue.js";
 import { checkUnixSocket } from "./unix-check.js";
-import { openUnixSocket } from "./unix-restore.js";
+import { OUTSIDE, openUnixSocket } from "./unix-restore.js";
 import type { UnixSkEntry } from "./unix.schema.js";
 
 const TYPE_NAMES: Readonly<Record<number, string>> = { [SOCK_STREAM]: "stream", [SOCK_DGRAM]: "datagram", [SOCK_SEQPACKET]: "seqpacket" };
@@ -54,7 +56,7 @@ export function unixSocketTitle(type: number, name: Uint8Array): string {
 
 export const unixSocketKind: FileKind<UnixSkEntry> = {
   name: "sockets/unix",
-  rows: ["unix.stream-named", "unix.pairs-queues", "unix.shutdown", "unix.dgram", "unix.unconnected", "unix.deleted-names", "unix.in-flight-connect", "unix.scm-rights"],
+  rows: ["unix.stream-named", "unix.pairs-queues", "unix.shutdown", "unix.dgram", "unix.unconnected", "unix.deleted-names", "unix.in-flight-connect", "unix.scm-rights", "unix.external"],
   type: "UNIXSK",
   field: "usk",
   matches: ({ link, local }) => link.startsWith("socket:[") && getsockoptInt(local, { level: SOL_SOCKET, name: SO.DOMAIN }) === AF_UNIX,
@@ -68,14 +70,15 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
   const inode = Number(file.stat.ino);
   const info = survey.sockets.get(inode);
   if (info === undefined || isOfOtherNetns(file.local)) {
-    session.refuse(refusal(file, { code: "SOCKET_OTHER_NETNS", title: "a UNIX socket", because: "it belongs to another network namespace than its process", remedy: "Make sockets in the namespace where they are used" }));
+    session.refuse(refusal(file, { code: "SOCKET_OTHER_NETNS", title: "a UNIX socket", because: "it belongs to another network namespace than its process", remedy: ["Make sockets in the namespace where they are used"] }));
     return undefined;
   }
   survey.dumped.add(inode);
   const title = unixSocketTitle(info.type, info.name ?? new Uint8Array());
-  const stop = (code: string, because: string, remedy: string) => session.refuse(refusal(file, { code, title, because, remedy }));
+  const stop: Stop = (code, because, ...remedy) => session.refuse(refusal(file, { code, title, because, remedy }));
   const option = unreadableOption(file.local);
   if (option !== undefined) stop("SOCKET_OPTION_UNREADABLE", option, "Take the filter off before the dump");
+  saveOutside(info.peer ?? 0, session);
   const place = placeOf(file, info, stop);
   const entry: UnixSkEntry = {
     id: file.id,
@@ -99,10 +102,10 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
   return entry;
 }
 
-type Stop = (code: string, because: string, remedy: string) => void;
+type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
 
-function refusal(file: OpenFile, { code, title, because, remedy }: { code: string; title: string; because: string; remedy: string }): Refusal {
-  return new Refusal({ code, process: { pid: file.task.traced.pid, comm: file.task.comm }, resource: `fd ${file.fd}, ${title}`, because, remedy: [remedy] });
+function refusal(file: OpenFile, { code, title, because, remedy }: { code: string; title: string; because: string; remedy: [string, ...string[]] }): Refusal {
+  return new Refusal({ code, process: { pid: file.task.traced.pid, comm: file.task.comm }, resource: `fd ${file.fd}, ${title}`, because, remedy });
 }
 
 /** The number that stands for the peer in the image: its inode, or that of the listening socket where we wait; 0: none. */
@@ -128,7 +131,7 @@ function checkWaiting(info: UnixSocketInfo, { session, stop }: { session: DumpSe
 
 /** What waits in the queue, when all descriptors are known; peers outside the tree, when all files are. */
 function queueLater(file: OpenFile, info: UnixSocketInfo, { session, stop }: { session: DumpSession; stop: Stop }): void {
-  afterFiles(session, () => checkPeer(info, surveyOf(session), stop));
+  afterFiles(session, () => checkPeer(info, session, stop));
   if (info.type !== SOCK_DGRAM && info.state !== SOCKET_STATE.ESTABLISHED) return;
   const local = dupFrom(file.local, 0);
   const { id, task } = file;
@@ -141,11 +144,41 @@ function queueLater(file: OpenFile, info: UnixSocketInfo, { session, stop }: { s
   });
 }
 
-function checkPeer(info: UnixSocketInfo, survey: Survey, stop: Stop): void {
+function checkPeer(info: UnixSocketInfo, session: DumpSession, stop: Stop): void {
+  const survey = surveyOf(session);
   const peer = survey.waitsAt.get(info.inode) ?? info.peer;
   if (peer === undefined || peer === 0 || survey.dumped.has(peer)) return;
   const other = survey.sockets.get(peer);
-  stop("UNIX_PEER_OUTSIDE", `it is connected to ${other === undefined ? "a socket" : unixSocketTitle(other.type, other.name ?? new Uint8Array())} (inode ${peer}) outside the tree`, "Dump the process at the other end too, as part of one tree");
+  stop("UNIX_PEER_OUTSIDE", `it is connected to ${other === undefined ? "a socket" : unixSocketTitle(other.type, other.name ?? new Uint8Array())} (inode ${peer}) outside the tree`, "Dump the process at the other end too, as part of one tree", ...(info.type === SOCK_DGRAM ? ["Leave it outside with --ext-unix-sk, if it has an absolute name"] : []));
+}
+
+/** The entry of a peer outside the tree comes before those that refer to it: CRIU wants it so. */
+function saveOutside(peer: number, session: DumpSession): void {
+  const survey = surveyOf(session);
+  const other = survey.sockets.get(peer);
+  if (other === undefined || survey.dumped.has(peer) || !isAllowedOutside(other, session) || isHeld(peer, session)) return;
+  survey.dumped.add(peer);
+  session.images.append("FILES", [], { type: fileEntry, value: outsideEntry(other, session.newFileId()) });
+}
+
+/** Whether a process of the tree has a descriptor of the socket. */
+function isHeld(inode: number, session: DumpSession): boolean {
+  return session.tasks.some(({ traced: { pid } }) => readFdNumbers(pid).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`));
+}
+
+/** Datagram sockets are found again by their name, if it means the same everywhere. */
+function isAllowedOutside({ type, inode, name }: UnixSocketInfo, { options }: DumpSession): boolean {
+  if (type !== SOCK_DGRAM || name === undefined || (name[0] !== 0 && name[0] !== "/".charCodeAt(0))) return false;
+  return options.extUnixSk && (options.extUnixSkInodes.length === 0 || options.extUnixSkInodes.includes(inode));
+}
+
+const NO_OWNER = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
+const NO_OPTIONS = { so_sndbuf: 0, so_rcvbuf: 0, so_snd_tmo_sec: 0n, so_snd_tmo_usec: 0n, so_rcv_tmo_sec: 0n, so_rcv_tmo_usec: 0n, so_filter: [] };
+
+/** A socket outside the tree: its name is all that matters. */
+function outsideEntry({ type, inode, name }: UnixSocketInfo, id: number): FileEntry {
+  const usk: UnixSkEntry = { id, ino: inode, type, state: SOCKET_STATE.LISTEN, flags: 0, uflags: OUTSIDE, backlog: 0, peer: 0, fown: NO_OWNER, opts: NO_OPTIONS, name: name ?? Buffer.alloc(0) };
+  return { type: fdTypes.values.UNIXSK, id, usk };
 }
 
 function saveMessages(local: number, info: UnixSocketInfo, { id, task, session, stop }: { id: number; task: DumpTask; session: DumpSession; stop: Stop }): void {
