@@ -4,7 +4,7 @@
  * Read from   /proc/PID/{smaps,stat,auxv,exe,map_files}; brk(2) and prctl(2) inside
  * Made with   mmap(2), mremap(2), mprotect(2), madvise(2), prctl(PR_SET_MM_MAP): see address-space.ts and finish.ts
  */
-import { readlinkSync } from "node:fs";
+import { readlinkSync, statSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { MCL_FUTURE, MCL_ONFAULT } from "../../linux/memory.js";
@@ -35,7 +35,7 @@ interface Inside {
 /** The address space of every task, in the order of `tasks`. Unsupported mappings go to `session.refuse`. */
 export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): MmEntry[] {
   const inside = askTasks(tasks);
-  for (const task of tasks) noteSharedUsedAsFile(task, session);
+  noteSharedUsedAsFile(tasks, session);
   dumpAttachedSegments(tasks, session);
   return tasks.map((task, i) => {
     const mm = mmOf(task, inside[i] as Inside, session);
@@ -110,12 +110,21 @@ function executableId(task: DumpTask, session: DumpSession): number {
 
 /**
  * Shared anonymous memory that is mapped privately by somebody came there through a descriptor: it has to be a file for
- * all, or those who map it would not share it any more.
+ * all, or those who map it would not share it any more. So has memory that is not as long as what is mapped of it, because
+ * only the message about a file says how long it is.
  */
-function noteSharedUsedAsFile(task: DumpTask, session: DumpSession): void {
-  for (const vma of task.vmas) {
-    if (!vma.shared && areaKind(vma) === "memfd" && !vma.name.startsWith("/memfd:")) dumpInode(mapFile(task, vma), session);
+function noteSharedUsedAsFile(tasks: readonly DumpTask[], session: DumpSession): void {
+  const ends = new Map<bigint, { end: bigint; path: string }>();
+  for (const task of tasks) {
+    for (const vma of task.vmas) {
+      const kind = areaKind(vma);
+      if (kind === "memfd" && !vma.name.startsWith("/memfd:")) dumpInode(mapFile(task, vma), session);
+      if (kind !== "shared-anonymous") continue;
+      const end = vma.offset + (vma.end - vma.start);
+      if (end > (ends.get(vma.inode)?.end ?? 0n)) ends.set(vma.inode, { end, path: mapFile(task, vma) });
+    }
   }
+  for (const { end, path } of ends.values()) if (statSync(path, { bigint: true }).size !== end) dumpInode(path, session);
 }
 
 function dumpAttachedSegments(tasks: readonly DumpTask[], session: DumpSession): void {

@@ -4,6 +4,7 @@ const NO_EXE = "it looks for the executable among regular files only";
 
 /** Those that CRIU has as well. */
 export const sharedCases: readonly Case[] = [
+  { workload: "memory3/shrunk", rows: ["mem.shared-anon"], claim: "shared memory whose end nobody maps keeps it" },
   {
     workload: "memory3/huge",
     rows: ["mem.hugetlb", "mem.memfd"],
