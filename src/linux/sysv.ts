@@ -82,7 +82,10 @@ export function shmget(key: number, sizeBytes: bigint, options: { flags: number;
   };
   become(as, "down");
   try {
-    return checked(syscallNumber(SYS.shmget, key | 0, sizeBytes, flags), () => `shmget(0x${key.toString(16)}, ${sizeBytes}, 0${flags.toString(8)})`);
+    return checked(
+      syscallNumber(SYS.shmget, key | 0, sizeBytes, flags),
+      () => `shmget(0x${key.toString(16)}, ${sizeBytes}, 0${flags.toString(8)})`,
+    );
   } finally {
     become(own, "up");
   }
