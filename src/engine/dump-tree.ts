@@ -11,11 +11,7 @@ import { type CollectedTask, TASK_STATE } from "./collect.js";
 const MARCH_X86_64 = 1;
 
 /** Writes the tree: parents before children, ids as the root's pid namespace sees them. */
-export function writeTree(
-  tree: FrozenTree,
-  tasks: readonly CollectedTask[],
-  context: { sink: DumpSink; rootPid: number },
-): void {
+export function writeTree(tree: FrozenTree, tasks: readonly CollectedTask[], context: { sink: DumpSink; rootPid: number }): void {
   const { sink } = context;
   const nsPidOf = new Map(tasks.map((t) => [t.traced.tgid, t.pid]));
   for (const task of tasks) {
@@ -59,4 +55,3 @@ export function writeTree(
     sink.append("CORE", [pid], { type: coreEntry, value: core });
   }
 }
-

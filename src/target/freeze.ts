@@ -314,7 +314,11 @@ function readStat(pid: number): { comm: string; state: string; threads: number }
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "latin1");
     const close = text.lastIndexOf(")");
-    return { comm: text.slice(text.indexOf("(") + 1, close), state: text.charAt(close + 2), threads: Number(text.slice(close + 2).split(" ")[17]) };
+    return {
+      comm: text.slice(text.indexOf("(") + 1, close),
+      state: text.charAt(close + 2),
+      threads: Number(text.slice(close + 2).split(" ")[17]),
+    };
   } catch {
     return undefined;
   }
