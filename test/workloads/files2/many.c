@@ -3,8 +3,8 @@
 
 #include "workload.h"
 
-#define NUMBERS 4000
-#define FILES 1500
+#define NUMBERS 2500
+#define FILES 900
 #define FIRST 3
 
 /* Which open file each number is, by a generator that always gives the same. */
