@@ -58,7 +58,10 @@ export function inotifyInit(flags: number): number {
 
 /** int inotify_add_watch(int fd, const char *pathname, uint32_t mask) — the number of the watch. */
 export function inotifyAddWatch(fd: number, path: string, mask: number): number {
-  return checked(syscallNumber(SYS.inotify_add_watch, fd, Buffer.from(`${path}\0`), mask >>> 0), () => `inotify_add_watch(${fd}, "${path}", ${mask})`);
+  return checked(
+    syscallNumber(SYS.inotify_add_watch, fd, Buffer.from(`${path}\0`), mask >>> 0),
+    () => `inotify_add_watch(${fd}, "${path}", ${mask})`,
+  );
 }
 
 /** int inotify_rm_watch(int fd, int wd) — queues an IN_IGNORED. */

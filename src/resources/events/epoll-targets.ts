@@ -5,7 +5,7 @@
 import { readdirSync, statSync } from "node:fs";
 import type { EpollTarget } from "../../linux/proc/fdinfo-kinds.js";
 import { type EpollSlot, kcmpEpollTarget } from "../../linux/process.js";
-import { type DumpSession, type DumpTask, type OpenFile } from "../part.js";
+import type { DumpSession, DumpTask, OpenFile } from "../part.js";
 
 /** A descriptor of a task of the tree. */
 export interface Place {
@@ -45,7 +45,10 @@ function isTarget(place: Place, slot: EpollSlot): boolean {
 }
 
 /** A place where a target is open: under its own number in the epoll's task, else in that task, else anywhere in the tree. */
-export function placeOf(target: EpollTarget, { file, skip, session }: { file: OpenFile; skip: number; session: DumpSession }): Place | undefined {
+export function placeOf(
+  target: EpollTarget,
+  { file, skip, session }: { file: OpenFile; skip: number; session: DumpSession },
+): Place | undefined {
   const slot = { pid: file.task.traced.pid, epollFd: file.fd, tfd: target.fd, skip };
   const obvious = { task: file.task, fd: target.fd };
   if (isTarget(obvious, slot)) return obvious;

@@ -101,7 +101,9 @@ const addedAs = (entry: EventpollTfdEntry): number => entry.added_as ?? entry.tf
 
 function control(program: Program, set: Set, { entry, change }: { entry: EventpollTfdEntry; change: Change }): void {
   const at = addedAs(entry);
-  program.call(SYS.epoll_ctl, set.fd, change.op, at, program.bytes(encodeEpollEvent(change.events, entry.data))).must(`adding descriptor ${at} to an epoll`);
+  program
+    .call(SYS.epoll_ctl, set.fd, change.op, at, program.bytes(encodeEpollEvent(change.events, entry.data)))
+    .must(`adding descriptor ${at} to an epoll`);
 }
 
 /** Changes targets whose number is theirs, all by one program, and the others one by one. */
@@ -193,6 +195,10 @@ export const epolls: FileKind<EventpollFileEntry> = {
     if (holder === undefined || entry.tfd.length === 0) return;
     const set = { ...holder, local, session };
     addReported(set, entry.tfd.filter(wasReported));
-    changeTargets(set, entry.tfd.filter((target) => !wasReported(target)), add);
+    changeTargets(
+      set,
+      entry.tfd.filter((target) => !wasReported(target)),
+      add,
+    );
   },
 };

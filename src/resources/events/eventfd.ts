@@ -5,7 +5,7 @@
  * Made with   eventfd2(2), which takes 32 bits of the counter; write(2) for all 64
  */
 import { writeSync } from "node:fs";
-import { Refusal } from "../../errors.js";
+import { ImageError, Refusal } from "../../errors.js";
 import { EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, EVENTFD_MAX, eventfd2 } from "../../linux/events.js";
 import { setStatusFlags } from "../../linux/fcntl.js";
 import { eventfdInfo } from "../../linux/proc/fdinfo-kinds.js";
@@ -36,9 +36,20 @@ export const eventfds: FileKind<EventfdFileEntry> = {
   open(entry) {
     const fd = eventfd2(0, EFD_CLOEXEC | EFD_NONBLOCK | (entry.semaphore === true ? EFD_SEMAPHORE : 0));
     const count = Buffer.alloc(8);
-    count.writeBigUInt64LE(entry.counter > EVENTFD_MAX ? EVENTFD_MAX : entry.counter);
+    count.writeBigUInt64LE(entry.counter);
     writeSync(fd, count);
     setStatusFlags(fd, entry.flags);
     return fd;
+  },
+  check(entry) {
+    if (entry.counter <= EVENTFD_MAX) return [];
+    return [
+      new ImageError({
+        code: "IMAGE_BAD_VALUE",
+        place: { file: "files.img", message: "eventfd_file_entry", field: "counter" },
+        because: `no eventfd counts to ${entry.counter}`,
+        remedy: ["Dump the process again"],
+      }),
+    ];
   },
 };

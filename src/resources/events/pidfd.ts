@@ -37,7 +37,8 @@ function isInTree(pid: number, session: DumpSession): boolean {
 
 function whyNot(file: OpenFile, pid: number, session: DumpSession): { code: string; because: string } | undefined {
   if (pid === GONE) return undefined;
-  if ((file.info.flags & PIDFD_THREAD) !== 0 && !isInTree(pid, session)) return { code: "PIDFD_OF_THREAD", because: "descriptors of a thread other than the first are not carried" };
+  if ((file.info.flags & PIDFD_THREAD) !== 0 && !isInTree(pid, session))
+    return { code: "PIDFD_OF_THREAD", because: "descriptors of a thread other than the first are not carried" };
   if (!isInTree(pid, session)) return { code: "PIDFD_OUTSIDE", because: "the process is not of the tree" };
   return undefined;
 }
@@ -56,7 +57,13 @@ function dump(file: OpenFile, session: DumpSession): PidfdEntry {
     );
   }
   // The flags are those of pidfd_open(2).
-  return { id: file.id, ino: Number(file.stat.ino & 0xffff_ffffn), flags: file.info.flags & ~O_ACCMODE, nspid: nsPid.at(-1) ?? pid, fown: file.fown };
+  return {
+    id: file.id,
+    ino: Number(file.stat.ino & 0xffff_ffffn),
+    flags: file.info.flags & ~O_ACCMODE,
+    nspid: nsPid.at(-1) ?? pid,
+    fown: file.fown,
+  };
 }
 
 const goneOnes = new WeakMap<RestoreSession, Map<number, Fd>>();
@@ -66,7 +73,9 @@ function openGone(entry: PidfdEntry, session: RestoreSession): Fd {
   const known = goneOnes.get(session) ?? new Map<number, Fd>();
   goneOnes.set(session, known);
   if (!known.has(entry.id)) {
-    const same = session.images.records("FILES", [], fileEntry).flatMap(({ value: { pidfd } }) => (pidfd?.nspid === GONE && pidfd.ino === entry.ino ? [pidfd] : []));
+    const same = session.images
+      .records("FILES", [], fileEntry)
+      .flatMap(({ value: { pidfd } }) => (pidfd?.nspid === GONE && pidfd.ino === entry.ino ? [pidfd] : []));
     const pid = startIdle(IDLE_PLACE);
     const first = pidfdOpen(pid);
     for (const one of same) {
@@ -89,7 +98,10 @@ export const pidfds: FileKind<PidfdEntry> = {
   matches: ({ link }) => link === "anon_inode:[pidfd]" || link.startsWith("pidfd:["),
   dump,
   open(entry, session) {
-    const fd = entry.nspid === GONE ? openGone(entry, session) : pidfdOpen(session.task(entry.nspid)?.traced.pid ?? entry.nspid, entry.flags & PIDFD_THREAD);
+    const fd =
+      entry.nspid === GONE
+        ? openGone(entry, session)
+        : pidfdOpen(session.task(entry.nspid)?.traced.pid ?? entry.nspid, entry.flags & PIDFD_THREAD);
     setStatusFlags(fd, entry.flags);
     return fd;
   },

@@ -41,7 +41,9 @@ export function willBeThere(name: string, session: RestoreSession): boolean {
 
 /** Whether a process was gone at the time of the dump, while files of it were open. */
 export function isGone(pid: number, session: RestoreSession): boolean {
-  return session.images.records("REMAP_FPATH", [], remapFilePathEntry).some((r) => r.value.remap_id === pid && r.value.remap_type === PROCFS);
+  return session.images
+    .records("REMAP_FPATH", [], remapFilePathEntry)
+    .some((r) => r.value.remap_id === pid && r.value.remap_type === PROCFS);
 }
 
 /** Calls `open` while there is a process `pid`, which is none of the tree. */

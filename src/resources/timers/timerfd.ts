@@ -60,7 +60,8 @@ function start(fd: Fd, entry: TimerfdEntry): void {
   // Seen just when it expired: that expiration is counted already, the next is an interval away.
   if (value.seconds === 0n && value.nanoseconds === 0n && entry.ticks > 0n) value = interval;
   const isSet = value.seconds !== 0n || value.nanoseconds !== 0n;
-  if (isSet && (entry.settime_flags & TFD_TIMER_ABSTIME) !== 0) value = sum(value, clockGettime(CLOCK_OF_ALARM.get(entry.clockid) ?? entry.clockid));
+  if (isSet && (entry.settime_flags & TFD_TIMER_ABSTIME) !== 0)
+    value = sum(value, clockGettime(CLOCK_OF_ALARM.get(entry.clockid) ?? entry.clockid));
   if (isSet || entry.settime_flags !== 0) timerfdSettime(fd, entry.settime_flags, { value, interval });
   if (entry.ticks > 0n) timerfdSetTicks(fd, entry.ticks);
 }

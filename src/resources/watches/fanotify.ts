@@ -42,23 +42,34 @@ function refuse(file: OpenFile, session: DumpSession, reason: { code: string; be
 }
 
 /** What the mark is on, in the form of the images. */
-function target(mark: FanotifyMark, file: OpenFile, session: DumpSession): Pick<FanotifyMarkEntry, "type" | "s_dev" | "ie" | "me"> | undefined {
+function target(
+  mark: FanotifyMark,
+  file: OpenFile,
+  session: DumpSession,
+): Pick<FanotifyMarkEntry, "type" | "s_dev" | "ie" | "me"> | undefined {
   const { pid } = file.task.traced;
   if (mark.on === "inode") {
     const watched = { inode: mark.inode ?? 0n, device: mark.device ?? 0, handle: mark.handle };
     const place = findPlace(watched, { pid, session });
-    if (place === undefined) return refuse(file, session, { code: "WATCHED_FILE_UNKNOWN", because: `no name is known of what it marks, inode ${watched.inode}` });
+    if (place === undefined)
+      return refuse(file, session, { code: "WATCHED_FILE_UNKNOWN", because: `no name is known of what it marks, inode ${watched.inode}` });
     return { type: INODE, s_dev: watched.device, ie: { i_ino: watched.inode, f_handle: handleEntry(watched, place) } };
   }
   const device = fromKernelDevice(mark.device ?? 0);
-  const mount = readMountinfo(pid).find((m) => (mark.on === "mount" ? m.id === mark.mountId : m.devMajor === device.major && m.devMinor === device.minor));
-  if (mount === undefined) return refuse(file, session, { code: "WATCHED_FILE_UNKNOWN", because: `the ${mark.on} that it marks is not mounted for the process` });
+  const mount = readMountinfo(pid).find((m) =>
+    mark.on === "mount" ? m.id === mark.mountId : m.devMajor === device.major && m.devMinor === device.minor,
+  );
+  if (mount === undefined)
+    return refuse(file, session, { code: "WATCHED_FILE_UNKNOWN", because: `the ${mark.on} that it marks is not mounted for the process` });
   return { type: mark.on === "mount" ? MOUNT : FILESYSTEM, s_dev: mark.device ?? 0, me: { mnt_id: mount.id, path: mount.mountPoint } };
 }
 
 function dumpMark(mark: FanotifyMark, file: OpenFile, session: DumpSession): FanotifyMarkEntry | undefined {
   if (((mark.mask | mark.ignoredMask) & FAN_PERMISSIONS) !== 0) {
-    return refuse(file, session, { code: "FANOTIFY_PERMISSION", because: "others wait for its permission to open files, which it cannot give while it is frozen" });
+    return refuse(file, session, {
+      code: "FANOTIFY_PERMISSION",
+      because: "others wait for its permission to open files, which it cannot give while it is frozen",
+    });
   }
   const on = target(mark, file, session);
   return on === undefined ? undefined : { id: file.id, mflags: mark.flags, mask: mark.mask, ignored_mask: mark.ignoredMask, ...on };

@@ -48,7 +48,15 @@ function dumpWatches(file: OpenFile, session: DumpSession): InotifyWdEntry[] {
       continue;
     }
     const { wd, mask, ignoredMask } = watch;
-    entries.push({ id: file.id, i_ino: watch.inode, mask, ignored_mask: ignoredMask, s_dev: watch.device, wd, f_handle: handleEntry(watch, at) });
+    entries.push({
+      id: file.id,
+      i_ino: watch.inode,
+      mask,
+      ignored_mask: ignoredMask,
+      s_dev: watch.device,
+      wd,
+      f_handle: handleEntry(watch, at),
+    });
   }
   return entries.sort((a, b) => a.wd - b.wd);
 }
@@ -78,7 +86,8 @@ function watchedGone(entry: InotifyWdEntry): ImageError {
 /** Reads events away until `keepBytes` are left. `fd` does not block. */
 function drain(fd: Fd, keepBytes: number): void {
   const room = Buffer.alloc(1 << 16);
-  for (let left = bytesToRead(fd); left > keepBytes; left = bytesToRead(fd)) readSync(fd, room, 0, Math.min(room.length, left - keepBytes), null);
+  for (let left = bytesToRead(fd); left > keepBytes; left = bytesToRead(fd))
+    readSync(fd, room, 0, Math.min(room.length, left - keepBytes), null);
 }
 
 /** Puts an IN_Q_OVERFLOW into the empty queue: the kernel does when as many events are in it as may be. */
@@ -125,7 +134,8 @@ export const inotifies: FileKind<InotifyFileEntry> = {
   },
   dump(file, session) {
     const unread = unreadOnes.get(session)?.has(place(file)) === true;
-    if (unread) session.warn(`fd ${file.fd} of process ${file.task.pid}: inotify events nobody has read are not kept; it will read an overflow`);
+    if (unread)
+      session.warn(`fd ${file.fd} of process ${file.task.pid}: inotify events nobody has read are not kept; it will read an overflow`);
     return { id: file.id, flags: file.info.flags, fown: file.fown, wd: dumpWatches(file, session), ...(unread ? { unread } : {}) };
   },
   open(entry) {

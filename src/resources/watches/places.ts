@@ -134,8 +134,12 @@ export function handleEntry({ handle }: Watched, { path, holder }: Place): FhEnt
 }
 
 /** A path that leads to the file now; `isLink`: it is one of /proc, which must be followed. Undefined: there is none. */
-export function findAgain(entry: FhEntry, { device, session }: { device: number; session: RestoreSession }): { path: string; isLink: boolean } | undefined {
-  if (entry.path !== undefined) return lstatSync(entry.path, { throwIfNoEntry: false }) === undefined ? undefined : { path: entry.path, isLink: false };
+export function findAgain(
+  entry: FhEntry,
+  { device, session }: { device: number; session: RestoreSession },
+): { path: string; isLink: boolean } | undefined {
+  if (entry.path !== undefined)
+    return lstatSync(entry.path, { throwIfNoEntry: false }) === undefined ? undefined : { path: entry.path, isLink: false };
   if (entry.holder !== undefined) return { path: `/proc/${session.task(entry.holder)?.traced.pid}/fd/${entry.holder_fd}`, isLink: true };
   const words = Buffer.alloc(entry.handle.length * WORD_BYTES);
   entry.handle.forEach((word, i) => words.writeBigUInt64LE(word, i * WORD_BYTES));

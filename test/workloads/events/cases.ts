@@ -1,7 +1,22 @@
-import type { Case } from "../../harness/run-case.js";
+import type { Case, Mode } from "../../harness/run-case.js";
 
-const eventfd = (which: string, claim: string, more: Partial<Case> = {}): Case => ({ workload: "events/eventfd", args: [which], rows: ["file.eventfd"], claim, ...more });
-const epoll = (which: string, claim: string, more: Partial<Case> = {}): Case => ({ workload: "events/epoll", args: [which], rows: ["file.epoll"], claim, ...more });
+/** Of cases that are like another one for a dump that leaves the process running. */
+const fewModes: readonly Mode[] = ["alone", "killed-restored"];
+
+const eventfd = (which: string, claim: string, more: Partial<Case> = {}): Case => ({
+  workload: "events/eventfd",
+  args: [which],
+  rows: ["file.eventfd"],
+  claim,
+  ...more,
+});
+const epoll = (which: string, claim: string, more: Partial<Case> = {}): Case => ({
+  workload: "events/epoll",
+  args: [which],
+  rows: ["file.epoll"],
+  claim,
+  ...more,
+});
 const timerfd = (clock: string, more: Partial<Case> = {}): Case => ({
   workload: "events/timerfd",
   args: [clock],
@@ -12,19 +27,38 @@ const timerfd = (clock: string, more: Partial<Case> = {}): Case => ({
 
 export const eventCases: readonly Case[] = [
   eventfd("plain", "counters and flags are kept, and a reader that waits"),
-  eventfd("semaphore", "counters that are read one by one stay so", { peerCannot: "it does not carry EFD_SEMAPHORE" }),
-  eventfd("wide", "counters of more than 32 bits are kept", { peerCannot: "it restores the low 32 bits" }),
+  eventfd("semaphore", "counters that are read one by one stay so", { modes: fewModes, peerCannot: "it does not carry EFD_SEMAPHORE" }),
+  eventfd("wide", "counters of more than 32 bits are kept", { modes: fewModes, peerCannot: "it restores the low 32 bits" }),
   epoll("pipes", "descriptors are watched as before"),
-  epoll("moved", "targets that were moved or closed are watched under the number they were added", { peerCannot: "it adds them under the number they have now" }),
-  epoll("nested", "sets watch sets"),
-  epoll("oneshot", "what was reported with EPOLLONESHOT is not reported again", { peerCannot: "it waits for errors of such a target again" }),
+  epoll("moved", "targets that were moved or closed are watched under the number they were added", {
+    peerCannot: "it adds them under the number they have now",
+  }),
+  epoll("nested", "sets watch sets", { modes: fewModes }),
+  epoll("oneshot", "what was reported with EPOLLONESHOT is not reported again", {
+    modes: fewModes,
+    peerCannot: "it waits for errors of such a target again",
+  }),
   epoll("shared", "a set is shared with a child that lacks a target"),
-  epoll("others", "a target that only another process has open is watched", { peerCannot: "it looks for targets in the process that has the set" }),
-  epoll("many", "a set of 1000 targets is kept"),
+  epoll("others", "a target that only another process has open is watched", {
+    modes: fewModes,
+    peerCannot: "it looks for targets in the process that has the set",
+  }),
+  epoll("many", "a set of 1000 targets is kept", { modes: fewModes }),
   { workload: "events/signalfd", rows: ["file.signalfd"], claim: "descriptors for signals read what waits for them" },
   { workload: "events/pidfd", rows: ["file.pidfd"], claim: "descriptors of living, dead and gone processes are kept" },
-  { workload: "events/inotify", args: ["named"], rows: ["file.inotify"], claim: "watches keep their numbers, and nothing is reported that did not happen" },
-  { workload: "events/inotify", args: ["deleted"], rows: ["file.inotify"], claim: "a deleted file is watched", peerCannot: "it takes no watch of a deleted file" },
+  {
+    workload: "events/inotify",
+    args: ["named"],
+    rows: ["file.inotify"],
+    claim: "watches keep their numbers, and nothing is reported that did not happen",
+  },
+  {
+    workload: "events/inotify",
+    args: ["deleted"],
+    rows: ["file.inotify"],
+    claim: "a deleted file is watched",
+    peerCannot: "it takes no watch of a deleted file",
+  },
   {
     workload: "events/inotify",
     args: ["held"],
@@ -42,9 +76,21 @@ export const eventCases: readonly Case[] = [
     peerCannot: "it drops unread events without a word",
   },
   { workload: "events/fanotify", rows: ["file.fanotify"], claim: "marks are kept with what they ignore" },
-  { workload: "events/owners", rows: ["file.fd-table"], claim: "signals about I/O go to their owner, with number and sender", peerCannot: "it sets owners before threads exist" },
-  { workload: "events/procfs", args: ["living"], rows: ["file.regular"], claim: "files of /proc and of namespaces are open as before" },
+  {
+    workload: "events/owners",
+    rows: ["file.fd-table"],
+    claim: "signals about I/O go to their owner, with number and sender",
+    peerCannot: "it sets owners before threads exist",
+  },
+  {
+    workload: "events/procfs",
+    args: ["living"],
+    rows: ["file.regular"],
+    modes: fewModes,
+    claim: "files of /proc and of namespaces are open as before",
+  },
   { workload: "events/procfs", args: ["gone"], rows: ["file.regular"], claim: "files of /proc of a process that is gone" },
-  ...["monotonic", "realtime", "boottime"].map((clock) => timerfd(clock)),
-  ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { peerCannot: "it knows no alarm clocks" })),
+  timerfd("monotonic"),
+  ...["realtime", "boottime"].map((clock) => timerfd(clock, { modes: fewModes })),
+  ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { modes: fewModes, peerCannot: "it knows no alarm clocks" })),
 ];
