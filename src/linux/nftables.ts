@@ -85,7 +85,12 @@ interface Command {
 function batch(commands: readonly Command[], doing: string): void {
   const header = (family: number, resource: number) => Buffer.from([family, 0, resource >> 8, resource & 0xff]);
   const messages = commands.map(({ type, flags = 0, attributes }, i) =>
-    encodeMessage({ type: (SUBSYSTEM << 8) | type, flags: NLM_F_REQUEST | NLM_F_ACK | flags, sequence: i + 2, body: Buffer.concat([header(NFPROTO_INET, 0), ...attributes]) }),
+    encodeMessage({
+      type: (SUBSYSTEM << 8) | type,
+      flags: NLM_F_REQUEST | NLM_F_ACK | flags,
+      sequence: i + 2,
+      body: Buffer.concat([header(NFPROTO_INET, 0), ...attributes]),
+    }),
   );
   const edge = (type: number, sequence: number) => encodeMessage({ type, flags: NLM_F_REQUEST, sequence, body: header(0, SUBSYSTEM) });
   const fd = openNetlink(NETLINK_NETFILTER);
@@ -109,7 +114,13 @@ export function silence(name: string, here: TcpEnd, there: TcpEnd): void {
     attributes: [text(1, name), text(2, hook), nested(4, ...segments(from, to), drop())],
   });
   batch(
-    [{ type: NEWTABLE, flags: NLM_F_CREATE, attributes: [text(1, name)] }, chain("input"), chain("output"), rule("input", there, here), rule("output", here, there)],
+    [
+      { type: NEWTABLE, flags: NLM_F_CREATE, attributes: [text(1, name)] },
+      chain("input"),
+      chain("output"),
+      rule("input", there, here),
+      rule("output", here, there),
+    ],
     `holding back the segments of a connection (nftables table ${name})`,
   );
 }

@@ -50,14 +50,20 @@ export function unixSockets(): Map<number, UnixSocketInfo> {
   request.writeUInt8(AF_UNIX, 0);
   request.writeUInt32LE(0xffff_ffff, 4);
   request.writeUInt32LE(SHOW, 12);
-  return new Map(ask(request, "asking for UNIX sockets").map(parseUnix).map((s) => [s.inode, s]));
+  return new Map(
+    ask(request, "asking for UNIX sockets")
+      .map(parseUnix)
+      .map((s) => [s.inode, s]),
+  );
 }
 
 function ask(request: Buffer, doing: string): Buffer[] {
   const fd = openNetlink(NETLINK_SOCK_DIAG);
   try {
     const bytes = encodeMessage({ type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, sequence: 1, body: request });
-    return exchange(fd, bytes, doing).filter((a) => a.type === SOCK_DIAG_BY_FAMILY).map((a) => a.body);
+    return exchange(fd, bytes, doing)
+      .filter((a) => a.type === SOCK_DIAG_BY_FAMILY)
+      .map((a) => a.body);
   } finally {
     close(fd);
   }
@@ -76,7 +82,12 @@ export function inetShutdowns(family: number, protocol: number): Map<number, num
   request.writeUInt8(1 << (INET_DIAG_SHUTDOWN - 1), 2);
   request.writeUInt32LE(0xffff_ffff, 4);
   const answers = ask(request, `asking for sockets of family ${family}, protocol ${protocol}`);
-  return new Map(answers.map((body) => [body.readUInt32LE(INET_DIAG_INODE_AT), attributes(body.subarray(INET_DIAG_MSG_BYTES)).get(INET_DIAG_SHUTDOWN)?.readUInt8(0) ?? 0]));
+  return new Map(
+    answers.map((body) => [
+      body.readUInt32LE(INET_DIAG_INODE_AT),
+      attributes(body.subarray(INET_DIAG_MSG_BYTES)).get(INET_DIAG_SHUTDOWN)?.readUInt8(0) ?? 0,
+    ]),
+  );
 }
 
 /** Attributes (struct nlattr) behind a header, by type. */

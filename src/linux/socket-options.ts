@@ -124,5 +124,9 @@ export function getFilter(fd: number): Buffer | undefined {
 
 /** SO_ATTACH_FILTER. */
 export function attachFilter(fd: number, instructions: Buffer): void {
-  setsockopt(fd, { level: SOL_SOCKET, name: SO.ATTACH_FILTER }, encodeSockFprog(instructions.length / SOCK_FILTER_BYTES, addressOf(instructions)));
+  setsockopt(
+    fd,
+    { level: SOL_SOCKET, name: SO.ATTACH_FILTER },
+    encodeSockFprog(instructions.length / SOCK_FILTER_BYTES, addressOf(instructions)),
+  );
 }

@@ -123,7 +123,14 @@ export function readInetOptions(fd: Fd, kind: InetKind): Pick<InetSkEntry, "ip_o
 function readTcp(fd: Fd): TcpOptsEntry {
   const get = (name: number) => getsockoptInt(fd, tcp(name));
   const congestion = getsockopt(fd, TCP_CONGESTION, CONGESTION_BYTES).toString("latin1").replace(/\0.*$/s, "");
-  return { cork: get(TCP_CORK) !== 0, nodelay: get(TCP_NODELAY) !== 0, keepcnt: get(TCP_KEEPCNT), keepidle: get(TCP_KEEPIDLE), keepintvl: get(TCP_KEEPINTVL), congestion };
+  return {
+    cork: get(TCP_CORK) !== 0,
+    nodelay: get(TCP_NODELAY) !== 0,
+    keepcnt: get(TCP_KEEPCNT),
+    keepidle: get(TCP_KEEPIDLE),
+    keepintvl: get(TCP_KEEPINTVL),
+    congestion,
+  };
 }
 
 /** What must be set before bind(2). */

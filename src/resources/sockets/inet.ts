@@ -12,13 +12,35 @@ import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
 import { SOCKET_STATE, inetShutdowns } from "../../linux/sock-diag.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { SO, bytesUnread } from "../../linux/socket-options.js";
-import { SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, bind, connect, getpeername, getsockname, getsockoptInt, listen, setsockoptInt, shutdown, socket } from "../../linux/sockets.js";
+import {
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  bind,
+  connect,
+  getpeername,
+  getsockname,
+  getsockoptInt,
+  listen,
+  setsockoptInt,
+  shutdown,
+  socket,
+} from "../../linux/sockets.js";
 import { fileEntry } from "../files/table.schema.js";
 import { tcpInfo } from "../../linux/tcp.js";
 import { afterDescriptors } from "../files/table.js";
 import { namespaceIds } from "../namespaces/ids.js";
 import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
-import { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, type InetKind, readInetOptions, setEarlyOptions, setInetOptions } from "./inet-options.js";
+import {
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+  type InetKind,
+  readInetOptions,
+  setEarlyOptions,
+  setInetOptions,
+} from "./inet-options.js";
 import type { InetSkEntry } from "./inet.schema.js";
 import { addressOf, placeFields } from "./inet-address.js";
 import { isOfOtherNetns, readOptions, setOptions, unreadableOption } from "./options.js";
@@ -61,7 +83,12 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
   const resource = `fd ${file.fd}, ${socketTitle(local)}`;
   const process = { pid: file.task.traced.pid, comm: file.task.comm };
   const stop: Stop = (code, because, ...remedy) => session.refuse(new Refusal({ code, process, resource, because, remedy }));
-  if (isOfOtherNetns(local)) stop("SOCKET_OTHER_NETNS", "it belongs to another network namespace than its process", "Make sockets in the namespace where they are used");
+  if (isOfOtherNetns(local))
+    stop(
+      "SOCKET_OTHER_NETNS",
+      "it belongs to another network namespace than its process",
+      "Make sockets in the namespace where they are used",
+    );
   const unreadable = unreadableOption(local);
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
   const state = kind.proto === IPPROTO_TCP ? tcpState(local, { session, stop }) : udpState(file, kind, stop);
@@ -99,12 +126,34 @@ function peerOf(fd: Fd): SocketAddress | undefined {
 function tcpState(fd: Fd, { session, stop }: { session: DumpSession; stop: Stop }): Pick<InetSkEntry, "state" | "backlog"> {
   const { state, backlog } = tcpInfo(fd);
   if (state === SOCKET_STATE.LISTEN) {
-    if (backlog.now > 0 && !session.options.skipInFlight) stop("TCP_NOT_ACCEPTED", "connections wait to be accepted", "Let the program accept them before the dump", "Leave them out with --skip-in-flight");
+    if (backlog.now > 0 && !session.options.skipInFlight)
+      stop(
+        "TCP_NOT_ACCEPTED",
+        "connections wait to be accepted",
+        "Let the program accept them before the dump",
+        "Leave them out with --skip-in-flight",
+      );
     return { state, backlog: backlog.limit };
   }
-  if (state === SOCKET_STATE.CLOSE && bytesToRead(fd) > 0) stop("TCP_CLOSING", "its connection has ended with data that is not read yet, which is not carried yet", "Let the program read it first");
-  else if (state === SOCKET_STATE.ESTABLISHED && !session.options.tcpEstablished) stop("TCP_CONNECTED", "it is a TCP connection", "Allow connections with --tcp-established", "Let the program close its connections first");
-  else if (state !== SOCKET_STATE.ESTABLISHED && state !== SOCKET_STATE.CLOSE) stop("TCP_CLOSING", `its connection is in the state ${STATES[state] ?? state}, which is not carried yet`, "Let the connection come to its end first");
+  if (state === SOCKET_STATE.CLOSE && bytesToRead(fd) > 0)
+    stop(
+      "TCP_CLOSING",
+      "its connection has ended with data that is not read yet, which is not carried yet",
+      "Let the program read it first",
+    );
+  else if (state === SOCKET_STATE.ESTABLISHED && !session.options.tcpEstablished)
+    stop(
+      "TCP_CONNECTED",
+      "it is a TCP connection",
+      "Allow connections with --tcp-established",
+      "Let the program close its connections first",
+    );
+  else if (state !== SOCKET_STATE.ESTABLISHED && state !== SOCKET_STATE.CLOSE)
+    stop(
+      "TCP_CLOSING",
+      `its connection is in the state ${STATES[state] ?? state}, which is not carried yet`,
+      "Let the connection come to its end first",
+    );
   return { state, backlog: 0 };
 }
 
@@ -122,7 +171,8 @@ const STATES: Readonly<Record<number, string>> = {
 
 /** A datagram socket is "established" when it is connected. */
 function udpState({ local, stat }: OpenFile, { family, proto }: InetKind, stop: Stop): Pick<InetSkEntry, "state" | "backlog" | "shutdown"> {
-  if (isCorked(local)) stop("UDP_CORKED", "it holds a datagram that is not complete (MSG_MORE or UDP_CORK)", "Let the program finish what it sends");
+  if (isCorked(local))
+    stop("UDP_CORKED", "it holds a datagram that is not complete (MSG_MORE or UDP_CORK)", "Let the program finish what it sends");
   const how = inetShutdowns(family, proto).get(Number(stat.ino)) ?? 0;
   return {
     state: peerOf(local) === undefined ? SOCKET_STATE.CLOSE : SOCKET_STATE.ESTABLISHED,
@@ -169,7 +219,9 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
   if (made === undefined) {
     made = new Map();
     streamSockets.set(session, made);
-    const entries = session.images.records("FILES", [], fileEntry).flatMap(({ value }) => (value.isk?.type === SOCK_STREAM ? [value.isk] : []));
+    const entries = session.images
+      .records("FILES", [], fileEntry)
+      .flatMap(({ value }) => (value.isk?.type === SOCK_STREAM ? [value.isk] : []));
     const keep = (e: InetSkEntry, fd: Fd) => {
       made?.set(e.id, fd);
       session.closeLater(fd);
@@ -181,7 +233,9 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
       if (e.state === SOCKET_STATE.LISTEN) listen(fd, e.backlog);
       finish(fd, e);
     }
-    const connections = entries.filter((e) => e.state === SOCKET_STATE.ESTABLISHED).map((e) => makeConnection(keep(e, plain(e)), e, session));
+    const connections = entries
+      .filter((e) => e.state === SOCKET_STATE.ESTABLISHED)
+      .map((e) => makeConnection(keep(e, plain(e)), e, session));
     for (const connection of connections) {
       startConnection(connection);
       finish(connection.fd, connection.entry);
@@ -196,7 +250,9 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
 function openDatagram(entry: InetSkEntry, session: RestoreSession): Fd {
   let made = datagramSockets.get(session);
   if (made === undefined) {
-    const entries = session.images.records("FILES", [], fileEntry).flatMap(({ value }) => (value.isk?.type === SOCK_DGRAM ? [value.isk] : []));
+    const entries = session.images
+      .records("FILES", [], fileEntry)
+      .flatMap(({ value }) => (value.isk?.type === SOCK_DGRAM ? [value.isk] : []));
     made = new Map(entries.map((e) => [e.id, bound(e)]));
     datagramSockets.set(session, made);
     for (const fd of made.values()) session.closeLater(fd);
@@ -248,11 +304,29 @@ function checkConnection(entry: InetSkEntry, session: RestoreSession, use: FileU
   const resource = `${use.what} TCP socket`;
   if (entry.state !== SOCKET_STATE.ESTABLISHED) {
     const because = `its connection is in the state ${STATES[entry.state] ?? entry.state}, which is not restored yet`;
-    return [new Refusal({ code: "TCP_CLOSING", process: use.process, resource, because, remedy: ["Dump the program when the connection has come to its end"] }, "restore")];
+    return [
+      new Refusal(
+        {
+          code: "TCP_CLOSING",
+          process: use.process,
+          resource,
+          because,
+          remedy: ["Dump the program when the connection has come to its end"],
+        },
+        "restore",
+      ),
+    ];
   }
   if (!session.options.tcpEstablished) return [notAllowed(use.process, resource, "restore")];
   if (hasConnection(entry, session)) return [];
-  return [new ImageError({ code: "IMAGE_BAD_REFERENCE", place: { file: "files.img", message: "inet_sk_entry", field: "ino" }, because: `there is no image of connection ${entry.ino}`, remedy: ["Dump the process again"] })];
+  return [
+    new ImageError({
+      code: "IMAGE_BAD_REFERENCE",
+      place: { file: "files.img", message: "inet_sk_entry", field: "ino" },
+      because: `there is no image of connection ${entry.ino}`,
+      remedy: ["Dump the process again"],
+    }),
+  ];
 }
 
 /** Whether the address can be had now. */
@@ -262,7 +336,8 @@ function checkInet(entry: InetSkEntry, session: RestoreSession, use: FileUse): P
     const because = `sockets of family ${entry.family}, type ${entry.type}, protocol ${entry.proto} are not restored yet`;
     return [new ImageError({ code: "SOCKET_UNSUPPORTED", place: { file: "files.img", message: "inet_sk_entry" }, because })];
   }
-  if (kind.proto === IPPROTO_TCP && ![SOCKET_STATE.LISTEN, SOCKET_STATE.CLOSE].includes(entry.state as never)) return checkConnection(entry, session, use);
+  if (kind.proto === IPPROTO_TCP && ![SOCKET_STATE.LISTEN, SOCKET_STATE.CLOSE].includes(entry.state as never))
+    return checkConnection(entry, session, use);
   const own = addressOf(entry, "src");
   if (own === undefined || entry.src_port === 0) return [];
   try {
@@ -270,8 +345,29 @@ function checkInet(entry: InetSkEntry, session: RestoreSession, use: FileUse): P
     return [];
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
-    const because = error.errno === ERRNO.EADDRINUSE ? "its port is in use" : error.errno === ERRNO.EADDRNOTAVAIL ? "no interface has its address" : error.message;
-    const text = own.family === "inet" ? [...own.address].join(".") : own.family === "inet6" ? `[${own.address.toString("hex").replace(/(....)(?=.)/g, "$1:")}]` : "?";
-    return [new Refusal({ code: "ADDRESS_UNAVAILABLE", process: use.process, resource: `${use.what} socket at ${text}:${entry.src_port}`, because, remedy: ["End the program that uses the port, or give the machine the address", "Restore in a network namespace of its own"] }, "restore")];
+    const because =
+      error.errno === ERRNO.EADDRINUSE
+        ? "its port is in use"
+        : error.errno === ERRNO.EADDRNOTAVAIL
+          ? "no interface has its address"
+          : error.message;
+    const text =
+      own.family === "inet"
+        ? [...own.address].join(".")
+        : own.family === "inet6"
+          ? `[${own.address.toString("hex").replace(/(....)(?=.)/g, "$1:")}]`
+          : "?";
+    return [
+      new Refusal(
+        {
+          code: "ADDRESS_UNAVAILABLE",
+          process: use.process,
+          resource: `${use.what} socket at ${text}:${entry.src_port}`,
+          because,
+          remedy: ["End the program that uses the port, or give the machine the address", "Restore in a network namespace of its own"],
+        },
+        "restore",
+      ),
+    ];
   }
 }

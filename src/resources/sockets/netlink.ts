@@ -58,8 +58,21 @@ export const netlinkSockets: FileKind<NetlinkSkEntry> = {
 function dumpNetlink(file: OpenFile, session: DumpSession): NetlinkSkEntry {
   const { local } = file;
   const stop = (code: string, because: string, remedy: string) =>
-    session.refuse(new Refusal({ code, process: { pid: file.task.traced.pid, comm: file.task.comm }, resource: `fd ${file.fd}, ${socketTitle(local)}`, because, remedy: [remedy] }));
-  if (isOfOtherNetns(local)) stop("SOCKET_OTHER_NETNS", "it belongs to another network namespace than its process", "Make sockets in the namespace where they are used");
+    session.refuse(
+      new Refusal({
+        code,
+        process: { pid: file.task.traced.pid, comm: file.task.comm },
+        resource: `fd ${file.fd}, ${socketTitle(local)}`,
+        because,
+        remedy: [remedy],
+      }),
+    );
+  if (isOfOtherNetns(local))
+    stop(
+      "SOCKET_OTHER_NETNS",
+      "it belongs to another network namespace than its process",
+      "Make sockets in the namespace where they are used",
+    );
   const unreadable = unreadableOption(local);
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
   if (hasUnread(local)) stop("NETLINK_UNREAD", "it holds messages that are not read yet", "Let the program read its messages first");
@@ -138,6 +151,17 @@ function checkNetlink(entry: NetlinkSkEntry, _session: unknown, use: FileUse): P
     return [];
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
-    return [new Refusal({ code: "ADDRESS_UNAVAILABLE", process: use.process, resource: `${use.what} netlink socket with port ${entry.portid}`, because: error.message, remedy: ["End the program that uses the port"] }, "restore")];
+    return [
+      new Refusal(
+        {
+          code: "ADDRESS_UNAVAILABLE",
+          process: use.process,
+          resource: `${use.what} netlink socket with port ${entry.portid}`,
+          because: error.message,
+          remedy: ["End the program that uses the port"],
+        },
+        "restore",
+      ),
+    ];
   }
 }

@@ -120,7 +120,8 @@ export function setOptions(fd: Fd, entry: SkOptsEntry): void {
   if (entry.so_mark !== undefined) set(fd, SO.MARK, entry.so_mark | 0);
   if (entry.so_oobinline !== undefined) set(fd, SO.OOBINLINE, entry.so_oobinline);
   if (entry.so_linger !== undefined) setLinger(fd, entry.so_linger);
-  if (entry.so_bound_dev !== undefined) setsockopt(fd, { level: SOL_SOCKET, name: SO.BINDTODEVICE }, Buffer.from(`${entry.so_bound_dev}\0`));
+  if (entry.so_bound_dev !== undefined)
+    setsockopt(fd, { level: SOL_SOCKET, name: SO.BINDTODEVICE }, Buffer.from(`${entry.so_bound_dev}\0`));
   if (entry.peek_off !== undefined) set(fd, SO.PEEK_OFF, entry.peek_off);
   setFilter(fd, entry.so_filter);
 }

@@ -4,7 +4,16 @@
 import { AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, AF_VSOCK, type SocketAddress } from "../../linux/addresses.js";
 import { Refusal } from "../../errors.js";
 import { SO } from "../../linux/socket-options.js";
-import { SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, getpeername, getsockname, getsockoptInt } from "../../linux/sockets.js";
+import {
+  SOCK_DGRAM,
+  SOCK_RAW,
+  SOCK_SEQPACKET,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  getpeername,
+  getsockname,
+  getsockoptInt,
+} from "../../linux/sockets.js";
 import type { Fd, FileKind } from "../part.js";
 
 const FAMILIES: Readonly<Record<number, string>> = {
@@ -15,8 +24,21 @@ const FAMILIES: Readonly<Record<number, string>> = {
   [AF_PACKET]: "packet",
   [AF_VSOCK]: "vsock",
 };
-const TYPES: Readonly<Record<number, string>> = { [SOCK_STREAM]: "stream", [SOCK_DGRAM]: "datagram", [SOCK_RAW]: "raw", [SOCK_SEQPACKET]: "seqpacket" };
-const PROTOCOLS: Readonly<Record<number, string>> = { 1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDP-Lite", 262: "MPTCP" };
+const TYPES: Readonly<Record<number, string>> = {
+  [SOCK_STREAM]: "stream",
+  [SOCK_DGRAM]: "datagram",
+  [SOCK_RAW]: "raw",
+  [SOCK_SEQPACKET]: "seqpacket",
+};
+const PROTOCOLS: Readonly<Record<number, string>> = {
+  1: "ICMP",
+  6: "TCP",
+  17: "UDP",
+  58: "ICMPv6",
+  132: "SCTP",
+  136: "UDP-Lite",
+  262: "MPTCP",
+};
 
 const option = (fd: Fd, name: number) => getsockoptInt(fd, { level: SOL_SOCKET, name });
 
@@ -39,7 +61,8 @@ export function socketTitle(fd: Fd): string {
   const protocol = option(fd, SO.PROTOCOL);
   const type = option(fd, SO.TYPE);
   const isInet = family === AF_INET || family === AF_INET6;
-  const kind = (isInet ? PROTOCOLS[protocol] : undefined) ?? `${TYPES[type] ?? `type ${type}`}${protocol === 0 ? "" : ` (protocol ${protocol})`}`;
+  const kind =
+    (isInet ? PROTOCOLS[protocol] : undefined) ?? `${TYPES[type] ?? `type ${type}`}${protocol === 0 ? "" : ` (protocol ${protocol})`}`;
   const peer = isInet ? peerOf(fd) : undefined;
   const listening = option(fd, SO.ACCEPTCONN) !== 0 ? "listening at " : "";
   return `the ${FAMILIES[family] ?? `family ${family}`} ${kind} socket (${listening}${addressText(getsockname(fd))}${peer === undefined ? "" : `, connected to ${addressText(peer)}`})`;

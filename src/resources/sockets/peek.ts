@@ -121,7 +121,8 @@ function closeAll(got: ReceivedMessage): void {
 }
 
 function closePidfds(got: ReceivedMessage): void {
-  for (const { level, type, data } of got.control) if (level === SOL_SOCKET && type === SCM_PIDFD && data.length === 4) close(data.readInt32LE(0));
+  for (const { level, type, data } of got.control)
+    if (level === SOL_SOCKET && type === SCM_PIDFD && data.length === 4) close(data.readInt32LE(0));
 }
 
 function taken(got: ReceivedMessage): QueuedMessage {
@@ -133,7 +134,10 @@ function taken(got: ReceivedMessage): QueuedMessage {
     data: got.data,
     fds: rightsOf(got.control),
     from: got.from,
-    credentials: credentials === undefined ? undefined : { pid: credentials.readUInt32LE(0), uid: credentials.readUInt32LE(4), gid: credentials.readUInt32LE(8) },
+    credentials:
+      credentials === undefined
+        ? undefined
+        : { pid: credentials.readUInt32LE(0), uid: credentials.readUInt32LE(4), gid: credentials.readUInt32LE(8) },
     unknown: got.control.filter((c) => c.level !== SOL_SOCKET || !known.includes(c.type)),
   };
 }

@@ -24,7 +24,10 @@ import type { QueuedMessage } from "./peek.js";
 import { type SkPacketEntry, skPacketEntry } from "./queue.schema.js";
 
 /** Writes the messages waiting in socket `id`. Closes their descriptors. */
-export function saveQueue(messages: readonly QueuedMessage[], { id, task, session }: { id: number; task: DumpTask; session: DumpSession }): void {
+export function saveQueue(
+  messages: readonly QueuedMessage[],
+  { id, task, session }: { id: number; task: DumpTask; session: DumpSession },
+): void {
   for (const message of messages) {
     const rights = message.fds.map((fd) => dumpInFlight(fd, { task, session }));
     const value: SkPacketEntry = { id_for: id, length: message.data.length, scm: [] };
@@ -62,7 +65,11 @@ export function senderOf({ entry }: SavedMessage): SocketAddress | undefined {
 }
 
 /** Sends a saved message through `sender`, to `to` when that is not connected. False: the queue is full. */
-export function resend(sender: Fd, message: SavedMessage, { session, to }: { session: RestoreSession; to?: SocketAddress | undefined }): boolean {
+export function resend(
+  sender: Fd,
+  message: SavedMessage,
+  { session, to }: { session: RestoreSession; to?: SocketAddress | undefined },
+): boolean {
   const { entry, data } = message;
   const control: ControlMessage[] = [];
   const rights = entry.scm.filter((s) => s.type === SCM_RIGHTS).flatMap((s) => s.rights);
@@ -75,7 +82,9 @@ export function resend(sender: Fd, message: SavedMessage, { session, to }: { ses
       return sendAll(sender, data, { control: [...control, credentials], flags, ...address });
     } catch (error) {
       if (!(error instanceof KernelError) || ![ERRNO.ESRCH, ERRNO.EPERM].includes(error.errno as never)) throw error;
-      session.warn(`a queued message said that it came from process ${entry.credentials.pid}, which does not exist any more: it has lost its credentials`);
+      session.warn(
+        `a queued message said that it came from process ${entry.credentials.pid}, which does not exist any more: it has lost its credentials`,
+      );
     }
   }
   return sendAll(sender, data, { control, flags, ...address });

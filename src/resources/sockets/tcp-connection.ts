@@ -14,7 +14,21 @@ import { type TcpEnd, silence, unsilence } from "../../linux/nftables.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { SO, bytesUnread, bytesUnsent } from "../../linux/socket-options.js";
 import { SOL_SOCKET, bind, connect, setsockoptInt } from "../../linux/sockets.js";
-import { TCP_QUEUE, getWindow, queueSequence, readQueue, segmentLimit, setAgreed, setQueueSequence, setRepair, setTimestamp, setWindow, tcpInfo, timestamp, writeQueue } from "../../linux/tcp.js";
+import {
+  TCP_QUEUE,
+  getWindow,
+  queueSequence,
+  readQueue,
+  segmentLimit,
+  setAgreed,
+  setQueueSequence,
+  setRepair,
+  setTimestamp,
+  setWindow,
+  tcpInfo,
+  timestamp,
+  writeQueue,
+} from "../../linux/tcp.js";
 import { afterFiles } from "../files/table.js";
 import type { DumpSession, Fd, OpenFile, RestoreSession } from "../part.js";
 import { addressOf } from "./inet-address.js";
@@ -67,7 +81,10 @@ function leaveRepair(fd: Fd, { opts }: InetSkEntry): void {
   if (opts.reuseaddr === true) setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
 }
 
-function lock(entry: InetSkEntry, { here, there, session, stop }: { here: TcpEnd; there: TcpEnd; session: DumpSession; stop: Stop }): boolean {
+function lock(
+  entry: InetSkEntry,
+  { here, there, session, stop }: { here: TcpEnd; there: TcpEnd; session: DumpSession; stop: Stop },
+): boolean {
   const name = lockName(entry);
   try {
     unsilence(name);
@@ -76,7 +93,12 @@ function lock(entry: InetSkEntry, { here, there, session, stop }: { here: TcpEnd
     return true;
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
-    stop("NETWORK_LOCK_FAILED", `its segments cannot be held back: ${error.message}`, "Hold the traffic back yourself and give --network-lock skip", "Run Floe with CAP_NET_ADMIN on a kernel with nftables");
+    stop(
+      "NETWORK_LOCK_FAILED",
+      `its segments cannot be held back: ${error.message}`,
+      "Hold the traffic back yourself and give --network-lock skip",
+      "Run Floe with CAP_NET_ADMIN on a kernel with nftables",
+    );
     return false;
   }
 }
@@ -120,7 +142,12 @@ export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSessi
   setQueueSequence(fd, TCP_QUEUE.send, value.outq_seq - value.outq_len);
   bind(fd, own);
   connect(fd, peer);
-  setAgreed(fd, { agreed: value.opt_mask, sendScale: value.snd_wscale, receiveScale: value.rcv_wscale ?? 0, segmentLimit: value.mss_clamp });
+  setAgreed(fd, {
+    agreed: value.opt_mask,
+    sendScale: value.snd_wscale,
+    receiveScale: value.rcv_wscale ?? 0,
+    segmentLimit: value.mss_clamp,
+  });
   if (value.timestamp !== undefined) setTimestamp(fd, value.timestamp);
   liftLimits(fd);
   const sentEnd = value.inq_len + value.outq_len - (value.unsq_len ?? 0);
@@ -128,7 +155,8 @@ export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSessi
     ...writeQueue(fd, TCP_QUEUE.receive, extra.subarray(0, value.inq_len)),
     ...writeQueue(fd, TCP_QUEUE.send, extra.subarray(value.inq_len, sentEnd)),
   ];
-  if (rest.length > 0) throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "filling the queues of a TCP connection" });
+  if (rest.length > 0)
+    throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "filling the queues of a TCP connection" });
   const { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup } = value;
   if (snd_wl1 !== undefined && snd_wnd !== undefined && max_window !== undefined && rcv_wnd !== undefined && rcv_wup !== undefined) {
     setWindow(fd, { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup });
@@ -145,7 +173,8 @@ export function startConnection({ fd, entry, unsent }: MadeConnection): void {
     if (!(error instanceof KernelError)) throw error;
   }
   setRepair(fd, "off");
-  if (writeQueue(fd, undefined, unsent).length > 0) throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "sending what a TCP connection had not sent" });
+  if (writeQueue(fd, undefined, unsent).length > 0)
+    throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "sending what a TCP connection had not sent" });
 }
 
 /** Whether the images have what a connection needs. */
@@ -155,5 +184,14 @@ export function hasConnection(entry: InetSkEntry, session: RestoreSession): bool
 
 /** What to say of a connection that nobody allowed. */
 export function notAllowed(process: Refusal["process"], resource: string, verb: "dump" | "restore"): Refusal {
-  return new Refusal({ code: "TCP_CONNECTED", process, resource, because: "it is a TCP connection", remedy: ["Allow connections with --tcp-established", "Let the program close its connections first"] }, verb);
+  return new Refusal(
+    {
+      code: "TCP_CONNECTED",
+      process,
+      resource,
+      because: "it is a TCP connection",
+      remedy: ["Allow connections with --tcp-established", "Let the program close its connections first"],
+    },
+    verb,
+  );
 }

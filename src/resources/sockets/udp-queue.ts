@@ -25,9 +25,11 @@ export function refillUdp(fd: Fd, entry: InetSkEntry, session: RestoreSession): 
   liftLimits(fd);
   const to = reachable(getsockname(fd));
   for (const message of queue) {
-    if (!sendAgain(message, { entry, to, session })) session.warn(`a datagram that waited at UDP port ${entry.src_port} could not be put back and is lost`);
+    if (!sendAgain(message, { entry, to, session }))
+      session.warn(`a datagram that waited at UDP port ${entry.src_port} could not be put back and is lost`);
   }
-  if (bytesToRead(fd) === 0 && queue.some((m) => m.data.length > 0)) session.warn(`datagrams that waited at UDP port ${entry.src_port} did not arrive again`);
+  if (bytesToRead(fd) === 0 && queue.some((m) => m.data.length > 0))
+    session.warn(`datagrams that waited at UDP port ${entry.src_port} did not arrive again`);
 }
 
 /** Where to send to for a socket that is bound to every address. */
@@ -37,7 +39,10 @@ function reachable(own: SocketAddress): SocketAddress {
   return own;
 }
 
-function sendAgain(message: SavedMessage, { entry, to, session }: { entry: InetSkEntry; to: SocketAddress; session: RestoreSession }): boolean {
+function sendAgain(
+  message: SavedMessage,
+  { entry, to, session }: { entry: InetSkEntry; to: SocketAddress; session: RestoreSession },
+): boolean {
   const from = senderOf(message);
   if (from === undefined) return false;
   const is6 = entry.family === AF_INET6;

@@ -33,16 +33,28 @@ function surroundingsOf(session: RestoreSession): Surroundings {
 export function checkUnixSocket(entry: UnixSkEntry, session: RestoreSession, use: FileUse): Problem[] {
   const around = surroundingsOf(session);
   const bad = (field: string, because: string) => [
-    new ImageError({ code: "IMAGE_BAD_VALUE", place: { file: "files.img", message: "unix_sk_entry", field }, because, remedy: ["Dump the process again"] }),
+    new ImageError({
+      code: "IMAGE_BAD_VALUE",
+      place: { file: "files.img", message: "unix_sk_entry", field },
+      because,
+      remedy: ["Dump the process again"],
+    }),
   ];
-  if (![SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET].includes(entry.type)) return bad("type", `there are no UNIX sockets of type ${entry.type}`);
-  if (entry.peer !== 0 && !around.saved.has(entry.peer)) return bad("peer", `socket ${entry.ino} has the peer ${entry.peer}, which is not in the images`);
+  if (![SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET].includes(entry.type))
+    return bad("type", `there are no UNIX sockets of type ${entry.type}`);
+  if (entry.peer !== 0 && !around.saved.has(entry.peer))
+    return bad("peer", `socket ${entry.ino} has the peer ${entry.peer}, which is not in the images`);
   if (!isBound(entry)) return [];
   return hasPath(entry) ? checkPath(entry, around, use) : checkAbstract(entry, around, use);
 }
 
 function refuse(use: FileUse, name: string, because: string, remedy: string): Problem[] {
-  return [new Refusal({ code: "UNIX_NAME_TAKEN", process: use.process, resource: `${use.what} UNIX socket "${name}"`, because, remedy: [remedy] }, "restore")];
+  return [
+    new Refusal(
+      { code: "UNIX_NAME_TAKEN", process: use.process, resource: `${use.what} UNIX socket "${name}"`, because, remedy: [remedy] },
+      "restore",
+    ),
+  ];
 }
 
 /** Ends of connections that were accepted share the name of their listening socket: they do not claim it. */
@@ -52,13 +64,19 @@ function checkAbstract(entry: UnixSkEntry, { present }: Surroundings, use: FileU
   const name = Buffer.from(entry.name);
   const owner = present.find((s) => s.type === entry.type && s.name?.equals(name) === true);
   if (owner === undefined) return [];
-  return refuse(use, name.toString("utf8").replace(/^\0/, "@"), `socket ${owner.inode} has the name now`, "End the program that uses the name, or restore in a network namespace of its own");
+  return refuse(
+    use,
+    name.toString("utf8").replace(/^\0/, "@"),
+    `socket ${owner.inode} has the name now`,
+    "End the program that uses the name, or restore in a network namespace of its own",
+  );
 }
 
 function checkPath(entry: UnixSkEntry, { present }: Surroundings, use: FileUse): Problem[] {
   if (entry.deleted === true || !claimsName(entry)) return [];
   const path = pathOf(entry);
-  if (statSync(dirname(path), { throwIfNoEntry: false }) === undefined) return refuse(use, path, "its directory is gone", `Make the directory "${dirname(path)}" again`);
+  if (statSync(dirname(path), { throwIfNoEntry: false }) === undefined)
+    return refuse(use, path, "its directory is gone", `Make the directory "${dirname(path)}" again`);
   const there: Stats | undefined = lstatSync(path, { throwIfNoEntry: false });
   if (there === undefined) return [];
   if (!there.isSocket()) return refuse(use, path, "something that is no socket has its name now", `Move "${path}" away`);

@@ -117,7 +117,8 @@ class World {
     const ours = this.#all.filter((m) => !m.isOutside);
     for (const m of ours) this.#findListener(m);
     const accepted = new Set([...this.#accepted.values()].flat());
-    for (const m of ours) if (m.fd === undefined && !accepted.has(m) && !(m.isMutual && m.peer !== undefined && accepted.has(m.peer))) this.#makePair(m);
+    for (const m of ours)
+      if (m.fd === undefined && !accepted.has(m) && !(m.isMutual && m.peer !== undefined && accepted.has(m.peer))) this.#makePair(m);
     for (const m of ours) if (m.fd === undefined && !accepted.has(m)) this.#keep(m, newSocket(m.entry.type));
     const named = ours.filter((m) => isBound(m.entry) && !accepted.has(m));
     // Deleted names first: another socket may have taken the name since.
@@ -153,7 +154,9 @@ class World {
     const wants = m.isStream
       ? m.isConnected && (m.isMutual || m.entry.peer === 0)
       : // A datagram socket without a name can have got its peer no other way.
-        isFree ? !isBound(peer.entry) : peer === undefined && m.isConnected && !isBound(m.entry);
+        isFree
+        ? !isBound(peer.entry)
+        : peer === undefined && m.isConnected && !isBound(m.entry);
     if (!wants) return;
     const [one, other] = socketpair({ family: AF_UNIX, type: m.entry.type | FLAGS });
     this.#keep(m, one);
@@ -227,7 +230,8 @@ class World {
     }
     const from = this.#all.find((other) => !other.isStream && !other.isOutside && isBound(other.entry) && isFrom(message, other));
     if (from !== undefined && this.#isNameThere(m)) return besideName(m.entry, (to) => resend(from.made, message, { session, to }));
-    if (from === undefined && senderOf(message) !== undefined) this.#session.warn("a queued datagram came from a socket that is closed: it has lost the address of its sender");
+    if (from === undefined && senderOf(message) !== undefined)
+      this.#session.warn("a queued datagram came from a socket that is closed: it has lost the address of its sender");
     return m.standIn !== undefined && resend(m.standIn, message, { session });
   }
 
@@ -273,7 +277,12 @@ function isFrom(message: SavedMessage, sender: Making): boolean {
 }
 
 function unfilled(m: Making): KernelError {
-  return new KernelError({ call: "sendmsg", errno: ERRNO.EAGAIN, errnoText: "EAGAIN", doing: `filling the queue of UNIX socket ${m.entry.ino}` });
+  return new KernelError({
+    call: "sendmsg",
+    errno: ERRNO.EAGAIN,
+    errnoText: "EAGAIN",
+    doing: `filling the queue of UNIX socket ${m.entry.ino}`,
+  });
 }
 
 const worlds = new WeakMap<RestoreSession, World>();

@@ -56,7 +56,17 @@ export function unixSocketTitle(type: number, name: Uint8Array): string {
 
 export const unixSocketKind: FileKind<UnixSkEntry> = {
   name: "sockets/unix",
-  rows: ["unix.stream-named", "unix.pairs-queues", "unix.shutdown", "unix.dgram", "unix.unconnected", "unix.deleted-names", "unix.in-flight-connect", "unix.scm-rights", "unix.external"],
+  rows: [
+    "unix.stream-named",
+    "unix.pairs-queues",
+    "unix.shutdown",
+    "unix.dgram",
+    "unix.unconnected",
+    "unix.deleted-names",
+    "unix.in-flight-connect",
+    "unix.scm-rights",
+    "unix.external",
+  ],
   type: "UNIXSK",
   field: "usk",
   matches: ({ link, local }) => link.startsWith("socket:[") && getsockoptInt(local, { level: SOL_SOCKET, name: SO.DOMAIN }) === AF_UNIX,
@@ -70,7 +80,14 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
   const inode = Number(file.stat.ino);
   const info = survey.sockets.get(inode);
   if (info === undefined || isOfOtherNetns(file.local)) {
-    session.refuse(refusal(file, { code: "SOCKET_OTHER_NETNS", title: "a UNIX socket", because: "it belongs to another network namespace than its process", remedy: ["Make sockets in the namespace where they are used"] }));
+    session.refuse(
+      refusal(file, {
+        code: "SOCKET_OTHER_NETNS",
+        title: "a UNIX socket",
+        because: "it belongs to another network namespace than its process",
+        remedy: ["Make sockets in the namespace where they are used"],
+      }),
+    );
     return undefined;
   }
   survey.dumped.add(inode);
@@ -104,8 +121,17 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
 
 type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
 
-function refusal(file: OpenFile, { code, title, because, remedy }: { code: string; title: string; because: string; remedy: [string, ...string[]] }): Refusal {
-  return new Refusal({ code, process: { pid: file.task.traced.pid, comm: file.task.comm }, resource: `fd ${file.fd}, ${title}`, because, remedy });
+function refusal(
+  file: OpenFile,
+  { code, title, because, remedy }: { code: string; title: string; because: string; remedy: [string, ...string[]] },
+): Refusal {
+  return new Refusal({
+    code,
+    process: { pid: file.task.traced.pid, comm: file.task.comm },
+    resource: `fd ${file.fd}, ${title}`,
+    because,
+    remedy,
+  });
 }
 
 /** The number that stands for the peer in the image: its inode, or that of the listening socket where we wait; 0: none. */
@@ -113,7 +139,12 @@ function peerOf(file: OpenFile, info: UnixSocketInfo, { survey, stop }: { survey
   const listener = survey.waitsAt.get(info.inode);
   if (listener !== undefined) {
     // What the client has sent lies in a socket that nobody has a descriptor of.
-    if (bytesUnread(file.local) > 0) stop("UNIX_DATA_UNACCEPTED", "it has sent data over a connection that has not been accepted yet", "Let the server accept the connection first");
+    if (bytesUnread(file.local) > 0)
+      stop(
+        "UNIX_DATA_UNACCEPTED",
+        "it has sent data over a connection that has not been accepted yet",
+        "Let the server accept the connection first",
+      );
     return listener;
   }
   return info.peer ?? 0;
@@ -121,11 +152,16 @@ function peerOf(file: OpenFile, info: UnixSocketInfo, { survey, stop }: { survey
 
 /** Clients that wait at a listener must be ours: they are connected anew. */
 function checkWaiting(info: UnixSocketInfo, { session, stop }: { session: DumpSession; stop: Stop }): void {
-  if (info.pending.includes(0)) stop("UNIX_CLIENT_GONE", "a client has connected and closed before the server accepted", "Let the server accept its connections first");
+  if (info.pending.includes(0))
+    stop("UNIX_CLIENT_GONE", "a client has connected and closed before the server accepted", "Let the server accept its connections first");
   afterFiles(session, () => {
     const { dumped } = surveyOf(session);
     if (info.pending.every((client) => client === 0 || dumped.has(client))) return;
-    stop("UNIX_PEER_OUTSIDE", "a client outside the tree waits to be accepted", "Let the server accept the connection, then dump both ends");
+    stop(
+      "UNIX_PEER_OUTSIDE",
+      "a client outside the tree waits to be accepted",
+      "Let the server accept the connection, then dump both ends",
+    );
   });
 }
 
@@ -149,7 +185,12 @@ function checkPeer(info: UnixSocketInfo, session: DumpSession, stop: Stop): void
   const peer = survey.waitsAt.get(info.inode) ?? info.peer;
   if (peer === undefined || peer === 0 || survey.dumped.has(peer)) return;
   const other = survey.sockets.get(peer);
-  stop("UNIX_PEER_OUTSIDE", `it is connected to ${other === undefined ? "a socket" : unixSocketTitle(other.type, other.name ?? new Uint8Array())} (inode ${peer}) outside the tree`, "Dump the process at the other end too, as part of one tree", ...(info.type === SOCK_DGRAM ? ["Leave it outside with --ext-unix-sk, if it has an absolute name"] : []));
+  stop(
+    "UNIX_PEER_OUTSIDE",
+    `it is connected to ${other === undefined ? "a socket" : unixSocketTitle(other.type, other.name ?? new Uint8Array())} (inode ${peer}) outside the tree`,
+    "Dump the process at the other end too, as part of one tree",
+    ...(info.type === SOCK_DGRAM ? ["Leave it outside with --ext-unix-sk, if it has an absolute name"] : []),
+  );
 }
 
 /** The entry of a peer outside the tree comes before those that refer to it: CRIU wants it so. */
@@ -163,7 +204,9 @@ function saveOutside(peer: number, session: DumpSession): void {
 
 /** Whether a process of the tree has a descriptor of the socket. */
 function isHeld(inode: number, session: DumpSession): boolean {
-  return session.tasks.some(({ traced: { pid } }) => readFdNumbers(pid).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`));
+  return session.tasks.some(({ traced: { pid } }) =>
+    readFdNumbers(pid).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`),
+  );
 }
 
 /** Datagram sockets are found again by their name, if it means the same everywhere. */
@@ -173,18 +216,50 @@ function isAllowedOutside({ type, inode, name }: UnixSocketInfo, { options }: Du
 }
 
 const NO_OWNER = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
-const NO_OPTIONS = { so_sndbuf: 0, so_rcvbuf: 0, so_snd_tmo_sec: 0n, so_snd_tmo_usec: 0n, so_rcv_tmo_sec: 0n, so_rcv_tmo_usec: 0n, so_filter: [] };
+const NO_OPTIONS = {
+  so_sndbuf: 0,
+  so_rcvbuf: 0,
+  so_snd_tmo_sec: 0n,
+  so_snd_tmo_usec: 0n,
+  so_rcv_tmo_sec: 0n,
+  so_rcv_tmo_usec: 0n,
+  so_filter: [],
+};
 
 /** A socket outside the tree: its name is all that matters. */
 function outsideEntry({ type, inode, name }: UnixSocketInfo, id: number): FileEntry {
-  const usk: UnixSkEntry = { id, ino: inode, type, state: SOCKET_STATE.LISTEN, flags: 0, uflags: OUTSIDE, backlog: 0, peer: 0, fown: NO_OWNER, opts: NO_OPTIONS, name: name ?? Buffer.alloc(0) };
+  const usk: UnixSkEntry = {
+    id,
+    ino: inode,
+    type,
+    state: SOCKET_STATE.LISTEN,
+    flags: 0,
+    uflags: OUTSIDE,
+    backlog: 0,
+    peer: 0,
+    fown: NO_OWNER,
+    opts: NO_OPTIONS,
+    name: name ?? Buffer.alloc(0),
+  };
   return { type: fdTypes.values.UNIXSK, id, usk };
 }
 
-function saveMessages(local: number, info: UnixSocketInfo, { id, task, session, stop }: { id: number; task: DumpTask; session: DumpSession; stop: Stop }): void {
-  const messages = info.type === SOCK_STREAM ? peekStream(local) : peekMessages(local, { ends: info.type === SOCK_SEQPACKET && (info.shutdown & RCV_SHUTDOWN) !== 0 });
+function saveMessages(
+  local: number,
+  info: UnixSocketInfo,
+  { id, task, session, stop }: { id: number; task: DumpTask; session: DumpSession; stop: Stop },
+): void {
+  const messages =
+    info.type === SOCK_STREAM
+      ? peekStream(local)
+      : peekMessages(local, { ends: info.type === SOCK_SEQPACKET && (info.shutdown & RCV_SHUTDOWN) !== 0 });
   for (const { unknown } of messages) {
-    for (const { level, type } of unknown) stop("SOCKET_CONTROL_MESSAGE", `a queued message carries a control message of level ${level} and type ${type}`, "Let the program read its messages first");
+    for (const { level, type } of unknown)
+      stop(
+        "SOCKET_CONTROL_MESSAGE",
+        `a queued message carries a control message of level ${level} and type ${type}`,
+        "Let the program read its messages first",
+      );
   }
   saveQueue(messages, { id, task, session });
 }
@@ -206,7 +281,11 @@ function placeOf(file: OpenFile, info: UnixSocketInfo, stop: Stop): Place {
     const name = info.name.toString("latin1").replace(/\0.*$/s, "");
     const directory = directoryOf(Buffer.from(name, "latin1").toString("utf8"), path, readlinkSync(`/proc/${file.task.traced.pid}/cwd`));
     if (directory === undefined) {
-      stop("UNIX_NAME_HIDDEN", `its node is at "${path}", which its name does not lead to`, "Use socket names that lead to the same file for every process");
+      stop(
+        "UNIX_NAME_HIDDEN",
+        `its node is at "${path}", which its name does not lead to`,
+        "Use socket names that lead to the same file for every process",
+      );
       return {};
     }
     return { file_perms, name_dir: directory, ...(isDeleted ? { deleted: true } : {}) };
@@ -227,5 +306,11 @@ function isSamePlace(a: string, b: string): boolean {
   if (normalize(a) === b) return true;
   const one = statSync(dirname(a), { bigint: true, throwIfNoEntry: false });
   const other = statSync(dirname(b), { bigint: true, throwIfNoEntry: false });
-  return one !== undefined && other !== undefined && one.ino === other.ino && one.dev === other.dev && a.split("/").at(-1) === b.split("/").at(-1);
+  return (
+    one !== undefined &&
+    other !== undefined &&
+    one.ino === other.ino &&
+    one.dev === other.dev &&
+    a.split("/").at(-1) === b.split("/").at(-1)
+  );
 }
