@@ -29,7 +29,10 @@ async function underLoad(steps: string): Promise<{ report: string; status: numbe
     kill -TERM $C; wait $C; echo "client: $?"; cat client.out server.out
     kill -9 $S`;
   writeFileSync(join(folder, "script"), script);
-  const run = spawnSync("unshare", ["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", join(folder, "script")], { encoding: "utf8", timeout: 60_000 });
+  const run = spawnSync("unshare", ["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", join(folder, "script")], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   return { report: `${run.stdout}${run.stderr}`, status: run.status, folder };
 }
 
