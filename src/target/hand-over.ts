@@ -8,10 +8,13 @@ import { checked } from "../linux/errno.js";
 import { addressOf, syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { pidfdOpen } from "../linux/process.js";
 import { SYS } from "../linux/syscalls.js";
-import { Program } from "./program.js";
+import { ENTRY_BYTES, type Place, Program } from "./program.js";
+import { CLEANUP_CALLS } from "./region.js";
 import { run } from "./run.js";
 import type { TracedThread } from "./thread.js";
 
+/** Stands for a descriptor that is not there yet; closing it does nothing. */
+const NONE = -1;
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
@@ -40,6 +43,8 @@ export function handOver(thread: TracedThread, localFds: readonly number[]): num
   const make = new Program();
   const pair = make.buffer(8);
   make.call(SYS.socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair).must("making a socket pair to pass descriptors");
+  thread.closeOnDeath([NONE, NONE]);
+  noteForCleanup(make, thread, { from: pair.at(0), count: 2, index: 0 });
   run(thread, make);
   const ends = [pair.bytes().readInt32LE(0), pair.bytes().readInt32LE(4)] as const;
   thread.closeOnDeath(ends);
@@ -51,7 +56,9 @@ export function handOver(thread: TracedThread, localFds: readonly number[]): num
       for (let i = 0; i < localFds.length; i += SCM_MAX_FD) {
         const part = localFds.slice(i, i + SCM_MAX_FD);
         send(socket, part);
-        got.push(...receive(thread, ends[1], part.length));
+        const stray = [...ends, ...got];
+        thread.closeOnDeath([...stray, ...part.map(() => NONE)]);
+        got.push(...receive(thread, ends[1], { count: part.length, index: stray.length }));
         thread.closeOnDeath([...ends, ...got]);
       }
     } finally {
@@ -65,9 +72,31 @@ export function handOver(thread: TracedThread, localFds: readonly number[]): num
   return got;
 }
 
+/**
+ * Has the program itself write the numbers of descriptors it gets into the cleanup table, from entry `index` on: should the
+ * tracer die before it has even learnt them, the task closes them all the same.
+ */
+function noteForCleanup(program: Program, thread: TracedThread, fds: { from: Place; count: number; index: number }): void {
+  for (let i = 0; i < fds.count && fds.index + i < CLEANUP_CALLS; i++) {
+    const place = { data: fds.from.data, offset: fds.from.offset + i * 4 };
+    program.copy(place, cleanupArgument(thread, fds.index + i), 4);
+  }
+}
+
+/** Where the cleanup table has the descriptor of its entry `index`. */
+function cleanupArgument({ slot, tid }: TracedThread, index: number): bigint {
+  if (slot === undefined) throw new Error(`internal error: thread ${tid} has no stub`);
+  return slot.cleanup + BigInt(index * ENTRY_BYTES + 8);
+}
+
 /** Closes descriptors in the task. */
 export function closeRemote(thread: TracedThread, fds: readonly number[]): void {
   const program = new Program();
+  // What is closed here must not be closed again by the cleanup: the number may be another thread's descriptor by then.
+  const none = program.bytes(Buffer.alloc(4, 0xff)).at(0);
+  for (const [index, stray] of thread.strayFds.slice(0, CLEANUP_CALLS).entries()) {
+    if (fds.includes(stray)) program.copy(none, cleanupArgument(thread, index), 4);
+  }
   for (const fd of fds) program.call(SYS.close, fd);
   run(thread, program);
   thread.closeOnDeath([]);
@@ -96,7 +125,7 @@ function send(socket: number, fds: readonly number[]): void {
   if (byte.length + vector.length + control.length === 0) throw new Error("internal error");
 }
 
-function receive(thread: TracedThread, socket: number, count: number): number[] {
+function receive(thread: TracedThread, socket: number, { count, index }: { count: number; index: number }): number[] {
   const program = new Program();
   const control = program.buffer(Math.ceil((16 + count * 4) / 8) * 8);
   const byte = program.buffer(8);
@@ -112,6 +141,7 @@ function receive(thread: TracedThread, socket: number, count: number): number[] 
   rest.content.writeBigUInt64LE(1n, 16 + 24);
   rest.content.writeBigUInt64LE(BigInt(control.content.length), 16 + 40);
   program.call(SYS.recvmsg, socket, rest.at(16), MSG_CMSG_CLOEXEC).must("receiving descriptors");
+  noteForCleanup(program, thread, { from: control.at(16), count, index });
   run(thread, program);
   return Array.from({ length: count }, (_, i) => control.bytes().readInt32LE(16 + i * 4));
 }

@@ -154,6 +154,11 @@ export class Program {
     this.entries.push(new Entry(width === 8 ? COPY8 : COPY4, [result, place]));
   }
 
+  /** Adds a copy of data to an address in the target, in 4 or 8 bytes, made before the calls that follow. */
+  copy(from: Place, to: bigint, width: 4 | 8): void {
+    this.entries.push(new Entry(width === 8 ? COPY8 : COPY4, [from, to]));
+  }
+
   /** Writes the address that `of` has in the target into data: for pointers inside structs. Resolved when laid out. */
   storeAddress(to: Place, of: Data | Place): void {
     to.data.pointers.push({ offset: to.offset, of: of instanceof Data ? of.at(0) : of });

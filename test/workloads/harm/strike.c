@@ -5,7 +5,8 @@
  *
  * PROGRESS is the file of counters of harm/steady. Modes:
  *   start    at a random instant within WINDOW microseconds after the command was started
- *   frozen   at a random instant within WINDOW microseconds after the process got a tracer
+ *   frozen   at a random instant within WINDOW microseconds after the process got a tracer; when that was too late the
+ *            window gets narrower, else wider, so that most kills are in time and some come at the very end
  *   step     right before the FROMth, FROM+WINDOWth, ... call by which the command touches the process (ptrace,
  *            process_vm_writev, pwrite); no further when the command ends by itself
  *   never    the command, which is to die by itself, runs to its end
@@ -138,7 +139,7 @@ static bool wait_for_tracer(pid_t command)
 	return true;
 }
 
-static void finish(pid_t command, const char *how, int64_t when)
+static bool finish(pid_t command, const char *how, int64_t when)
 {
 	bool frozen = tracer_of_target() != 0;
 	int status, ms;
@@ -150,6 +151,7 @@ static void finish(pid_t command, const char *how, int64_t when)
 		fail("the process is still traced by %d", tracer_of_target());
 	while_frozen += frozen;
 	printf("%s %ld: %s; went on within %d ms\n", how, (long)when, frozen ? "was held" : "was not held", ms);
+	return frozen;
 }
 
 static void strike_at_random(bool when_frozen, int count, int64_t window, char **command)
@@ -158,12 +160,16 @@ static void strike_at_random(bool when_frozen, int count, int64_t window, char *
 		int64_t delay = (int64_t)(next_random() % (uint64_t)window);
 		pid_t pid = start(command);
 
-		if ((!when_frozen || wait_for_tracer(pid)) && wait_until(now_us() + delay, pid)) {
-			finish(pid, when_frozen ? "frozen" : "start", delay);
-			continue;
+		bool in_time = (!when_frozen || wait_for_tracer(pid)) && wait_until(now_us() + delay, pid);
+
+		if (in_time) {
+			in_time = finish(pid, when_frozen ? "frozen" : "start", delay);
+		} else {
+			too_late++;
+			goes_on();
 		}
-		too_late++;
-		goes_on();
+		if (when_frozen)
+			window = in_time ? window + window / 16 : delay - delay / 8 + 1000;
 	}
 }
 
