@@ -27,7 +27,10 @@ export interface CollectedTask extends DumpTask {
 
 /** Reads what belongs to each task as a whole; must come before the stub is put in, so that mappings are the task's own. */
 export function collect(tree: FrozenTree): CollectedTask[] {
-  const ids = kernelIds(tree.tasks.map((t) => t.pid), FIRST_OBJECT_ID);
+  const ids = kernelIds(
+    tree.tasks.map((t) => t.pid),
+    FIRST_OBJECT_ID,
+  );
   return tree.tasks.map((traced) => {
     const stat = readStat(traced.pid);
     const code = codeRanges(traced.pid, readFileSync(`/proc/${traced.pid}/maps`, "latin1"));

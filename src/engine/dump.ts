@@ -61,7 +61,12 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
   const phases = new Phases();
   const sink = new DirectorySink(options.imagesDir, { supersedes: true });
   try {
-    rehearse((tree) => frozenDump({ ...options, tree, leaveRunning: true, leaveStopped: false }, { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true }));
+    rehearse((tree) =>
+      frozenDump(
+        { ...options, tree, leaveRunning: true, leaveStopped: false },
+        { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true },
+      ),
+    );
     const result = frozenDump(options, { log, sink, phases, isRehearsal: false });
     writeStats(options.workDir, result.figures, log);
     return result;
@@ -138,7 +143,12 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
       released = true;
       phases.leave();
     }
-    log.debug(`microseconds: ${phases.all().map(([name, us]) => `${name} ${us}`).join(", ")}`);
+    log.debug(
+      `microseconds: ${phases
+        .all()
+        .map(([name, us]) => `${name} ${us}`)
+        .join(", ")}`,
+    );
     return { pids: tasks.map((t) => t.pid), figures: { phases, pages } };
   } finally {
     if (!released) {
@@ -327,4 +337,3 @@ function killTree(tree: FrozenTree): void {
     for (const thread of [...task.threads.slice(1), ...task.threads.slice(0, 1)]) waitDeath(thread.tid);
   }
 }
-

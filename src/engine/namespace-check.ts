@@ -29,7 +29,10 @@ export function foreignNamespaces(tasks: readonly DumpTask[]): Refusal[] {
           process: { pid: task.traced.pid, comm: task.comm },
           resource: `its ${name}`,
           because: "it is not the one that Floe runs in, and namespaces are not carried yet",
-          remedy: [`Run Floe inside it: nsenter --target ${task.traced.pid} --${file === "mnt" ? "mount" : file} …`, "Dump a process that shares the namespaces of Floe"],
+          remedy: [
+            `Run Floe inside it: nsenter --target ${task.traced.pid} --${file === "mnt" ? "mount" : file} …`,
+            "Dump a process that shares the namespaces of Floe",
+          ],
         }),
     ),
   );

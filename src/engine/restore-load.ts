@@ -54,7 +54,8 @@ export class Findings {
       return look();
     } catch (error) {
       if (error instanceof Problems) this.#problems.push(...error.problems);
-      else if (error instanceof ImageError || error instanceof Refusal || error instanceof UsageError || error instanceof KernelError) this.#problems.push(error);
+      else if (error instanceof ImageError || error instanceof Refusal || error instanceof UsageError || error instanceof KernelError)
+        this.#problems.push(error);
       else throw error;
       return undefined;
     }
@@ -104,7 +105,8 @@ function loadTask(images: DirectorySource, tree: PstreeEntry, { dead, owners }: 
     dead.add(pid);
     return { ...task, living: undefined };
   }
-  if (tc.task_state !== TASK_STATE.ALIVE && tc.task_state !== TASK_STATE.STOPPED) throw badCore(pid, "tc", `task state ${tc.task_state} is unknown`);
+  if (tc.task_state !== TASK_STATE.ALIVE && tc.task_state !== TASK_STATE.STOPPED)
+    throw badCore(pid, "tc", `task state ${tc.task_state} is unknown`);
   const threads = tree.threads.map((tid) => ({ tid, core: tid === pid ? core : images.single("CORE", [tid], coreEntry) }));
   for (const thread of threads) checkCore(thread.tid, thread.core);
   const leader = threads.findIndex((t) => t.tid === pid);
@@ -125,7 +127,8 @@ function loadTask(images: DirectorySource, tree: PstreeEntry, { dead, owners }: 
 function checkCore(tid: number, core: CoreEntry): void {
   if (core.mtype !== MARCH_X86_64) throw badCore(tid, "mtype", `it is of another processor (${core.mtype})`);
   if (hasEnded(core)) return;
-  if (core.thread_info?.gpregs === undefined || core.thread_info.fpregs === undefined) throw badCore(tid, "thread_info", "registers are missing");
+  if (core.thread_info?.gpregs === undefined || core.thread_info.fpregs === undefined)
+    throw badCore(tid, "thread_info", "registers are missing");
   if (core.thread_core === undefined) throw badCore(tid, "thread_core", "the message about the thread is missing");
 }
 
@@ -153,7 +156,10 @@ export function takenIds(tasks: readonly SavedTask[]): Problem[] {
             process: { pid: task.pid, comm: task.comm },
             resource: id === task.pid ? `process id ${id}` : `thread id ${id}`,
             because: `it is in use by ${who}`,
-            remedy: [`Wait until that process has ended, or end it`, "Restore inside a pid namespace of its own: unshare --pid --fork --mount-proc floe restore …"],
+            remedy: [
+              `Wait until that process has ended, or end it`,
+              "Restore inside a pid namespace of its own: unshare --pid --fork --mount-proc floe restore …",
+            ],
           },
           "restore",
         ),

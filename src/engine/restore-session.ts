@@ -76,7 +76,12 @@ export class Session implements RestoreSession {
     const entry = this.#entries.get(id);
     const kind = entry === undefined ? undefined : kindOf(entry, fileKinds);
     if (entry === undefined || kind === undefined) {
-      throw new ImageError({ code: "IMAGE_BAD_REFERENCE", place: { file: "files.img" }, because: `it has no usable file ${id}`, remedy: ["Dump the process again"] });
+      throw new ImageError({
+        code: "IMAGE_BAD_REFERENCE",
+        place: { file: "files.img" },
+        because: `it has no usable file ${id}`,
+        remedy: ["Dump the process again"],
+      });
     }
     const fd = kind.open(entry[kind.field], this);
     this.#open.set(id, fd);
@@ -116,4 +121,3 @@ export class Session implements RestoreSession {
     this.images.close();
   }
 }
-

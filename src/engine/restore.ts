@@ -100,7 +100,9 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
     for (const part of threadParts) findings.add(...(part.check?.(task, session) ?? []));
   }
   const ids = new Set(saved.flatMap((t) => [t.pid, ...(t.living?.threads.map((th) => th.tid) ?? [])]));
-  const tree = findings.try(() => planTree(saved.map(treeTask), { shellJob: session.options.shellJob, isTaken: (pid) => ids.has(pid) || existsSync(`/proc/${pid}`) }));
+  const tree = findings.try(() =>
+    planTree(saved.map(treeTask), { shellJob: session.options.shellJob, isTaken: (pid) => ids.has(pid) || existsSync(`/proc/${pid}`) }),
+  );
   const shared = new SharedSpaces(session.tasks);
   if (tree !== undefined) findings.add(...shared.check(tree));
   const bytes = regionBytes(shared.slots);
@@ -221,7 +223,12 @@ function makeTree(
   const opened = new Map<number, Opened>();
   const scratch = design.room + BigInt(SEED_PAGE_BYTES + design.regionBytes);
   const totalBytes = Number([...spaces.values()].reduce((sum, s) => sum + storedBytes(s.pages), 0n));
-  const common: SpaceBuild = { objects: new MappedObjects(session, [...spaces.values()]), kernel: design.kernel, scratch, figures: on.figures };
+  const common: SpaceBuild = {
+    objects: new MappedObjects(session, [...spaces.values()]),
+    kernel: design.kernel,
+    scratch,
+    figures: on.figures,
+  };
   const savedByPid = new Map(design.saved.map((t) => [t.pid, t]));
   const build: TreeBuild = {
     plan: design.tree,
@@ -243,7 +250,11 @@ function makeTree(
       const parent: SavedSpace | undefined = from === undefined ? undefined : spaces.get(from);
       const parentOpened = (from === undefined ? undefined : opened.get(from)) ?? new Set();
       opened.set(pid, fillSpace(task, space, { parent, parentOpened, build: common }));
-      session.options.progress?.({ doing: "restoring memory", doneBytes: (on.figures.restored + on.figures.inherited) * PAGE_BYTES, totalBytes });
+      session.options.progress?.({
+        doing: "restoring memory",
+        doneBytes: (on.figures.restored + on.figures.inherited) * PAGE_BYTES,
+        totalBytes,
+      });
       faultPoint("restore-memory");
     },
   };
@@ -295,7 +306,11 @@ function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => v
   linkFiles(session);
   faultPoint("restore-files");
   runStage("process", session.tasks, session);
-  for (const task of session.tasks) createThreads(task.traced, task.threads.slice(1).map((t) => t.tid));
+  for (const task of session.tasks)
+    createThreads(
+      task.traced,
+      task.threads.slice(1).map((t) => t.tid),
+    );
   giveOwners(session);
   faultPoint("restore-threads");
   runStage("thread", session.tasks, session);

@@ -77,5 +77,10 @@ export function dumpStatsText({ phases, pages }: DumpFigures): string {
 /** Lines for --display-stats. */
 export function restoreStatsText(figures: RestoreFigures): string {
   const lines = figures.phases.all().map(([name, us]) => `  ${name.padEnd(12)} ${us} us`);
-  return ["Restore statistics:", ...lines, `  pages restored ${figures.pagesRestored}, shared copy-on-write ${figures.pagesSkippedCow}`, ""].join("\n");
+  return [
+    "Restore statistics:",
+    ...lines,
+    `  pages restored ${figures.pagesRestored}, shared copy-on-write ${figures.pagesSkippedCow}`,
+    "",
+  ].join("\n");
 }

@@ -116,7 +116,8 @@ export function setOwner(fd: number, owner: FileOwner, sender?: { readonly uid: 
   bytes.writeInt32LE(owner.type, 0);
   bytes.writeInt32LE(owner.pid, 4);
   const other = sender?.uid === process.getuid?.() && sender?.euid === process.geteuid?.() ? undefined : sender;
-  if (other !== undefined) checked(syscallNumber(SYS.setresuid, other.uid, other.euid, KEEP), () => `setresuid(${other.uid}, ${other.euid}, -1)`);
+  if (other !== undefined)
+    checked(syscallNumber(SYS.setresuid, other.uid, other.euid, KEEP), () => `setresuid(${other.uid}, ${other.euid}, -1)`);
   try {
     request("F_SETOWN_EX", F_SETOWN_EX, fd, bytes);
   } finally {

@@ -173,7 +173,9 @@ export function setTimes(path: string, times: FileTimes): void {
 
 function timespecs({ atimeNs, mtimeNs }: FileTimes): Buffer {
   const times = Buffer.alloc(32); // struct timespec[2]
-  [atimeNs / NS_PER_S, atimeNs % NS_PER_S, mtimeNs / NS_PER_S, mtimeNs % NS_PER_S].forEach((value, i) => times.writeBigInt64LE(value, i * 8));
+  [atimeNs / NS_PER_S, atimeNs % NS_PER_S, mtimeNs / NS_PER_S, mtimeNs % NS_PER_S].forEach((value, i) =>
+    times.writeBigInt64LE(value, i * 8),
+  );
   return times;
 }
 

@@ -45,7 +45,11 @@ export interface ImageSource {
     extraBytes?: (value: T) => number,
   ): { readonly value: T; readonly extra: Buffer; readonly offsetBytes: number }[];
   /** An image whose first record is of another type than all others. */
-  headed<H, T>(kind: ImageKindName, ids: readonly (number | bigint)[], types: { head: MessageType<H>; record: MessageType<T> }): { head: H | undefined; records: T[] };
+  headed<H, T>(
+    kind: ImageKindName,
+    ids: readonly (number | bigint)[],
+    types: { head: MessageType<H>; record: MessageType<T> },
+  ): { head: H | undefined; records: T[] };
   single<T>(kind: ImageKindName, ids: readonly (number | bigint)[], type: MessageType<T>): T;
   exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean;
   rawFile(name: string): Fd;

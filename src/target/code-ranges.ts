@@ -34,7 +34,8 @@ export function codeRanges(pid: number, maps: string): CodeRanges {
       if (isAnonymous && code?.end === range.start) leftBehind.push(range);
     } else if (name === "[vdso]") vdso.push(range);
     else if (inode !== "0") files.push(range);
-    else if (isAnonymous && (writable === "w" || range.end - range.start === BigInt(CODE_BYTES)) && isRegion(pid, range)) leftBehind.push(range);
+    else if (isAnonymous && (writable === "w" || range.end - range.start === BigInt(CODE_BYTES)) && isRegion(pid, range))
+      leftBehind.push(range);
   }
   return { code: [...vdso, ...files], leftBehind };
 }

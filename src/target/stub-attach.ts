@@ -109,7 +109,9 @@ function mapRegion(task: TracedTask, place: bigint, length: number): bigint {
   if (address === -EACCES) {
     address = map(PROT_READ | PROT_EXEC);
     const data = { at: address + BigInt(CODE_BYTES), length: BigInt(length - CODE_BYTES) };
-    failed = isError(address) ? address : callThroughCave(task, { nr: SYS.mprotect, args: [data.at, data.length, BigInt(PROT_READ | PROT_WRITE)] });
+    failed = isError(address)
+      ? address
+      : callThroughCave(task, { nr: SYS.mprotect, args: [data.at, data.length, BigInt(PROT_READ | PROT_WRITE)] });
   }
   if (!isError(failed)) return address;
   if (!isError(address)) callThroughCave(task, { nr: SYS.munmap, args: [address, BigInt(length)] });
@@ -129,7 +131,10 @@ function isError(result: bigint): boolean {
 export function attachStub(task: TracedTask, ranges: CodeRanges): void {
   task.cave = findCave(task, ranges.code);
   const length = regionBytes(task.threads.length);
-  const place = freeRegionPlace(ranges.leftBehind.map((range) => range.start), arch.isCompat(task.leader.regs));
+  const place = freeRegionPlace(
+    ranges.leftBehind.map((range) => range.start),
+    arch.isCompat(task.leader.regs),
+  );
   const address = mapRegion(task, place, length);
   task.region = { address, length };
   const header = regionHeader(arch.stubCode);

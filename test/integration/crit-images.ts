@@ -98,7 +98,9 @@ export class Values {
       case "bool":
         return this.below(2) === 1;
       case "enum":
-        return this.one(Object.entries(field.enumeration?.().values ?? { none: 0 }).flatMap(([name, value]) => (isOwnValue(name, value) ? [] : [value])));
+        return this.one(
+          Object.entries(field.enumeration?.().values ?? { none: 0 }).flatMap(([name, value]) => (isOwnValue(name, value) ? [] : [value])),
+        );
       default:
         return this.number(field);
     }

@@ -53,7 +53,10 @@ describe("the executable", () => {
     const numbers = readFileSync(join(folder, "numbers"), "utf8").trimEnd().split("\n").map(Number);
     const before = readFileSync(join(folder, "before"), "utf8").trimEnd().split("\n").length;
     assert.ok(numbers.length > before, "the shell did not go on counting");
-    assert.deepEqual(numbers, [...numbers.keys()].map((n) => n + 1));
+    assert.deepEqual(
+      numbers,
+      [...numbers.keys()].map((n) => n + 1),
+    );
     assert.equal(statSync(join(folder, "images", "root.pid")).mode & 0o777, 0o600);
   });
 

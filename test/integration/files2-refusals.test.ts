@@ -8,7 +8,10 @@ import { describe, test } from "node:test";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 
 /** A dump that must fail with `code` and these words, while the workload goes on to PASS. */
-async function refusedDump(workload: readonly [string, ...string[]], expected: { code: string; words: readonly string[]; options?: readonly string[] }): Promise<void> {
+async function refusedDump(
+  workload: readonly [string, ...string[]],
+  expected: { code: string; words: readonly string[]; options?: readonly string[] },
+): Promise<void> {
   const [name, ...args] = workload;
   await withSubject(Subject.withWorkload(name, args), async (subject) => {
     const work = join(subject.folder, "work");
@@ -25,9 +28,14 @@ async function refusedDump(workload: readonly [string, ...string[]], expected: {
 describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => {
   test("locks without --file-locks name file, range, holder and option", () =>
     refusedDump(["files2/locks"], { code: "FILE_LOCK", words: ["(locks)", "bytes 1000 to the end", "work/posix", "--file-locks"] }));
-  test("leases without --file-locks", () => refusedDump(["files2/leases"], { code: "FILE_LOCK", words: ["a lease (write) on the whole file", "work/writing"] }));
+  test("leases without --file-locks", () =>
+    refusedDump(["files2/leases"], { code: "FILE_LOCK", words: ["a lease (write) on the whole file", "work/writing"] }));
   test("a deleted file above --ghost-limit names file, size and option", () =>
-    refusedDump(["files2/sparse"], { code: "GHOST_FILE_TOO_LARGE", words: ["work/sparse", "12288 bytes", "--ghost-limit 12288"], options: ["--ghost-limit", "8K"] }));
+    refusedDump(["files2/sparse"], {
+      code: "GHOST_FILE_TOO_LARGE",
+      words: ["work/sparse", "12288 bytes", "--ghost-limit 12288"],
+      options: ["--ghost-limit", "8K"],
+    }));
   test("names that are gone without --link-remap", () =>
     refusedDump(["files2/hard-links"], { code: "FILE_NAME_GONE", words: ["work/name", "work/directory/name", "--link-remap"] }));
 });

@@ -21,7 +21,8 @@ export const externalOptions: readonly OptionSpec[] = [
     argumentName: "fd[N]:RES",
     rpc: "inherit_fd",
     commands: ["restore"],
-    built: (settings) => settings.inheritFd.every((text) => !/^fd\[\d+\]:(tty\[|socket:|\/memfd:|extRoot|net\[|pid\[|veth\[|dev\[|mnt\[|unix\[)/.test(text)),
+    built: (settings) =>
+      settings.inheritFd.every((text) => !/^fd\[\d+\]:(tty\[|socket:|\/memfd:|extRoot|net\[|pid\[|veth\[|dev\[|mnt\[|unix\[)/.test(text)),
     help: "use descriptor N for RES: tty[RDEV:DEV], pipe:[INODE], socket:[INODE], file[MNT:INODE], /memfd:NAME, path/to/file",
   },
   {

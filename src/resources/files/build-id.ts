@@ -56,7 +56,11 @@ function fromNotes(fd: number, where: { head: Buffer; got: number; offset: numbe
     const nameBytes = notes.readUInt32LE(at);
     const idBytes = notes.readUInt32LE(at + 4);
     const start = at + 12 + ((nameBytes + 3) & ~3);
-    if (notes.readUInt32LE(at + 8) === NT_GNU_BUILD_ID && notes.toString("latin1", at + 12, at + 15) === "GNU" && start + idBytes <= notes.length) {
+    if (
+      notes.readUInt32LE(at + 8) === NT_GNU_BUILD_ID &&
+      notes.toString("latin1", at + 12, at + 15) === "GNU" &&
+      start + idBytes <= notes.length
+    ) {
       const padded = Buffer.alloc((idBytes + 3) & ~3);
       notes.copy(padded, 0, start, start + idBytes);
       return Array.from({ length: padded.length / 4 }, (_, i) => padded.readUInt32LE(i * 4));

@@ -6,7 +6,20 @@
  *
  * Where such a file had its names, and how a restore gives it those for a moment, is in remap.ts.
  */
-import { type BigIntStats, chmodSync, closeSync, fchmodSync, fchownSync, fstatSync, ftruncateSync, lchownSync, mkdirSync, readSync, symlinkSync, writeSync } from "node:fs";
+import {
+  type BigIntStats,
+  chmodSync,
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  ftruncateSync,
+  lchownSync,
+  mkdirSync,
+  readSync,
+  symlinkSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { ImageError, KernelError } from "../../errors.js";
 import { decode } from "../../images/codec/decode.js";
@@ -16,7 +29,28 @@ import { imageFileName } from "../../images/kinds.js";
 import { imageHead } from "../../images/sink.js";
 import { checkMagic } from "../../images/source.js";
 import { fromStatDevice, toKernelDevice } from "../../linux/device-numbers.js";
-import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_CLOEXEC, O_CREAT, O_EXCL, O_NOATIME, O_RDWR, O_TMPFILE, SEEK_DATA, SEEK_HOLE, SEEK_SET, linkat, lseek, mknodat, openat, readlinkOf, sendfile, setTimes, setTimesOf, type FileTimes } from "../../linux/files.js";
+import {
+  AT_FDCWD,
+  AT_SYMLINK_FOLLOW,
+  O_CLOEXEC,
+  O_CREAT,
+  O_EXCL,
+  O_NOATIME,
+  O_RDWR,
+  O_TMPFILE,
+  SEEK_DATA,
+  SEEK_HOLE,
+  SEEK_SET,
+  linkat,
+  lseek,
+  mknodat,
+  openat,
+  readlinkOf,
+  sendfile,
+  setTimes,
+  setTimesOf,
+  type FileTimes,
+} from "../../linux/files.js";
 import type { DumpSession, Fd, ImageSource } from "../part.js";
 import { type GhostFileEntry, ghostChunkEntry, ghostFileEntry } from "./deleted.schema.js";
 
@@ -129,7 +163,12 @@ export function readGhost(number: number, images: ImageSource): SavedGhost {
   const image = images.rawFile(file);
   const total = fstatSync(image).size;
   const bad = (at: number, because: string) =>
-    new ImageError({ code: "IMAGE_BAD_GHOST", place: { file, offsetBytes: at }, because, remedy: ["Use an intact copy of the images directory", "Dump the process again"] });
+    new ImageError({
+      code: "IMAGE_BAD_GHOST",
+      place: { file, offsetBytes: at },
+      because,
+      remedy: ["Use an intact copy of the images directory", "Dump the process again"],
+    });
   const read = (at: number, length: number) => {
     if (length > MAX_HEAD_BYTES || at + length > total) throw bad(at, `${length} bytes are announced, ${Math.max(0, total - at)} are left`);
     const bytes = Buffer.alloc(length);
@@ -141,13 +180,15 @@ export function readGhost(number: number, images: ImageSource): SavedGhost {
     return { value: decode(type, read(at + 4, length), { file, offsetBytes: at + 4 }), end: at + 4 + length };
   };
   const { value: entry, end } = next(ghostFileEntry, checkMagic("GHOST_FILE", file, read(0, Math.min(total, 8))));
-  if (entry.chunks !== true) return { entry, image, parts: total > end ? [{ off: 0, len: total - end, at: end }] : [], sizeBytes: total - end };
+  if (entry.chunks !== true)
+    return { entry, image, parts: total > end ? [{ off: 0, len: total - end, at: end }] : [], sizeBytes: total - end };
   const sizeBytes = Number(entry.size ?? 0n);
   const parts: { off: number; len: number; at: number }[] = [];
   for (let at = end; at < total; ) {
     const { value, end: data } = next(ghostChunkEntry, at);
     const [off, len] = [Number(value.off), Number(value.len)];
-    if (off + len > sizeBytes || data + len > total) throw bad(at, `a piece of ${len} bytes at ${off} is outside of the file or of the image`);
+    if (off + len > sizeBytes || data + len > total)
+      throw bad(at, `a piece of ${len} bytes at ${off} is outside of the file or of the image`);
     parts.push({ off, len, at: data });
     at = data + len;
   }

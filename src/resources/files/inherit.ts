@@ -38,11 +38,15 @@ export function pathKeys(path: string): string[] {
 function parse(text: string): [string, Fd] {
   const [, number, key] = /^fd\[(\d+)\]:(.+)$/.exec(text) ?? [];
   const usage = (message: string, remedy: string) => new UsageError({ code: "OPTION_BAD_VALUE", message, remedy: [remedy] });
-  if (number === undefined || key === undefined) throw usage(`--inherit-fd "${text}" has not the form fd[NUMBER]:RESOURCE`, "As in --inherit-fd fd[7]:tmp/file");
+  if (number === undefined || key === undefined)
+    throw usage(`--inherit-fd "${text}" has not the form fd[NUMBER]:RESOURCE`, "As in --inherit-fd fd[7]:tmp/file");
   try {
     fstatSync(Number(number));
   } catch {
-    throw usage(`--inherit-fd "${text}" names descriptor ${number}, which is not open`, "Open it before the restore, for instance with 7<>file in a shell");
+    throw usage(
+      `--inherit-fd "${text}" names descriptor ${number}, which is not open`,
+      "Open it before the restore, for instance with 7<>file in a shell",
+    );
   }
   return [key, Number(number)];
 }

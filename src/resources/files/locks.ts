@@ -12,7 +12,20 @@ import { type BigIntStats, closeSync } from "node:fs";
 import { ImageError, KernelError, Refusal } from "../../errors.js";
 import { taskKobjIdsEntry } from "../../images/object-ids.schema.js";
 import { ERRNO } from "../../linux/errno.js";
-import { F_OFD_SETLK, F_OWNER_PID, F_RDLCK, F_SETLEASE, F_SETLK, F_SETOWN_EX, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, encodeFlock } from "../../linux/fcntl.js";
+import {
+  F_OFD_SETLK,
+  F_OWNER_PID,
+  F_RDLCK,
+  F_SETLEASE,
+  F_SETLK,
+  F_SETOWN_EX,
+  F_UNLCK,
+  F_WRLCK,
+  LOCK_EX,
+  LOCK_NB,
+  LOCK_SH,
+  encodeFlock,
+} from "../../linux/fcntl.js";
 import { AT_FDCWD, O_ACCMODE, O_CLOEXEC, O_NONBLOCK, O_RDONLY, O_WRONLY, openat } from "../../linux/files.js";
 import { type FdInfo, fdInfoLocks } from "../../linux/proc/fdinfo.js";
 import type { FileLock } from "../../linux/proc/locks.js";
@@ -153,7 +166,10 @@ export const fileLocks: ThreadPart = {
     return locksIn(session)
       .filter((e) => e.pid === task.pid)
       .flatMap((entry) => {
-        const known = entry.flag === KIND.LEASE ? (entry.type & ~BREAKING) <= F_UNLCK : entry.type <= F_WRLCK && Object.values(KIND).some((k) => k === entry.flag);
+        const known =
+          entry.flag === KIND.LEASE
+            ? (entry.type & ~BREAKING) <= F_UNLCK
+            : entry.type <= F_WRLCK && Object.values(KIND).some((k) => k === entry.flag);
         if (!known) return [badLock(`lock of kind ${entry.flag} and type ${entry.type} is unknown`)];
         return fileIdOf(entry, task, session) === undefined ? [badLock(`process ${entry.pid} has no descriptor ${entry.fd} to lock`)] : [];
       });
@@ -161,7 +177,12 @@ export const fileLocks: ThreadPart = {
 };
 
 function badLock(because: string): ImageError {
-  return new ImageError({ code: "IMAGE_BAD_REFERENCE", place: { file: "filelocks.img", message: "file_lock_entry" }, because, remedy: ["Dump the process again"] });
+  return new ImageError({
+    code: "IMAGE_BAD_REFERENCE",
+    place: { file: "filelocks.img", message: "file_lock_entry" },
+    because,
+    remedy: ["Dump the process again"],
+  });
 }
 
 function fileIdOf(entry: FileLockEntry, task: RestoreTask, session: RestoreSession): number | undefined {
@@ -180,14 +201,18 @@ function takeLock(entry: FileLockEntry, on: { task: RestoreTask; session: Restor
   if (entry.flag === KIND.FLOCK) {
     program.call(SYS.flock, fd, (type === F_RDLCK ? LOCK_SH : LOCK_EX) | LOCK_NB).must(`locking the file at fd ${fd}`);
   } else if (entry.flag === KIND.LEASE) {
-    program.call(SYS.fcntl, fd, F_SETLEASE, leaseToTake(entry, openFileOf(entry, on.task, on.session).flags)).must(`taking a lease on the file at fd ${fd}`);
+    program
+      .call(SYS.fcntl, fd, F_SETLEASE, leaseToTake(entry, openFileOf(entry, on.task, on.session).flags))
+      .must(`taking a lease on the file at fd ${fd}`);
     // The kernel makes the process the owner: nobody is to be told of the breaking that follows, they know already.
     const nobody = Buffer.alloc(8);
     nobody.writeInt32LE(F_OWNER_PID, 0);
     program.call(SYS.fcntl, fd, F_SETOWN_EX, program.bytes(nobody)).must("clearing the owner of a lease");
   } else {
     const range = encodeFlock({ type, start: entry.start, sizeBytes: entry.len, pid: 0 });
-    program.call(SYS.fcntl, fd, entry.flag === KIND.OFDLCK ? F_OFD_SETLK : F_SETLK, program.bytes(range)).must(`locking bytes ${entry.start}… of the file at fd ${fd}`);
+    program
+      .call(SYS.fcntl, fd, entry.flag === KIND.OFDLCK ? F_OFD_SETLK : F_SETLK, program.bytes(range))
+      .must(`locking bytes ${entry.start}… of the file at fd ${fd}`);
   }
 }
 

@@ -37,7 +37,15 @@ function dumpPathFile(file: PathFile, stat: BigIntStats, session: DumpSession): 
   const what = openPath.replace(/^\/proc\/\d+\//, "");
   const name = nameOf({ id, link, stat, openPath, process: { pid: task.traced.pid, comm: task.comm }, what }, session);
   if (name === undefined) return id;
-  const reg = describeFile({ id, name, flags: file.flags, pos: 0n, fown: NO_OWNER, stat, openPath: isLeased(stat, session) ? undefined : openPath });
+  const reg = describeFile({
+    id,
+    name,
+    flags: file.flags,
+    pos: 0n,
+    fown: NO_OWNER,
+    stat,
+    openPath: isLeased(stat, session) ? undefined : openPath,
+  });
   session.images.append("FILES", [], { type: fileEntry, value: { type: fdTypes.values.REG, id, reg } });
   return id;
 }

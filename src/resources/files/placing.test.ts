@@ -17,20 +17,47 @@ function carryOut(arrived: ReadonlyMap<number, number>, table: readonly Placed[]
     }
   }
   const wanted = table.map(({ fd, id, closeOnExec }) => [fd, { id, closeOnExec }] as const);
-  assert.deepEqual([...open].sort((a, b) => a[0] - b[0]), wanted.sort((a, b) => a[0] - b[0]));
+  assert.deepEqual(
+    [...open].sort((a, b) => a[0] - b[0]),
+    wanted.sort((a, b) => a[0] - b[0]),
+  );
   return { highest };
 }
 
 const entry = (fd: number, id: number, closeOnExec = false): Placed => ({ fd, id, closeOnExec });
 
 describe("placing descriptors", () => {
-  test("what is in place stays, with its flags", () => void carryOut(new Map([[1, 0], [2, 1]]), [entry(0, 1), entry(1, 2, true)]));
-  test("two change places", () => void carryOut(new Map([[1, 0], [2, 1]]), [entry(0, 2), entry(1, 1)]));
-  test("a file that nobody wants is closed", () => void carryOut(new Map([[1, 0], [2, 1]]), [entry(1, 1)]));
+  test("what is in place stays, with its flags", () =>
+    void carryOut(
+      new Map([
+        [1, 0],
+        [2, 1],
+      ]),
+      [entry(0, 1), entry(1, 2, true)],
+    ));
+  test("two change places", () =>
+    void carryOut(
+      new Map([
+        [1, 0],
+        [2, 1],
+      ]),
+      [entry(0, 2), entry(1, 1)],
+    ));
+  test("a file that nobody wants is closed", () =>
+    void carryOut(
+      new Map([
+        [1, 0],
+        [2, 1],
+      ]),
+      [entry(1, 1)],
+    ));
   test("a full table needs one spare number", () => {
     const count = 200;
     const arrived = new Map(Array.from({ length: count }, (_, i) => [i, i]));
-    const { highest } = carryOut(arrived, Array.from({ length: count }, (_, i) => entry((i * 7 + 3) % count, i)));
+    const { highest } = carryOut(
+      arrived,
+      Array.from({ length: count }, (_, i) => entry((i * 7 + 3) % count, i)),
+    );
     assert.ok(highest <= count);
   });
   test("random tables", () => {

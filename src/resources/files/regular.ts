@@ -6,7 +6,20 @@
  */
 import { type BigIntStats, closeSync, lstatSync, statSync } from "node:fs";
 import { Refusal } from "../../errors.js";
-import { O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_PATH, O_TMPFILE, O_TRUNC, SEEK_SET, lseek, openat } from "../../linux/files.js";
+import {
+  O_CLOEXEC,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOCTTY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_TMPFILE,
+  O_TRUNC,
+  SEEK_SET,
+  lseek,
+  openat,
+} from "../../linux/files.js";
 import type { Fd, FileKind, FileUse, Problem, RestoreSession } from "../part.js";
 import { readBuildId } from "./build-id.js";
 import { externalKey, inheritedFd, isExternal, pathKeys } from "./inherit.js";
@@ -189,5 +202,9 @@ function checkFile(entry: RegFileEntry, session: RestoreSession, use: FileUse): 
   if (session.options.fileValidation !== "buildid" || entry.build_id.length === 0) return [];
   const id = buildIdOf(entry.name, stat);
   if (id !== undefined && id.length === entry.build_id.length && id.every((word, i) => word === entry.build_id[i])) return [];
-  return refuse("FILE_CHANGED", "it is another build of the program or library than at the time of the dump", "Install the build that was in use at the time of the dump");
+  return refuse(
+    "FILE_CHANGED",
+    "it is another build of the program or library than at the time of the dump",
+    "Install the build that was in use at the time of the dump",
+  );
 }

@@ -8,10 +8,33 @@
  * A file without any link is carried whole (deleted.ts). One with links elsewhere gets one more link at dump, with
  * --link-remap, which the restore uses and removes.
  */
-import { type BigIntStats, closeSync, linkSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "node:fs";
+import {
+  type BigIntStats,
+  closeSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ImageError, KernelError, type ProcessName, Refusal } from "../../errors.js";
-import { AT_FDCWD, AT_SYMLINK_FOLLOW, O_ACCMODE, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR, O_TMPFILE, linkat, openat } from "../../linux/files.js";
+import {
+  AT_FDCWD,
+  AT_SYMLINK_FOLLOW,
+  O_ACCMODE,
+  O_CLOEXEC,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  O_RDWR,
+  O_TMPFILE,
+  linkat,
+  openat,
+} from "../../linux/files.js";
 import type { DumpSession, Fd, FileUse, Problem, RestoreSession } from "../part.js";
 import { type SavedGhost, fillUnnamed, isRegularGhost, makeGhost, readGhost, saveGhost } from "./deleted.js";
 import { isLeased } from "./locks.js";
@@ -140,13 +163,22 @@ function linkFor(file: FoundFile, name: string, session: DumpSession): Remap | u
   let id = links.get(key);
   if (id === undefined) {
     if (!session.options.linkRemap) {
-      session.refuse(unlinked(file, name, "its name is gone, while other hard links to it exist, and no temporary link was allowed", "Allow one with --link-remap"));
+      session.refuse(
+        unlinked(
+          file,
+          name,
+          "its name is gone, while other hard links to it exist, and no temporary link was allowed",
+          "Allow one with --link-remap",
+        ),
+      );
       return undefined;
     }
     id = session.newFileId();
     const made = makeLink(file.openPath, dirname(name), id);
     if (made === undefined) {
-      session.refuse(unlinked(file, name, "its name is gone, and no temporary link to it could be made", "Make the directory of the file writable"));
+      session.refuse(
+        unlinked(file, name, "its name is gone, and no temporary link to it could be made", "Make the directory of the file writable"),
+      );
       return undefined;
     }
     session.takeBack(() => unlinkSync(made));
@@ -158,7 +190,13 @@ function linkFor(file: FoundFile, name: string, session: DumpSession): Remap | u
 }
 
 function unlinked(file: FoundFile, name: string, because: string, remedy: string): Refusal {
-  return new Refusal({ code: "FILE_NAME_GONE", process: file.process, resource: `${file.what}, the file "${name}"`, because, remedy: [remedy, "Let the program close the file first"] });
+  return new Refusal({
+    code: "FILE_NAME_GONE",
+    process: file.process,
+    resource: `${file.what}, the file "${name}"`,
+    because,
+    remedy: [remedy, "Let the program close the file first"],
+  });
 }
 
 /** One more link to the file, in the directory of its name or the nearest one above that still exists. */
@@ -306,7 +344,11 @@ class Remaps {
 function modern(remap: RemapFilePathEntry): RemapFilePathEntry {
   if (remap.remap_type !== undefined) return remap;
   const isGhost = (remap.remap_id & OLD_GHOST_BIT) !== 0;
-  return { ...remap, remap_id: (remap.remap_id & ~OLD_GHOST_BIT) >>> 0, remap_type: isGhost ? remapType.values.GHOST : remapType.values.LINKED };
+  return {
+    ...remap,
+    remap_id: (remap.remap_id & ~OLD_GHOST_BIT) >>> 0,
+    remap_type: isGhost ? remapType.values.GHOST : remapType.values.LINKED,
+  };
 }
 
 /** Makes `name` free and its directory exist; `undo` gets what takes that back. */
@@ -371,9 +413,15 @@ export function checkRemapped(entry: RegFileEntry, session: RestoreSession, use:
       throw error;
     }
   }
-  if (remap?.remap_type !== remapType.values.LINKED) return refuse("FILE_KIND_UNSUPPORTED", "files of processes that are gone are not restored yet", "Restore with the tool that made the images");
+  if (remap?.remap_type !== remapType.values.LINKED)
+    return refuse(
+      "FILE_KIND_UNSUPPORTED",
+      "files of processes that are gone are not restored yet",
+      "Restore with the tool that made the images",
+    );
   const link = session.fileEntry(remap.remap_id)?.reg?.name;
-  if (link === undefined) return refuse("IMAGE_BAD_REFERENCE", `files.img has no file ${remap.remap_id}, its temporary link`, "Dump the process again");
+  if (link === undefined)
+    return refuse("IMAGE_BAD_REFERENCE", `files.img has no file ${remap.remap_id}, its temporary link`, "Dump the process again");
   if (lstatSync(link, { throwIfNoEntry: false }) !== undefined) return [];
   return refuse("FILE_GONE", `its temporary link "${link}" is gone`, "Dump the process again: the link serves one restore only");
 }

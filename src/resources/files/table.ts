@@ -56,7 +56,10 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   const seen = new Set<number>();
   const tables = tasks
     .filter(({ ids }) => !seen.has(ids.files) && seen.add(ids.files))
-    .map((task) => ({ task, opened: readFdNumbers(task.traced.pid).map((fd) => ({ fd, link: readlinkSync(`/proc/${task.traced.pid}/fd/${fd}`) })) }));
+    .map((task) => ({
+      task,
+      opened: readFdNumbers(task.traced.pid).map((fd) => ({ fd, link: readlinkSync(`/proc/${task.traced.pid}/fd/${fd}`) })),
+    }));
   for (const { task, opened } of tables) lookFirst(task, opened, tools);
   for (const { task, opened } of tables) {
     session.images.touch("FDINFO", [task.ids.files]);
@@ -71,7 +74,11 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
 }
 
 /** Lets kinds see their files before the dump has opened any, which changes some. */
-function lookFirst(task: DumpTask, opened: readonly { fd: number; link: string }[], { session, kinds }: Pick<Tools, "session" | "kinds">): void {
+function lookFirst(
+  task: DumpTask,
+  opened: readonly { fd: number; link: string }[],
+  { session, kinds }: Pick<Tools, "session" | "kinds">,
+): void {
   for (const { first } of kinds) {
     for (const { fd } of first === undefined ? [] : opened.filter(({ link }) => first.matches(link))) {
       const pidfd = pidfdOpen(task.traced.pid);
@@ -195,7 +202,8 @@ function dumpDescription(
     const fown = (info.flags & O_PATH) === 0 ? ownerOf(local) : NO_OWNER;
     const message = kind.dump({ id, task, fd, local, link, stat, info, fown }, session);
     const type = typeNumber(kind.type);
-    if (message !== undefined) session.images.append("FILES", [], { type: fileEntry, value: { type, id, [kind.field]: message } as FileEntry });
+    if (message !== undefined)
+      session.images.append("FILES", [], { type: fileEntry, value: { type, id, [kind.field]: message } as FileEntry });
     return { id, type };
   } finally {
     closeSync(local);
@@ -236,7 +244,11 @@ export interface FileTable {
 }
 
 /** What is wrong with the open files of a table, before anything is made. */
-export function checkTable(task: RestoreTask, table: FileTable, { session, kinds }: { session: RestoreSession; kinds: readonly AnyKind[] }): Problem[] {
+export function checkTable(
+  task: RestoreTask,
+  table: FileTable,
+  { session, kinds }: { session: RestoreSession; kinds: readonly AnyKind[] },
+): Problem[] {
   const problems: Problem[] = [];
   for (const { id, fd } of table.entries) {
     const entry = session.fileEntry(id);
@@ -281,11 +293,20 @@ export function restoreTable(task: RestoreTask, table: FileTable, session: Resto
   if (table.entries.length === 0) return;
   makeRoomFor(task.traced.pid, table.entries);
   const ids = [...new Set(table.entries.map((e) => e.id))];
-  const there = new Map(handOver(leader, ids.map((id) => session.file(id))).map((fd, i) => [ids[i] as number, fd]));
+  const there = new Map(
+    handOver(
+      leader,
+      ids.map((id) => session.file(id)),
+    ).map((fd, i) => [ids[i] as number, fd]),
+  );
   const program = new Program();
-  for (const step of placingSteps(there, table.entries.map(({ id, fd, flags }) => ({ id, fd, closeOnExec: (flags & FD_CLOEXEC) !== 0 })))) {
+  for (const step of placingSteps(
+    there,
+    table.entries.map(({ id, fd, flags }) => ({ id, fd, closeOnExec: (flags & FD_CLOEXEC) !== 0 })),
+  )) {
     if (step.kind === "close") program.call(SYS.close, step.fd);
-    else if (step.kind === "flags") program.call(SYS.fcntl, step.fd, F_SETFD, step.closeOnExec ? FD_CLOEXEC : 0).must("setting the flag of a descriptor");
+    else if (step.kind === "flags")
+      program.call(SYS.fcntl, step.fd, F_SETFD, step.closeOnExec ? FD_CLOEXEC : 0).must("setting the flag of a descriptor");
     else program.call(SYS.dup3, step.from, step.to, step.closeOnExec ? O_CLOEXEC : 0).must(`putting descriptor ${step.to} into place`);
   }
   run(leader, program);

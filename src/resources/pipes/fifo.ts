@@ -64,6 +64,11 @@ export const fifos: FileKind<FifoEntry> = {
     const reg = session.fileEntry(entry.regf_id ?? 0)?.reg;
     if (reg !== undefined) return regularFiles.check?.(reg, session, { ...use, what: use.what.replace("file", "fifo") }) ?? [];
     const because = `its name is missing: files.img has no regular file ${entry.regf_id}`;
-    return [new Refusal({ code: "IMAGE_BAD_REFERENCE", process: use.process, resource: use.what, because, remedy: ["Dump the process again"] }, "restore")];
+    return [
+      new Refusal(
+        { code: "IMAGE_BAD_REFERENCE", process: use.process, resource: use.what, because, remedy: ["Dump the process again"] },
+        "restore",
+      ),
+    ];
   },
 };

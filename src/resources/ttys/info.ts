@@ -49,7 +49,10 @@ export interface KnownOfTerminal {
 /** Writes tty-info once per terminal; returns its number there. */
 export function infoId(file: OpenFile, session: DumpSession, known: KnownOfTerminal): number {
   const kind = terminalKind(file.stat);
-  const id = known.index === undefined ? FIRST_OTHER_ID + (kind === "controlling" ? 0 : Number(file.stat.rdev)) : known.index * 2 + (known.isMaster ? 1 : 0);
+  const id =
+    known.index === undefined
+      ? FIRST_OTHER_ID + (kind === "controlling" ? 0 : Number(file.stat.rdev))
+      : known.index * 2 + (known.isMaster ? 1 : 0);
   const written = seen.get(session) ?? new Set<number>();
   seen.set(session, written);
   if (written.has(id)) return id;

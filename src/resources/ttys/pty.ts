@@ -101,7 +101,8 @@ export function dumpInside(file: OpenFile, session: DumpSession, index: number):
   const kind = terminalKind(file.stat);
   const isMaster = kind === "master";
   const owners = ownersOf(index, session);
-  if (kind === "controlling") return infoId(file, session, { index: undefined, isMaster: false, locked: false, packetMode: false, ...owners });
+  if (kind === "controlling")
+    return infoId(file, session, { index: undefined, isMaster: false, locked: false, packetMode: false, ...owners });
   const known = { index, isMaster, locked: isMaster && tiocgptlck(file.local), packetMode: isMaster && tiocgpkt(file.local), ...owners };
   const id = infoId(file, session, known);
   if (bytesToRead(file.local) > 0) saveUnread(file, session, { id, packetMode: known.packetMode });
@@ -126,12 +127,22 @@ function saveUnread(file: OpenFile, session: DumpSession, { id, packetMode }: { 
         remedy: ["Dump again a moment later"],
       }),
     );
-  if (packetMode) return refuse("it holds unread bytes in packet mode, which cannot be read and put back");
+  if (packetMode) {
+    refuse("it holds unread bytes in packet mode, which cannot be read and put back");
+    return;
+  }
   const other = otherSide(file, session);
-  if (other === undefined) return refuse("it holds unread bytes, and there is no other side through which they could be put back");
+  if (other === undefined) {
+    refuse("it holds unread bytes, and there is no other side through which they could be put back");
+    return;
+  }
   try {
     const data = readAll(file.local);
-    putBack(data, { into: other, isInput: terminalKind(file.stat) !== "master", slave: terminalKind(file.stat) === "master" ? other : file.local });
+    putBack(data, {
+      into: other,
+      isInput: terminalKind(file.stat) !== "master",
+      slave: terminalKind(file.stat) === "master" ? other : file.local,
+    });
     session.images.append("TTY_DATA", [], { type: ttyDataEntry, value: { tty_id: id, data } });
   } finally {
     closeSync(other);
@@ -180,7 +191,12 @@ function putBack(data: Buffer, to: { into: Fd; isInput: boolean; slave: Fd }): v
 
 /** Modes in which what is typed is taken as it is; lines stay lines. */
 function plainInput(modes: Termios): Termios {
-  return { ...modes, iflag: modes.iflag & ~INPUT_CHANGES, lflag: modes.lflag & ~(ISIG | ECHOES | IEXTEN), cc: Buffer.alloc(modes.cc.length) };
+  return {
+    ...modes,
+    iflag: modes.iflag & ~INPUT_CHANGES,
+    lflag: modes.lflag & ~(ISIG | ECHOES | IEXTEN),
+    cc: Buffer.alloc(modes.cc.length),
+  };
 }
 
 /** Whether a terminal of the images is one of a pair whose master is in the images. */
@@ -293,7 +309,9 @@ function openInLeader(entry: TtyFileEntry, info: TtyInfoEntry, session: RestoreS
   const leader = session.task(info.sid)?.traced;
   if (leader === undefined) throw new Error(`internal error: session ${info.sid} has no leader to open /dev/tty`);
   const program = new Program();
-  const opened = program.call(SYS.openat, AT_FDCWD, program.cstring("/dev/tty"), entry.flags | O_CLOEXEC | O_NONBLOCK, 0).must("opening /dev/tty");
+  const opened = program
+    .call(SYS.openat, AT_FDCWD, program.cstring("/dev/tty"), entry.flags | O_CLOEXEC | O_NONBLOCK, 0)
+    .must("opening /dev/tty");
   run(leader.leader, program);
   const pidfd = pidfdOpen(leader.pid);
   try {

@@ -47,7 +47,13 @@ export const terminals: FileKind<TtyFileEntry> = {
     const { link: name, fown, stat, info } = file;
     const reg = describeFile({ id: regf_id, name, flags: info.flags, pos: 0n, fown, stat, openPath: name });
     session.images.append("FILES", [], { type: fileEntry, value: { type: fdTypes.values.REG, id: regf_id, reg } });
-    return { id: file.id, tty_info_id: inside === undefined ? outsideId(file, session) : dumpInside(file, session, inside), flags: info.flags, fown, regf_id };
+    return {
+      id: file.id,
+      tty_info_id: inside === undefined ? outsideId(file, session) : dumpInside(file, session, inside),
+      flags: info.flags,
+      fown,
+      regf_id,
+    };
   },
   open(entry, session) {
     const info = infoOf(entry, session);
@@ -96,7 +102,14 @@ function bringToForeground(fd: Fd, info: TtyInfoEntry, session: RestoreSession):
 function outsideId(file: OpenFile, session: DumpSession): number {
   const index = terminalKind(file.stat) === "slave" ? slaveIndex(file.stat) : undefined;
   const { stat } = file.task;
-  return infoId(file, session, { index, isMaster: false, locked: false, packetMode: false, sid: stat.session, pgrp: Math.max(0, stat.tpgid) });
+  return infoId(file, session, {
+    index,
+    isMaster: false,
+    locked: false,
+    packetMode: false,
+    sid: stat.session,
+    pgrp: Math.max(0, stat.tpgid),
+  });
 }
 
 /** Only a terminal from outside is carried, and only when the user says that there will be another one. */

@@ -9,8 +9,17 @@ export const deletedCases: readonly Case[] = [
     claim: "so does one whose name leads to another file now",
     peerCannot: "it shows another name afterwards",
   },
-  { workload: "files2/deleted-times", rows: ["file.ghost"], claim: "deleted files keep their times", peerCannot: "it keeps microseconds, and reads at dump change the access time" },
-  { workload: "files2/kinds", rows: ["file.ghost", "file.fifo", "file.dirs-opath-symlink"], claim: "deleted directories, fifos, devices, links and working directories are kept" },
+  {
+    workload: "files2/deleted-times",
+    rows: ["file.ghost"],
+    claim: "deleted files keep their times",
+    peerCannot: "it keeps microseconds, and reads at dump change the access time",
+  },
+  {
+    workload: "files2/kinds",
+    rows: ["file.ghost", "file.fifo", "file.dirs-opath-symlink"],
+    claim: "deleted directories, fifos, devices, links and working directories are kept",
+  },
   {
     workload: "files2/kinds",
     args: ["more"],
@@ -18,9 +27,18 @@ export const deletedCases: readonly Case[] = [
     claim: "so are O_PATH descriptors of deleted sockets, and a file below a deleted directory that is open itself",
     peerCannot: "it takes an O_PATH descriptor of a socket for a socket",
   },
-  { workload: "files2/sparse", rows: ["file.ghost-sparse"], claim: "holes of a deleted file stay holes, and the limit counts what is on disk" },
+  {
+    workload: "files2/sparse",
+    rows: ["file.ghost-sparse"],
+    claim: "holes of a deleted file stay holes, and the limit counts what is on disk",
+  },
   { workload: "files2/mapped", rows: ["file.ghost-mapped"], claim: "mapped deleted files are kept, shared as before" },
-  { workload: "files2/unnamed", rows: ["file.ghost"], claim: "a file without a name can be given one", peerCannot: "it makes a file that cannot be named again" },
+  {
+    workload: "files2/unnamed",
+    rows: ["file.ghost"],
+    claim: "a file without a name can be given one",
+    peerCannot: "it makes a file that cannot be named again",
+  },
   {
     workload: "files2/hard-links",
     options: ["--link-remap"],
@@ -30,7 +48,12 @@ export const deletedCases: readonly Case[] = [
 ];
 
 export const lockCases: readonly Case[] = [
-  { workload: "files2/locks", options: ["--file-locks"], rows: ["file.locks", "file.locks-ofd"], claim: "locks of all kinds are held again" },
+  {
+    workload: "files2/locks",
+    options: ["--file-locks"],
+    rows: ["file.locks", "file.locks-ofd"],
+    claim: "locks of all kinds are held again",
+  },
   {
     workload: "files2/locks",
     args: ["family"],
@@ -51,9 +74,20 @@ export const lockCases: readonly Case[] = [
 ];
 
 export const packetCases: readonly Case[] = [
-  { workload: "files2/packets", rows: ["file.pipe"], claim: "pipes in packet mode keep their messages apart", peerCannot: "it refuses packet mode" },
+  {
+    workload: "files2/packets",
+    rows: ["file.pipe"],
+    claim: "pipes in packet mode keep their messages apart",
+    peerCannot: "it refuses packet mode",
+  },
 ];
 
 export const manyCases: readonly Case[] = [
-  { workload: "files2/many", rows: ["file.fd-table"], claim: "thousands of descriptors stay in their places, and shared as they were", modes: ["alone", "killed-restored"], timeoutMs: 90_000 },
+  {
+    workload: "files2/many",
+    rows: ["file.fd-table"],
+    claim: "thousands of descriptors stay in their places, and shared as they were",
+    modes: ["alone", "killed-restored"],
+    timeoutMs: 90_000,
+  },
 ];
