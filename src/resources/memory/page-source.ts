@@ -69,6 +69,10 @@ function runOf(entry: PagemapEntry, file: string, at: { offset: bigint; lastEnd:
   if (entry.in_parent === true || ((entry.flags ?? 0) & PAGE_RUN.IN_PARENT) !== 0) {
     throw bad(file, "flags", "its pages are in a parent image, and chains of images are not read yet");
   }
+  // Images of old versions have no flags: all their pages are there.
+  if (entry.flags !== undefined && (entry.flags & PAGE_RUN.PRESENT) === 0) {
+    throw bad(file, "flags", "its pages are with whoever serves them (--lazy-pages), which is not built yet");
+  }
   return { start: entry.vaddr, end, offset: at.offset };
 }
 
