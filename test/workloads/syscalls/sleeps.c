@@ -13,7 +13,7 @@
 
 #include "workload.h"
 
-enum { SLEEP_MS = 1800, LATE_MS = 15000 };
+enum { SLEEP_MS = 4000, LATE_MS = 15000 };
 
 /* MAY: the kernel interrupts this call whenever the task was stopped, so a freeze may show; RESTORED: only a restore may show. */
 enum interruption { NEVER, RESTORED, MAY };
