@@ -187,6 +187,7 @@ class Session implements DumpSession {
   readonly #problems: Problem[] = [];
   readonly #undo: (() => void)[] = [];
   readonly fileId: DumpSession["fileId"];
+  readonly progress: DumpSession["progress"];
 
   constructor(options: DumpOptions, tools: Tools, tasks: readonly CollectedTask[]) {
     this.options = options;
@@ -195,6 +196,9 @@ class Session implements DumpSession {
     this.#log = tools.log;
     this.#isRehearsal = tools.isRehearsal;
     this.fileId = fileIds(this);
+    const { progress } = options;
+    const isWatched = progress !== undefined && !tools.isRehearsal;
+    this.progress = isWatched ? (doneBytes, totalBytes) => progress({ doing: "saving memory", doneBytes, totalBytes }) : undefined;
   }
 
   #lastFileId = 0;

@@ -10,7 +10,7 @@ export interface CommonOptions extends PolicyOptions {
   /** Directory of logs, pid files, statistics; the images directory by default. */
   readonly workDir: string;
   readonly displayStats: boolean;
-  /** Called now and then with how far long work is; never while a tree stands still. */
+  /** Called now and then with how far long work is, also while a tree stands still: it must be quick. */
   readonly progress?: ProgressHook;
 }
 

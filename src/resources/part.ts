@@ -69,6 +69,8 @@ export interface DumpSession {
   takeBack(undo: () => void): void;
   /** A fresh id for an entry of files.img. */
   newFileId(): number;
+  /** Tells how much memory has been saved; undefined when nobody watches. */
+  readonly progress: ((doneBytes: number, totalBytes: number) => void) | undefined;
 }
 
 /** A file known by its path and identity rather than by a descriptor: a mapped file, an exe link, a directory. */

@@ -26,6 +26,8 @@ const PAGE = 4096n;
 /** One writev moves at most this much (MAX_RW_COUNT, rounded down). */
 const MAX_TRANSFER = 0x7ff00000n;
 const COPY_BYTES = 1 << 20;
+/** How much is written between two reports of progress. */
+const STEP_BYTES = 256n << 20n;
 
 /** Counts of pages, for the whole tree. */
 export interface PageFigures {
@@ -50,15 +52,24 @@ export function savePages(tasks: readonly DumpTask[], session: DumpSession): Pag
   const nextPagesId = counter();
   const works = distinctSpaces(tasks).map((task) => new TaskPages(task, session, nextPagesId()));
   for (const work of works) work.prepare();
-  runAll(
-    works.flatMap((work) => work.jobs()),
-    () => {
-      for (const work of works) work.describe(figures);
-    },
-  );
+  writeAll(works, session, () => {
+    for (const work of works) work.describe(figures);
+  });
   for (const work of works) work.finish();
   saveSharedMemory(tasks, session, { figures, nextPagesId });
   return figures;
+}
+
+/** Lets all tasks write at once: in one go, or, where somebody wants to see how far it is, in steps. */
+function writeAll(works: readonly TaskPages[], session: DumpSession, meanwhile: () => void): void {
+  const steps = works.map((work) => work.jobs());
+  const total = works.reduce((sum, work) => sum + work.bytes, 0);
+  const rounds = Math.max(1, ...steps.map((jobs) => jobs.length));
+  for (let round = 0; round < rounds; round++) {
+    const jobs = steps.flatMap((list) => list[round] ?? []);
+    runAll(jobs, round === 0 ? meanwhile : undefined);
+    session.progress?.(Math.round((total * (round + 1)) / rounds), total);
+  }
 }
 
 function counter(): () => number {
@@ -110,13 +121,24 @@ class TaskPages {
     if (this.#runs.length > 0) this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);
   }
 
-  /** The program that writes everything: as few calls as vectors and transfer limits allow. */
+  /** Bytes to be written. */
+  get bytes(): number {
+    return Number(this.#runs.reduce((sum, run) => sum + (run.end - run.start), 0n));
+  }
+
+  /** The program that writes everything, as few calls as vectors and transfer limits allow; for progress one for each step. */
   jobs(): Job[] {
     const [fd] = this.#remote;
     if (fd === undefined) return [];
-    const program = new Program();
+    const isWatched = this.#session.progress !== undefined;
+    const programs: Program[] = [];
+    let program = new Program();
     let offset = 0n;
-    for (const ranges of batches(this.#runs)) {
+    for (const ranges of batches(this.#runs, isWatched ? STEP_BYTES : MAX_TRANSFER)) {
+      if (isWatched || programs.length === 0) {
+        program = new Program();
+        programs.push(program);
+      }
       const bytes = ranges.reduce((sum, r) => sum + (r.end - r.start), 0n);
       const vector = program.bytes(Buffer.alloc(ranges.length * IOVEC_BYTES));
       ranges.forEach((r, i) => {
@@ -129,7 +151,7 @@ class TaskPages {
       } else copyFromOutside(this.#task.traced.pid, ranges, { fd: this.#pagesFd, offset });
       offset += bytes;
     }
-    return program.entries.length === 0 ? [] : [{ thread: this.#task.traced.leader, program }];
+    return programs.filter((p) => p.entries.length > 0).map((p) => ({ thread: this.#task.traced.leader, program: p }));
   }
 
   /** Closes the descriptor there; what the process could not write itself is copied from outside. */
@@ -147,15 +169,15 @@ class TaskPages {
 }
 
 /** Cuts runs into groups that one pwritev can take; a group is all readable or all not. */
-function* batches(runs: readonly PageRun[]): Generator<PageRun[]> {
+function* batches(runs: readonly PageRun[], limit: bigint): Generator<PageRun[]> {
   let group: PageRun[] = [];
-  let room = MAX_TRANSFER;
+  let room = limit;
   for (const run of runs) {
     for (let at = run.start; at < run.end; ) {
       if (group.length === UIO_MAXIOV || room === 0n || (group[0] !== undefined && group[0].readable !== run.readable)) {
         yield group;
         group = [];
-        room = MAX_TRANSFER;
+        room = limit;
       }
       const end = run.end - at > room ? at + room : run.end;
       group.push({ start: at, end, lazy: run.lazy, readable: run.readable });
