@@ -70,7 +70,7 @@ describe("the executable", () => {
        state $pid; kill -CONT $pid; sleep 0.1; state $pid
        kill -KILL $pid; wait $pid 2> /dev/null
        criu restore -d -D stopped -o restore.log --leave-stopped || exit 12
-       state $pid; kill -CONT $pid; sleep 0.1; state $pid; kill -KILL $pid`,
+       sleep 0.1; state $pid; kill -CONT $pid; sleep 0.1; state $pid; kill -KILL $pid`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.deepEqual(stdout.split("\n").slice(0, 4), ["T", "S", "T", "S"]);
