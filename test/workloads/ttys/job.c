@@ -3,6 +3,7 @@
  * the interrupt key, and at "q" looks at itself. With "child" a second process of the job reads the keys; with
  * "controlling" it has /dev/tty open as well.
  */
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 
@@ -36,20 +37,31 @@ static bool same_modes(const struct termios *a, const struct termios *b)
 		!memcmp(a->c_cc, b->c_cc, sizeof a->c_cc);
 }
 
+/* The interrupt is open only while we wait: it cannot come between a look at the count and the wait, and go unnoticed. */
 static void obey_keys(void)
 {
+	struct pollfd keyboard = {.fd = 0, .events = POLLIN};
+	sigset_t interrupt, before;
+	int told = 0;
+
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
+	must(sigprocmask(SIG_BLOCK, &interrupt, &before));
 	for (;;) {
+		int ready = ppoll(&keyboard, 1, NULL, &before);
 		char key = 0;
-		ssize_t got = read(0, &key, 1);
-		if (got == 1 && key == 'q')
-			return;
-		if (got == 1)
-			note("key %c", key);
-		else if (got < 0 && errno == EINTR)
-			note("interrupted %d", interrupts);
-		else
-			fail("reading the terminal: %zd %s", got, strerror(errno));
+
+		while (told < interrupts)
+			note("interrupted %d", ++told);
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready != 1 || read(0, &key, 1) != 1)
+			fail("reading the terminal: %d %s", ready, strerror(errno));
+		if (key == 'q')
+			break;
+		note("key %c", key);
 	}
+	must(sigprocmask(SIG_SETMASK, &before, NULL));
 }
 
 static void check_terminal(const struct termios *modes)
