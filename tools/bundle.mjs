@@ -16,6 +16,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 
 import { build } from "esbuild";
 
+import { ENGINE_OPTIONS, addEngineOptions } from "./engine-options.mjs";
 import { packageCommand } from "./setup.mjs";
 
 /** A floe that started from the former build may still import its chunks: they stay for this long. */
@@ -121,6 +122,8 @@ export async function buildExecutable(entry) {
     outdir: work,
     minify: true,
     plugins: [embedKoffi],
+    // What is put into the environment for the engine is nobody else's business.
+    banner: { js: ENGINE_OPTIONS.map((text) => `delete process.env.${text.split("=")[0]};`).join("") },
   });
   for (const file of result.outputFiles) replaceFile(relative("", file.path), file.text, 0o644);
   // Under another suffix, or bun loads it as it loads every .node.
@@ -140,6 +143,7 @@ export async function buildExecutable(entry) {
   ];
   const compiled = spawnSync(findBun(), args, { cwd: work, encoding: "utf8" });
   if (compiled.status !== 0) throw new Error(`bun build failed:\n${compiled.stdout}${compiled.stderr}`);
+  if (process.arch === "x64") addEngineOptions(join(work, "floe"));
   mkdirSync("dist", { recursive: true });
   renameSync(join(work, "floe"), "dist/floe");
 }

@@ -84,9 +84,10 @@ describe("the executable", () => {
        criu dump -t $pid -D waits -o dump.log || exit 11
        wait $pid 2> /dev/null
        criu restore -D waits -o restore.log; echo "waited $?"; ps -o pid= -p $pid
-       criu restore -D waits -o again.log --exec-cmd -- sh -c 'echo parent $$; ps -o ppid= -p '$pid`,
+       criu restore -D waits -o again.log --exec-cmd -- sh -c 'echo parent $$; ps -o ppid= -p '$pid'; env'`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
+    assert.doesNotMatch(stdout, /BUN_/, "what the executable tells its own engine is not passed on");
     const [waited, parent, ppid] = stdout.split("\n").filter((line) => line.trim() !== "");
     assert.equal(waited, "waited 0");
     assert.equal(ppid?.trim(), parent?.replace("parent ", ""));
