@@ -40,6 +40,7 @@ import type { DumpOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
 import { requireRights } from "./rights.js";
+import { PreCopies, preCopyTree } from "./precopy.js";
 import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
@@ -64,10 +65,11 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
     rehearse((tree) =>
       frozenDump(
         { ...options, tree, leaveRunning: true, leaveStopped: false },
-        { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true },
+        { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true, copies: new PreCopies() },
       ),
     );
-    const result = frozenDump(options, { log, sink, phases, isRehearsal: false });
+    const copies = preCopyTree(options, { log, sink });
+    const result = withCopies(copies, () => frozenDump(options, { log, sink, phases, isRehearsal: false, copies }));
     writeStats(options.workDir, result.figures, log);
     return result;
   } catch (error) {
@@ -91,6 +93,15 @@ interface Tools {
   readonly phases: Phases;
   /** Done on a process of ours, only to have all code ready: nothing is refused, no fault is asked for. */
   readonly isRehearsal: boolean;
+  readonly copies: PreCopies;
+}
+
+function withCopies<T>(copies: PreCopies, action: () => T): T {
+  try {
+    return action();
+  } finally {
+    copies.close();
+  }
 }
 
 function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
@@ -186,6 +197,7 @@ class Session implements DumpSession {
   readonly #isRehearsal: boolean;
   readonly #problems: Problem[] = [];
   readonly #undo: (() => void)[] = [];
+  readonly precopied: DumpSession["precopied"];
   readonly fileId: DumpSession["fileId"];
   readonly progress: DumpSession["progress"];
 
@@ -195,6 +207,7 @@ class Session implements DumpSession {
     this.tasks = tasks;
     this.#log = tools.log;
     this.#isRehearsal = tools.isRehearsal;
+    this.precopied = tools.copies.byPid;
     this.fileId = fileIds(this);
     const { progress } = options;
     const isWatched = progress !== undefined && !tools.isRehearsal;

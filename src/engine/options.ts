@@ -30,6 +30,8 @@ export interface DumpOptions extends CommonOptions {
   readonly leaveStopped: boolean;
   /** Limit for the tree to stand still, in seconds. */
   readonly timeoutS: number;
+  /** Whether memory is copied while the tree still runs: where it is worth it, wherever possible, or not at all. */
+  readonly preCopy?: "auto" | "always" | "never";
 }
 
 export interface RestoreOptions extends CommonOptions {

@@ -25,6 +25,14 @@ export class NowhereSink implements DumpSink {
     return fd;
   }
 
+  scratch(): number | undefined {
+    return this.rawFile();
+  }
+
+  giveName(): void {
+    // Nothing is kept.
+  }
+
   finish(): void {
     this.discard();
   }

@@ -8,6 +8,7 @@
 import { closeSync, constants, fchmodSync, fsyncSync, mkdirSync, openSync, readdirSync, unlinkSync, writevSync } from "node:fs";
 import { join } from "node:path";
 import { UsageError } from "../errors.js";
+import { O_TMPFILE, linkat } from "../linux/files.js";
 import { MessageWriter } from "./codec/encode.js";
 import type { MessageType } from "./codec/schema.js";
 import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, SERVICE_MAGIC, imageFileName } from "./kinds.js";
@@ -16,6 +17,8 @@ const OPEN_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | 
 /** Extra bytes up to this size are copied behind their record; bigger ones are written from where they are. */
 const COPY_LIMIT_BYTES = 64 << 10;
 const WRITEV_LIMIT = 1024;
+const AT_FDCWD = -100;
+const AT_SYMLINK_FOLLOW = 0x400;
 
 /** A record: its schema, its value, and the bytes that follow it. */
 export interface ImageRecord<T> {
@@ -35,6 +38,8 @@ export interface DumpSink {
   append<T>(kind: ImageKindName, ids: readonly (number | bigint)[], record: ImageRecord<T>): void;
   touch(kind: ImageKindName, ids: readonly (number | bigint)[]): void;
   rawFile(name: string): number;
+  scratch(): number | undefined;
+  giveName(fd: number, name: string): void;
   finish(durable?: boolean): void;
   discard(): void;
 }
@@ -73,6 +78,7 @@ export class DirectorySink implements DumpSink {
   readonly #files = new Map<string, PendingFile>();
   readonly #raw = new Map<string, number>();
   readonly #made: string[] = [];
+  readonly #nameless: number[] = [];
   /** Names of images of an earlier dump. */
   #older: string[] = [];
   private last: { readonly kind: ImageKindName; readonly id: number | bigint | undefined; readonly file: PendingFile } | undefined;
@@ -136,9 +142,36 @@ export class DirectorySink implements DumpSink {
     return fd;
   }
 
+  /** A file without a name in the directory; undefined where the file system has no such files. Closed like a raw file. */
+  scratch(): number | undefined {
+    try {
+      const fd = openSync(this.directory, O_TMPFILE | constants.O_RDWR, 0o600);
+      this.#nameless.push(fd);
+      return fd;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Gives a scratch file a name: it is a raw image then. */
+  giveName(fd: number, name: string): void {
+    const path = join(this.directory, name);
+    this.#invalidateOlder();
+    removeIfThere(path);
+    linkat({ dirfd: AT_FDCWD, path: `/proc/self/fd/${fd}` }, { dirfd: AT_FDCWD, path }, AT_SYMLINK_FOLLOW);
+    this.#made.push(path);
+    this.#raw.set(name, fd);
+    this.#nameless.splice(this.#nameless.indexOf(fd), 1);
+  }
+
+  /** From its first new file on, a directory no longer passes for that of the earlier dump. */
+  #invalidateOlder(): void {
+    if (this.#made.length === 0 && this.#older.includes(INVENTORY)) this.#remove(INVENTORY);
+  }
+
   #create(name: string): number {
     const path = join(this.directory, name);
-    if (this.#made.length === 0 && this.#older.includes(INVENTORY)) this.#remove(INVENTORY);
+    this.#invalidateOlder();
     try {
       const fd = openSync(path, OPEN_FLAGS, 0o600);
       this.#made.push(path);
@@ -169,14 +202,17 @@ export class DirectorySink implements DumpSink {
     }
     this.#files.clear();
     this.last = undefined;
-    for (const fd of this.#raw.values()) closeSync(fd);
+    this.#closeRaw();
+  }
+
+  #closeRaw(): void {
+    for (const fd of [...this.#raw.values(), ...this.#nameless.splice(0)]) closeSync(fd);
     this.#raw.clear();
   }
 
   /** Removes every file this sink has made. */
   discard(): void {
-    for (const fd of this.#raw.values()) closeSync(fd);
-    this.#raw.clear();
+    this.#closeRaw();
     this.#files.clear();
     this.last = undefined;
     for (const path of this.#made) removeIfThere(path);

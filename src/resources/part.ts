@@ -19,6 +19,7 @@ import type { Vma } from "../linux/proc/maps.js";
 import type { CoreEntry } from "./tasks/core.schema.js";
 import type { FownEntry } from "./files/owner.schema.js";
 import type { FileEntry } from "./files/table.schema.js";
+import type { PreCopied } from "./memory/precopy.js";
 import type { PolicyOptions } from "./policy.js";
 
 /** A file descriptor of Floe's own process. */
@@ -34,6 +35,10 @@ export interface ImageSink {
   touch(kind: ImageKindName, ids: readonly (number | bigint)[]): void;
   /** Opens `name` for raw bytes (pages, queues written by the kernel); the sink closes it. Append-only use. */
   rawFile(name: string): Fd;
+  /** A file without a name in the images directory, closed by the sink; undefined where the file system has no such files. */
+  scratch(): Fd | undefined;
+  /** Makes a {@link scratch} file the raw image `name`. */
+  giveName(fd: Fd, name: string): void;
 }
 
 /** Where a part reads messages back from. A missing image has no records. */
@@ -67,6 +72,10 @@ export interface DumpSession {
   fileId(file: PathFile): number;
   /** What undoes a change outside of the images; runs when the tree lives on: after a failure, or because it was asked for. */
   takeBack(undo: () => void): void;
+  /** Puts off work that needs nothing of the tree any more: done after a tree that runs on has been let go. */
+  later(work: () => void): void;
+  /** Memory that was copied before the tree was frozen, by pid. */
+  readonly precopied: ReadonlyMap<number, PreCopied>;
   /** A fresh id for an entry of files.img. */
   newFileId(): number;
   /** Tells how much memory has been saved; undefined when nobody watches. */

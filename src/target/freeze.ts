@@ -50,6 +50,8 @@ export interface FrozenTree {
 export interface FreezeOptions {
   /** Limit for the whole tree to stand still, in milliseconds. */
   readonly timeoutMs: number;
+  /** The process without its children. */
+  readonly isAlone?: boolean;
 }
 
 interface Seized {
@@ -58,6 +60,7 @@ interface Seized {
   readonly waiting: TracedThread[];
   readonly ownPidNs: string;
   readonly deadline: number;
+  readonly isAlone: boolean;
 }
 
 /** Freezes the tree below `rootPid`; on any failure everything is let go again and the reason thrown. */
@@ -68,6 +71,7 @@ export function freezeTree(rootPid: number, options: FreezeOptions): FrozenTree 
     waiting: [],
     ownPidNs: readlinkSync("/proc/self/ns/pid"),
     deadline: performance.now() + options.timeoutMs,
+    isAlone: options.isAlone === true,
   };
   try {
     seizeTask(state, rootPid, 0);
@@ -93,7 +97,7 @@ function settle(state: Seized): void {
     let found = 0;
     for (const task of [...state.tree.tasks]) {
       found += seizeThreads(state, task);
-      found += seizeChildren(state, task);
+      if (!state.isAlone) found += seizeChildren(state, task);
     }
     if (found > 0) continue;
     for (const task of state.tree.tasks) readIdentity(state, task);

@@ -73,6 +73,34 @@ export function handOver(thread: TracedThread, localFds: readonly number[]): num
 }
 
 /**
+ * Has the task make a descriptor by system call `nr` and takes it out of the task; undefined when the call fails.
+ *
+ * Should the tracer die meanwhile, the task closes it itself.
+ */
+export function makeInside(thread: TracedThread, nr: number, ...args: readonly number[]): number | undefined {
+  const program = new Program();
+  const made = program.call(nr, ...args);
+  const number = program.buffer(8);
+  program.store(number, made, 4);
+  thread.closeOnDeath([NONE]);
+  noteForCleanup(program, thread, { from: number.at(0), count: 1, index: 0 });
+  run(thread, program);
+  if (made.errno !== 0) {
+    thread.closeOnDeath([]);
+    return undefined;
+  }
+  const fd = Number(made.value);
+  thread.closeOnDeath([fd]);
+  const pidfd = openPidfd(thread.task.pid);
+  try {
+    return takeOver(pidfd, fd);
+  } finally {
+    syscallNumber(SYS.close, pidfd);
+    closeRemote(thread, [fd]);
+  }
+}
+
+/**
  * Has the program itself write the numbers of descriptors it gets into the cleanup table, from entry `index` on: should the
  * tracer die before it has even learnt them, the task closes them all the same.
  */

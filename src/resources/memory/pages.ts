@@ -9,16 +9,15 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { kernelError } from "../../linux/errno.js";
 import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
-import { PAGE_IS_FILE, PAGE_IS_PFNZERO, PAGE_IS_PRESENT, PAGE_IS_SWAPPED, guardCategory, pagemapScanEach } from "../../linux/pagemap.js";
-import type { Vma } from "../../linux/proc/maps.js";
 import { SYS } from "../../linux/syscalls.js";
 import { closeRemote, handOver } from "../../target/hand-over.js";
 import { Program, type Result } from "../../target/program.js";
 import { type Job, runAll } from "../../target/run.js";
 import type { DumpSession, DumpTask } from "../part.js";
-import { TASK_END, areaKind } from "./area.js";
 import { noteGuards } from "./mappings.js";
+import { type PageRun, findRuns } from "./page-runs.js";
 import { PAGE_RUN, pageRun } from "./page-source.js";
+import { Assembly } from "./precopy-assembly.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 import { saveSharedMemory } from "./shared.js";
 
@@ -36,14 +35,6 @@ export interface PageFigures {
   lazy: number;
   sharedScanned: number;
   sharedWritten: number;
-}
-
-/** Neighbouring pages to be saved. `readable`: the process itself can read them. */
-interface PageRun {
-  start: bigint;
-  end: bigint;
-  readonly lazy: boolean;
-  readonly readable: boolean;
 }
 
 /** Saves the contents of all private memory of `tasks`, and of shared memory once per object. */
@@ -89,7 +80,11 @@ class TaskPages {
   readonly #session: DumpSession;
   readonly #pagesFd: number;
   readonly #pagesId: number;
-  readonly #runs: PageRun[];
+  /** All pages of the image. */
+  readonly #runs: readonly PageRun[];
+  /** Those that are written now. */
+  readonly #toWrite: readonly PageRun[];
+  readonly #assembly: Assembly | undefined;
   readonly #writes: { readonly result: Result; readonly ranges: readonly PageRun[]; readonly bytes: bigint; readonly offset: bigint }[] =
     [];
   #remote: readonly number[] = [];
@@ -98,15 +93,30 @@ class TaskPages {
     this.#task = task;
     this.#session = session;
     this.#pagesId = pagesId;
-    this.#pagesFd = session.images.rawFile(`pages-${pagesId}.img`);
-    this.#runs = findRuns(task);
+    const pre = sharesItsSpace(task, session.tasks) ? undefined : session.precopied.get(task.traced.pid);
+    const { runs, guards } = findRuns(task.traced.pid, task.vmas, pre !== undefined);
+    if (guards.length > 0) noteGuards(task, guards);
+    this.#runs = runs;
+    const scratch = pre === undefined ? undefined : session.images.scratch();
+    if (pre !== undefined && scratch !== undefined) {
+      this.#assembly = new Assembly(runs, pre, scratch);
+      this.#toWrite = this.#assembly.rest;
+      this.#pagesFd = scratch;
+    } else {
+      this.#toWrite = runs;
+      this.#pagesFd = session.images.rawFile(this.#name);
+    }
+  }
+
+  get #name(): string {
+    return `pages-${this.#pagesId}.img`;
   }
 
   /** Writes the pagemap, and counts. */
   describe(figures: PageFigures): void {
     const { images } = this.#session;
     images.append("PAGEMAP", [this.#task.pid], { type: pagemapHead, value: { pages_id: this.#pagesId } });
-    for (const { start, end, lazy } of this.#runs) {
+    for (const { start, end, lazy } of entries(this.#runs)) {
       const pages = (end - start) / PAGE;
       const flags = PAGE_RUN.PRESENT | (lazy ? PAGE_RUN.LAZY : 0);
       images.append("PAGEMAP", [this.#task.pid], { type: pagemapEntry, value: pageRun(start, end, flags) });
@@ -118,12 +128,12 @@ class TaskPages {
 
   /** Hands over the descriptor of the pages image. */
   prepare(): void {
-    if (this.#runs.length > 0) this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);
+    if (this.#toWrite.length > 0) this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);
   }
 
   /** Bytes to be written. */
   get bytes(): number {
-    return Number(this.#runs.reduce((sum, run) => sum + (run.end - run.start), 0n));
+    return Number(this.#toWrite.reduce((sum, run) => sum + (run.end - run.start), 0n));
   }
 
   /** The program that writes everything, as few calls as vectors and transfer limits allow; for progress one for each step. */
@@ -134,7 +144,7 @@ class TaskPages {
     const programs: Program[] = [];
     let program = new Program();
     let offset = 0n;
-    for (const ranges of batches(this.#runs, isWatched ? STEP_BYTES : MAX_TRANSFER)) {
+    for (const ranges of batches(this.#toWrite, isWatched ? STEP_BYTES : MAX_TRANSFER)) {
       if (isWatched || programs.length === 0) {
         program = new Program();
         programs.push(program);
@@ -160,12 +170,30 @@ class TaskPages {
       if (result.errno === 0 && result.value === bytes) continue;
       const EFAULT = 14;
       if (result.errno !== 0 && result.errno !== EFAULT) throw result.entry.error();
-      if (result.errno === 0 && result.value % PAGE !== 0n)
-        throw kernelError(`writing pages-${this.#pagesId}.img`, -28, "the image is cut short");
+      if (result.errno === 0 && result.value % PAGE !== 0n) throw kernelError(`writing ${this.#name}`, -28, "the image is cut short");
       copyFromOutside(this.#task.traced.pid, ranges, { fd: this.#pagesFd, offset });
     }
     if (this.#remote.length > 0) closeRemote(this.#task.traced.leader, this.#remote);
+    this.#session.later(() => this.#assembly?.finish(this.#session.images, this.#name));
   }
+}
+
+/** Another process that runs in the same memory could have had I/O under way when tracking began. */
+function sharesItsSpace(task: DumpTask, tasks: readonly DumpTask[]): boolean {
+  return tasks.some((other) => other !== task && other.ids.vm === task.ids.vm);
+}
+
+/** Runs as the pagemap has them: it makes no difference there how pages came into the image. */
+function* entries(runs: readonly PageRun[]): Generator<{ start: bigint; end: bigint; lazy: boolean }> {
+  let last: { start: bigint; end: bigint; lazy: boolean } | undefined;
+  for (const { start, end, lazy } of runs) {
+    if (last !== undefined && last.end === start && last.lazy === lazy) last.end = end;
+    else {
+      if (last !== undefined) yield last;
+      last = { start, end, lazy };
+    }
+  }
+  if (last !== undefined) yield last;
 }
 
 /** Cuts runs into groups that one pwritev can take; a group is all readable or all not. */
@@ -180,7 +208,7 @@ function* batches(runs: readonly PageRun[], limit: bigint): Generator<PageRun[]>
         room = limit;
       }
       const end = run.end - at > room ? at + room : run.end;
-      group.push({ start: at, end, lazy: run.lazy, readable: run.readable });
+      group.push({ ...run, start: at, end });
       room -= end - at;
       at = end;
     }
@@ -207,81 +235,4 @@ function copyFromOutside(pid: number, ranges: readonly PageRun[], to: { fd: numb
   } finally {
     closeSync(memory);
   }
-}
-
-/** The private pages of a task that differ from what a fresh mapping would show. */
-function findRuns(task: DumpTask): PageRun[] {
-  const guards: { start: bigint; end: bigint }[] = [];
-  const pieces = new AreaCursor(task.vmas.filter((vma) => vma.start < TASK_END));
-  const pagemap = openSync(`/proc/${task.traced.pid}/pagemap`, "r");
-  const runs: PageRun[] = [];
-  try {
-    const guard = guardCategory(pagemap);
-    const scan = {
-      start: 0n,
-      end: TASK_END,
-      inverted: PAGE_IS_PFNZERO | PAGE_IS_FILE,
-      mask: PAGE_IS_PFNZERO | PAGE_IS_FILE,
-      anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
-      returned: guard,
-    };
-    pagemapScanEach(pagemap, scan, (start, end, categories) => {
-      if (categories === 0n) pieces.split(runs, start, end);
-      else guards.push({ start, end });
-    });
-  } finally {
-    closeSync(pagemap);
-  }
-  if (guards.length > 0) noteGuards(task, guards);
-  return withVdso(runs, task);
-}
-
-/** Walks the mappings in step with the regions found, which are in ascending order too. */
-class AreaCursor {
-  readonly #vmas: readonly Vma[];
-  #at = 0;
-
-  constructor(vmas: readonly Vma[]) {
-    this.#vmas = vmas;
-  }
-
-  /** Adds the parts of [start, end) that lie in mappings whose pages are kept. */
-  split(runs: PageRun[], start: bigint, end: bigint): void {
-    for (;;) {
-      const vma = this.#vmas[this.#at];
-      if (vma === undefined || vma.start >= end) return;
-      if (vma.end <= start) {
-        this.#at++;
-        continue;
-      }
-      if (hasOwnPages(vma)) add(runs, vma, { start: start > vma.start ? start : vma.start, end: end < vma.end ? end : vma.end });
-      if (vma.end >= end) return;
-      this.#at++;
-    }
-  }
-}
-
-function hasOwnPages(vma: Vma): boolean {
-  if (vma.shared) return false;
-  const kind = areaKind(vma);
-  return kind === "anonymous" || kind === "file" || kind === "memfd";
-}
-
-function add(runs: PageRun[], vma: Vma, range: { start: bigint; end: bigint }): void {
-  // Lazily restorable is what nobody but the process itself looks at: private, anonymous, not locked.
-  const lazy = vma.inode === 0n && !vma.flags.has("lo");
-  const last = runs[runs.length - 1];
-  if (last !== undefined && last.end === range.start && last.lazy === lazy && last.readable === vma.read) last.end = range.end;
-  else runs.push({ start: range.start, end: range.end, lazy, readable: vma.read });
-}
-
-/** The vdso is kept as well, so that another kernel's can be recognised, and rings of asynchronous I/O. */
-function withVdso(runs: PageRun[], task: DumpTask): PageRun[] {
-  for (const vma of task.vmas) {
-    const kind = areaKind(vma);
-    if (kind !== "vdso" && kind !== "aio") continue;
-    const at = runs.findIndex((run) => run.start >= vma.end);
-    runs.splice(at < 0 ? runs.length : at, 0, { start: vma.start, end: vma.end, lazy: false, readable: true });
-  }
-  return runs;
 }

@@ -1,0 +1,115 @@
+/**
+ * Before the freeze: processes with much memory are stopped one by one for a moment so that writes are tracked from then on,
+ * and most of their memory is copied while they run (`resources/memory/precopy.ts`).
+ *
+ * Nothing here is necessary: whatever does not work out is left to the ordinary way.
+ */
+import { closeSync, readFileSync, readdirSync } from "node:fs";
+import type { DumpSink } from "../images/sink.js";
+import { readMaps } from "../linux/proc/read.js";
+import { type PreCopied, type Tracked, copyAhead, isWorthPreCopy, track } from "../resources/memory/precopy.js";
+import { codeRanges } from "../target/code-ranges.js";
+import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
+import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
+import { faultPoint } from "./fault.js";
+import type { Logger } from "./log.js";
+import type { DumpOptions } from "./options.js";
+
+/** What has been copied ahead. */
+export class PreCopies {
+  readonly byPid = new Map<number, PreCopied>();
+  readonly #uffds: number[] = [];
+
+  add(tracked: Tracked, copied: PreCopied): void {
+    this.#uffds.push(tracked.uffd);
+    this.byPid.set(copied.pid, copied);
+  }
+
+  /** Ends the tracking, which takes some milliseconds for each GiB: after the tree has been let go. */
+  close(): void {
+    for (const fd of this.#uffds.splice(0)) closeSync(fd);
+  }
+}
+
+/** Copies memory of the tree ahead, as far as it is worth it. The tree runs before and afterwards. */
+export function preCopyTree(options: DumpOptions, { log, sink }: { log: Logger; sink: DumpSink }): PreCopies {
+  const copies = new PreCopies();
+  if (options.preCopy === "never") return copies;
+  for (const pid of runningTree(options.tree)) {
+    if (!isWorthPreCopy(pid, options.preCopy === "always")) continue;
+    const fd = sink.scratch();
+    if (fd === undefined) {
+      log.info("memory is not copied ahead: the file system of the images directory has no files without names (O_TMPFILE)");
+      return copies;
+    }
+    const tracked = startTracking(pid, options, log);
+    if (tracked === undefined) continue;
+    faultPoint("precopy-tracked");
+    const started = performance.now();
+    copies.add(tracked, copyAhead(tracked, fd, progressOf(tracked, options)));
+    log.debug(`copied ahead: process ${pid}, ${Math.round(performance.now() - started)} ms`);
+    faultPoint("precopy-copied");
+  }
+  return copies;
+}
+
+function progressOf({ ranges }: Tracked, { progress }: DumpOptions): ((bytes: number) => void) | undefined {
+  if (progress === undefined) return undefined;
+  const totalBytes = Number(ranges.reduce((sum, { start, end }) => sum + (end - start), 0n));
+  return (doneBytes) => progress({ doing: "copying memory", doneBytes, totalBytes });
+}
+
+/** The processes of a tree that runs, as far as they can be seen; they come and go. */
+function runningTree(root: number): number[] {
+  const found = [root];
+  for (const pid of found) {
+    for (const child of childrenOf(pid)) if (!found.includes(child)) found.push(child);
+  }
+  return found;
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((tid) => {
+      const text = readFileSync(`/proc/${pid}/task/${tid}/children`, "latin1").trim();
+      return text === "" ? [] : text.split(" ").map(Number);
+    });
+  } catch {
+    return [];
+  }
+}
+
+/** Stops process `pid` alone, protects its memory, and lets it go on. */
+function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked | undefined {
+  const started = performance.now();
+  let tree: FrozenTree | undefined;
+  let tracked: Tracked | undefined;
+  try {
+    tree = freezeTree(pid, { timeoutMs: options.timeoutS * 1000, isAlone: true });
+    const [task] = tree.tasks;
+    if (task === undefined) return undefined;
+    const code = codeRanges(pid, readFileSync(`/proc/${pid}/maps`, "latin1"));
+    if (code.leftBehind.length > 0 || isInsideStub(task, code)) return undefined;
+    const maps = readMaps(pid);
+    attachStub(task, code);
+    faultPoint("precopy-stub");
+    tracked = track(task, maps);
+    return tracked;
+  } catch (error) {
+    // The dump itself will say so if it matters.
+    log.debug(`memory of process ${pid} is not copied ahead: ${error instanceof Error ? error.message : String(error)}`);
+    if (tracked !== undefined) closeSync(tracked.uffd);
+    return undefined;
+  } finally {
+    if (tree !== undefined) letGo(tree);
+    log.debug(`process ${pid} stood still for ${Math.round((performance.now() - started) * 1000)} us to be tracked`);
+  }
+}
+
+function letGo(tree: FrozenTree): void {
+  try {
+    for (const task of tree.tasks) detachStub(task);
+  } finally {
+    releaseTree(tree);
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * Pre-copy: memory is copied while its process runs, and only what was written meanwhile is copied while it stands still.
+ *
+ * Tracked by  userfaultfd(2) in WP_ASYNC mode, made inside the process and taken over; PAGEMAP_SCAN with WP_MATCHING
+ * Copied by   process_vm_readv(2), from outside
+ *
+ * Protection is set while the process stands still, and only once: a thread that stands still has no system call under way,
+ * so no device writes into pages that were protected behind its back (O_DIRECT). Processes with asynchronous I/O, which goes
+ * on while they stand still, are left to the ordinary way. Whatever is not certainly unchanged counts as written: mappings
+ * made later, moved or forked, and pages that were not there.
+ *
+ * The kernel lifts the protection by itself when our descriptor of the userfaultfd is closed, in whatever way.
+ */
+import { closeSync, openSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
+import { KernelError } from "../../errors.js";
+import type { MemoryRange } from "../../linux/memory.js";
+import { UIO_MAXIOV, processVmReadv } from "../../linux/memory.js";
+import {
+  PAGE_IS_FILE,
+  PAGE_IS_PFNZERO,
+  PAGE_IS_PRESENT,
+  PAGE_IS_SWAPPED,
+  PM_SCAN_WP_MATCHING,
+  pagemapScanEach,
+} from "../../linux/pagemap.js";
+import { readMaps } from "../../linux/proc/read.js";
+import type { Vma } from "../../linux/proc/maps.js";
+import { SYS } from "../../linux/syscalls.js";
+import {
+  UFFDIO_REGISTER_MODE_WP,
+  UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+  UFFD_FEATURE_WP_ASYNC,
+  UFFD_FEATURE_WP_UNPOPULATED,
+  UFFD_USER_MODE_ONLY,
+  uffdioApi,
+  uffdioRegister,
+} from "../../linux/userfaultfd.js";
+import { makeInside } from "../../target/hand-over.js";
+import type { TracedTask } from "../../target/thread.js";
+import { TASK_END, areaKind } from "./area.js";
+import { type PageRange, findRuns, hasOwnPages } from "./page-runs.js";
+
+/** Below this much private memory the second stop costs more than the copying. */
+const WORTH_BYTES = 48 << 20;
+/** Smaller mappings are not worth a call each. */
+const SMALLEST_MAPPING_BYTES = 256n << 10n;
+const MAX_MAPPINGS = 4096;
+/** Copied at once: small enough to stay in the processor's cache between reading and writing. */
+const CHUNK_BYTES = 1 << 20;
+const PAGE = 4096n;
+const O_CLOEXEC = 0o2000000;
+const O_NONBLOCK = 0o4000;
+
+/** Pages [start, end) whose bytes have a place from `offset` of the copy on. */
+export interface PlacedRange extends PageRange {
+  readonly offset: bigint;
+}
+
+/** Memory of one process that has been copied ahead. */
+export interface PreCopied {
+  readonly pid: number;
+  /** The copy, with a place for every page that was there, in the order of a pages image; pages that were not copied are holes. */
+  readonly fd: number;
+  /** All places, ascending. */
+  readonly layout: readonly PlacedRange[];
+  /** What has been copied, ascending. */
+  readonly copied: readonly PageRange[];
+}
+
+/** A process whose memory is being tracked. */
+export interface Tracked {
+  readonly pid: number;
+  readonly uffd: number;
+  readonly layout: readonly PlacedRange[];
+  readonly ranges: readonly PageRange[];
+}
+
+/** Whether there is enough memory to gain by copying ahead (unless `isWanted`), and nothing in the process that forbids it. */
+export function isWorthPreCopy(pid: number, isWanted: boolean): boolean {
+  try {
+    // /proc/PID/statm: pages in all, present, and of those shared ones.
+    const [, present = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, "latin1").split(" ").map(Number);
+    return (present - shared) * Number(PAGE) >= (isWanted ? 0 : WORTH_BYTES) && !hasOwnRequests(pid);
+  } catch {
+    return false; // it ended; the dump itself will say so if that matters
+  }
+}
+
+/** I/O of its own that goes on while it stands still, or a userfaultfd, which would be in the way of ours. */
+function hasOwnRequests(pid: number): boolean {
+  if (readMaps(pid).some((vma) => areaKind(vma) === "aio")) return true;
+  const folder = `/proc/${pid}/fd`;
+  return readdirSync(folder).some((fd) => /^anon_inode:\[?(io_uring|userfaultfd)/.test(linkOf(`${folder}/${fd}`)));
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
+
+/** Begins to track writes; the process stands still, with its stub in place. `maps`: its mappings without the stub. */
+export function track(task: TracedTask, maps: readonly Vma[]): Tracked | undefined {
+  if (task.hasLostLeader) return undefined;
+  const uffd = makeInside(task.leader, SYS.userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+  if (uffd === undefined) return undefined;
+  try {
+    uffdioApi(uffd, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+    const places: PlacedRange[] = [];
+    let offset = 0n;
+    for (const { start, end } of findRuns(task.pid, maps).runs) {
+      places.push({ start, end, offset });
+      offset += end - start;
+    }
+    return { pid: task.pid, uffd, layout: places, ranges: protect(task.pid, uffd, maps) };
+  } catch (error) {
+    closeSync(uffd);
+    if (error instanceof KernelError) return undefined; // a kernel that cannot do it: memory is saved the ordinary way
+    throw error;
+  }
+}
+
+/** Registers the larger mappings and protects the pages that are there; returns those. */
+function protect(pid: number, uffd: number, maps: readonly Vma[]): PageRange[] {
+  const wanted = maps.filter(
+    (vma) => hasOwnPages(vma) && vma.read && vma.end - vma.start >= SMALLEST_MAPPING_BYTES && vma.start < TASK_END,
+  );
+  const ranges: PageRange[] = [];
+  const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
+  try {
+    for (const { start, end } of wanted.slice(0, MAX_MAPPINGS)) {
+      if (!register(uffd, { address: start, sizeBytes: end - start })) continue;
+      const none = PAGE_IS_PFNZERO | PAGE_IS_FILE;
+      const scan = { start, end, inverted: none, mask: none, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
+      pagemapScanEach(pagemap, { ...scan, flags: PM_SCAN_WP_MATCHING }, (from, to) => ranges.push({ start: from, end: to }));
+    }
+  } finally {
+    closeSync(pagemap);
+  }
+  return ranges;
+}
+
+/** Some mappings cannot be tracked (of devices, for example): they are saved the ordinary way. */
+function register(uffd: number, range: MemoryRange): boolean {
+  try {
+    uffdioRegister(uffd, range, UFFDIO_REGISTER_MODE_WP);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Copies what is tracked into `fd`, while the process runs. `done` is told how many bytes have been copied. */
+export function copyAhead(tracked: Tracked, fd: number, done?: (bytes: number) => void): PreCopied {
+  const { pid, layout } = tracked;
+  const copied: PageRange[] = [];
+  const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  const places = new Places(layout);
+  let total = 0;
+  for (const batch of batches(tracked.ranges)) {
+    const got = read(pid, batch, buffer);
+    let at = 0;
+    for (const { address, sizeBytes } of batch) {
+      const whole = Math.min(Number(sizeBytes), got - at) & ~(Number(PAGE) - 1);
+      if (whole <= 0) break;
+      const range = { start: address, end: address + BigInt(whole) };
+      places.write(fd, buffer.subarray(at, at + whole), range);
+      copied.push(range);
+      at += whole;
+      if (whole < Number(sizeBytes)) break;
+    }
+    total += at;
+    done?.(total);
+  }
+  return { pid, fd, layout, copied };
+}
+
+/** Bytes read; what is no longer there ends the batch early and is left to the freeze, as is a process that has ended. */
+function read(pid: number, batch: readonly MemoryRange[], into: Buffer): number {
+  const bytes = batch.reduce((sum, range) => sum + Number(range.sizeBytes), 0);
+  try {
+    return processVmReadv(pid, batch, into.subarray(0, bytes));
+  } catch {
+    return 0;
+  }
+}
+
+/** Ranges in pieces that fit into one buffer and one vector. */
+function* batches(ranges: readonly PageRange[]): Generator<MemoryRange[]> {
+  let batch: MemoryRange[] = [];
+  let room = BigInt(CHUNK_BYTES);
+  for (const { start, end } of ranges) {
+    for (let at = start; at < end; ) {
+      const sizeBytes = end - at < room ? end - at : room;
+      batch.push({ address: at, sizeBytes });
+      room -= sizeBytes;
+      at += sizeBytes;
+      if (room > 0n && batch.length < UIO_MAXIOV) continue;
+      yield batch;
+      batch = [];
+      room = BigInt(CHUNK_BYTES);
+    }
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Writes pages to their places; both ascend. */
+class Places {
+  readonly #layout: readonly PlacedRange[];
+  #at = 0;
+
+  constructor(layout: readonly PlacedRange[]) {
+    this.#layout = layout;
+  }
+
+  write(fd: number, bytes: Buffer, range: PageRange): void {
+    let from = range.start;
+    while (from < range.end) {
+      const place = this.#layout[this.#at];
+      if (place === undefined) return;
+      if (place.end <= from) {
+        this.#at++;
+        continue;
+      }
+      const to = place.end < range.end ? place.end : range.end;
+      const part = bytes.subarray(Number(from - range.start), Number(to - range.start));
+      for (let wrote = 0; wrote < part.length; ) {
+        const position = Number(place.offset + from - place.start) + wrote;
+        wrote += writeSync(fd, part, wrote, part.length - wrote, position);
+      }
+      from = to;
+    }
+  }
+}
