@@ -7,13 +7,29 @@
 import { closeSync, readFileSync, readdirSync } from "node:fs";
 import type { DumpSink } from "../images/sink.js";
 import { readMaps } from "../linux/proc/read.js";
-import { type PreCopied, type Tracked, copyAhead, isWorthPreCopy, track } from "../resources/memory/precopy.js";
+import type { PageRange } from "../resources/memory/page-runs.js";
+import {
+  type PreCopied,
+  type Tracked,
+  copyAgain,
+  copyAhead,
+  isWorthPreCopy,
+  protect,
+  track,
+  writtenBytes,
+} from "../resources/memory/precopy.js";
 import { codeRanges } from "../target/code-ranges.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { DumpOptions } from "./options.js";
+
+const MAX_ROUNDS = 4;
+/** So much is copied in the freeze in a millisecond or two. */
+const FEW_BYTES = 2 << 20;
+/** Another round is worth it if at most this part of what was written during the one before is left. */
+const LESS = 0.7;
 
 /** What has been copied ahead. */
 export class PreCopies {
@@ -46,11 +62,41 @@ export function preCopyTree(options: DumpOptions, { log, sink }: { log: Logger; 
     if (tracked === undefined) continue;
     faultPoint("precopy-tracked");
     const started = performance.now();
-    copies.add(tracked, copyAhead(tracked, fd, progressOf(tracked, options)));
+    copies.add(tracked, again(tracked, copyAhead(tracked, fd, progressOf(tracked, options)), options));
     log.debug(`copied ahead: process ${pid}, ${Math.round(performance.now() - started)} ms`);
     faultPoint("precopy-copied");
   }
   return copies;
+}
+
+/** What has been written meanwhile is copied again, as long as it becomes less. */
+function again(tracked: Tracked, first: PreCopied, options: DumpOptions): PreCopied {
+  let copied = first;
+  let before = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const written = writtenBytes(tracked);
+    if (written < FEW_BYTES || written > before * LESS) break;
+    before = written;
+    const tree = stop(tracked.pid, options);
+    if (tree === undefined) break;
+    let ranges: readonly PageRange[];
+    try {
+      ranges = protect(tracked.pid, tracked.mappings, true);
+    } finally {
+      releaseTree(tree);
+    }
+    copied = copyAgain(copied, ranges);
+  }
+  return copied;
+}
+
+/** Pages are only protected while their process stands still: see the head of `resources/memory/precopy.ts`. */
+function stop(pid: number, { timeoutS }: DumpOptions): FrozenTree | undefined {
+  try {
+    return freezeTree(pid, { timeoutMs: timeoutS * 1000, isAlone: true });
+  } catch {
+    return undefined;
+  }
 }
 
 function progressOf({ ranges }: Tracked, { progress }: DumpOptions): ((bytes: number) => void) | undefined {

@@ -20,6 +20,7 @@ import {
   PAGE_IS_PFNZERO,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
+  PAGE_IS_WRITTEN,
   PM_SCAN_WP_MATCHING,
   pagemapScanEach,
 } from "../../linux/pagemap.js";
@@ -38,6 +39,7 @@ import {
 import { makeInside } from "../../target/hand-over.js";
 import type { TracedTask } from "../../target/thread.js";
 import { TASK_END, areaKind } from "./area.js";
+import { difference, intersection, union } from "./page-ranges.js";
 import { type PageRange, findRuns, hasOwnPages } from "./page-runs.js";
 
 /** Below this much private memory the second stop costs more than the copying. */
@@ -72,7 +74,14 @@ export interface Tracked {
   readonly pid: number;
   readonly uffd: number;
   readonly layout: readonly PlacedRange[];
+  /** Mappings in which writes are noticed. */
+  readonly mappings: readonly TrackedMapping[];
+  /** Pages that were there and have been protected. */
   readonly ranges: readonly PageRange[];
+}
+
+interface TrackedMapping extends PageRange {
+  readonly isFile: boolean;
 }
 
 /** Whether there is enough memory to gain by copying ahead (unless `isWanted`), and nothing in the process that forbids it. */
@@ -114,7 +123,8 @@ export function track(task: TracedTask, maps: readonly Vma[]): Tracked | undefin
       places.push({ start, end, offset });
       offset += end - start;
     }
-    return { pid: task.pid, uffd, layout: places, ranges: protect(task.pid, uffd, maps) };
+    const mappings = register(uffd, maps);
+    return { pid: task.pid, uffd, layout: places, mappings, ranges: protect(task.pid, mappings) };
   } catch (error) {
     closeSync(uffd);
     if (error instanceof KernelError) return undefined; // a kernel that cannot do it: memory is saved the ordinary way
@@ -122,19 +132,50 @@ export function track(task: TracedTask, maps: readonly Vma[]): Tracked | undefin
   }
 }
 
-/** Registers the larger mappings and protects the pages that are there; returns those. */
-function protect(pid: number, uffd: number, maps: readonly Vma[]): PageRange[] {
-  const wanted = maps.filter(
-    (vma) => hasOwnPages(vma) && vma.read && vma.end - vma.start >= SMALLEST_MAPPING_BYTES && vma.start < TASK_END,
-  );
+/** Registers the larger mappings; some cannot be tracked (of devices, for example) and are saved the ordinary way. */
+function register(uffd: number, maps: readonly Vma[]): TrackedMapping[] {
+  return maps
+    .filter((vma) => hasOwnPages(vma) && vma.read && vma.end - vma.start >= SMALLEST_MAPPING_BYTES && vma.start < TASK_END)
+    .slice(0, MAX_MAPPINGS)
+    .filter(({ start, end }) => {
+      try {
+        uffdioRegister(uffd, { address: start, sizeBytes: end - start }, UFFDIO_REGISTER_MODE_WP);
+        return true;
+      } catch {
+        return false;
+      }
+    })
+    .map(({ start, end, inode }) => ({ start, end, isFile: inode !== 0n }));
+}
+
+/** Protects the pages that are there, or those of them that were written since; returns them. The process stands still. */
+export function protect(pid: number, mappings: readonly TrackedMapping[], writtenOnly = false): PageRange[] {
+  return scan(pid, mappings, { writtenOnly, flags: PM_SCAN_WP_MATCHING });
+}
+
+/** Bytes written since pages were protected. */
+export function writtenBytes({ pid, mappings }: Tracked): number {
+  try {
+    return Number(scan(pid, mappings, { writtenOnly: true, flags: 0n }).reduce((sum, { start, end }) => sum + (end - start), 0n));
+  } catch {
+    return 0; // it ended
+  }
+}
+
+function scan(
+  pid: number,
+  mappings: readonly TrackedMapping[],
+  { writtenOnly, flags }: { writtenOnly: boolean; flags: bigint },
+): PageRange[] {
   const ranges: PageRange[] = [];
   const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
   try {
-    for (const { start, end } of wanted.slice(0, MAX_MAPPINGS)) {
-      if (!register(uffd, { address: start, sizeBytes: end - start })) continue;
-      const none = PAGE_IS_PFNZERO | PAGE_IS_FILE;
-      const scan = { start, end, inverted: none, mask: none, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
-      pagemapScanEach(pagemap, { ...scan, flags: PM_SCAN_WP_MATCHING }, (from, to) => ranges.push({ start: from, end: to }));
+    for (const { start, end, isFile } of mappings) {
+      // Whether a page is the file's takes a look at the page itself, which makes the scan seven times as long.
+      const inverted = isFile ? PAGE_IS_PFNZERO | PAGE_IS_FILE : PAGE_IS_PFNZERO;
+      const mask = writtenOnly ? inverted | PAGE_IS_WRITTEN : inverted;
+      const what = { start, end, flags, inverted, mask, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
+      pagemapScanEach(pagemap, what, (from, to) => ranges.push({ start: from, end: to }));
     }
   } finally {
     closeSync(pagemap);
@@ -142,31 +183,38 @@ function protect(pid: number, uffd: number, maps: readonly Vma[]): PageRange[] {
   return ranges;
 }
 
-/** Some mappings cannot be tracked (of devices, for example): they are saved the ordinary way. */
-function register(uffd: number, range: MemoryRange): boolean {
-  try {
-    uffdioRegister(uffd, range, UFFDIO_REGISTER_MODE_WP);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Copies what is tracked into `fd`, while the process runs. `done` is told how many bytes have been copied. */
 export function copyAhead(tracked: Tracked, fd: number, done?: (bytes: number) => void): PreCopied {
-  const { pid, layout } = tracked;
+  const { pid, layout, ranges } = tracked;
+  return { pid, fd, layout, copied: copyRanges(pid, ranges, { layout, fd }, done) };
+}
+
+/** Copies once more what was written and has just been protected again. */
+export function copyAgain(before: PreCopied, written: readonly PageRange[]): PreCopied {
+  const { pid, fd, layout, copied } = before;
+  // Whatever cannot be copied this time is not what the copy has.
+  const again = copyRanges(pid, intersection(written, layout), { layout, fd });
+  return { ...before, copied: union(difference(copied, written), again) };
+}
+
+function copyRanges(
+  pid: number,
+  ranges: readonly PageRange[],
+  to: { layout: readonly PlacedRange[]; fd: number },
+  done?: (bytes: number) => void,
+): PageRange[] {
   const copied: PageRange[] = [];
   const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-  const places = new Places(layout);
+  const places = new Places(to.layout);
   let total = 0;
-  for (const batch of batches(tracked.ranges)) {
+  for (const batch of batches(ranges)) {
     const got = read(pid, batch, buffer);
     let at = 0;
     for (const { address, sizeBytes } of batch) {
       const whole = Math.min(Number(sizeBytes), got - at) & ~(Number(PAGE) - 1);
       if (whole <= 0) break;
       const range = { start: address, end: address + BigInt(whole) };
-      places.write(fd, buffer.subarray(at, at + whole), range);
+      places.write(to.fd, buffer.subarray(at, at + whole), range);
       copied.push(range);
       at += whole;
       if (whole < Number(sizeBytes)) break;
@@ -174,7 +222,7 @@ export function copyAhead(tracked: Tracked, fd: number, done?: (bytes: number) =
     total += at;
     done?.(total);
   }
-  return { pid, fd, layout, copied };
+  return copied;
 }
 
 /** Bytes read; what is no longer there ends the batch early and is left to the freeze, as is a process that has ended. */
