@@ -103,8 +103,13 @@ export interface DumpRequest {
   readonly options: readonly string[];
 }
 
+/** For a run of the suites in another mode of dumping, as in `FLOE_TEST_DUMP_OPTIONS="--pre-copy always"`. */
+const moreOptions = (process.env["FLOE_TEST_DUMP_OPTIONS"] ?? "").split(" ").filter((word) => word !== "");
+
 export function dumpCommand(tool: Tool, request: DumpRequest): string[] {
-  const end = request.leaveRunning ? ["--leave-running"] : [];
+  const end = request.leaveRunning ? ["--leave-running"] : [
+    ...(tool.name === "floe" ? moreOptions : []),
+  ];
   return [
     ...tool.command,
     "dump",

@@ -52,6 +52,7 @@ export function defaultSettings(): Settings {
     forceIrmap: false,
     irmapScanPath: [],
     fileValidation: "buildid",
+    preCopy: "auto",
     filePolicy: undefined,
     skipFileRwxCheck: false,
     lsmProfile: undefined,

@@ -35,6 +35,7 @@ export function dumpOptions(settings: Settings, tree: number): DumpOptions {
     leaveRunning: settings.leaveRunning,
     leaveStopped: settings.leaveStopped,
     timeoutS: settings.timeoutS ?? DEFAULT_TIMEOUT_S,
+    preCopy: settings.preCopy,
   };
 }
 

@@ -73,6 +73,7 @@ export interface Settings {
   forceIrmap: boolean;
   irmapScanPath: string[];
   fileValidation: "filesize" | "buildid";
+  preCopy: "auto" | "always" | "never";
   filePolicy: FilePolicies | undefined;
   skipFileRwxCheck: boolean;
   lsmProfile: string | undefined;

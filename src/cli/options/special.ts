@@ -9,6 +9,7 @@ type Rules = Pick<SpecialSpec, "argument" | "apply" | "expects" | "isSet">;
 
 const LOCK_METHODS = { iptables: "iptables", nftables: "nftables", skip: "skip", none: "skip" } as const;
 const VALIDATION = { filesize: "filesize", buildid: "buildid" } as const;
+const PRE_COPY = { auto: "auto", always: "always", never: "never" } as const;
 const PRE_DUMP_MODES = { splice: "splice", read: "read" } as const;
 const CGROUP_MODES: Readonly<Record<CgroupsMode, CgroupsMode>> = {
   none: "none",
@@ -49,6 +50,13 @@ export const fileValidation: Rules = {
   expects: `one of ${quoted(VALIDATION)}`,
   apply: oneOf(VALIDATION, (settings, word) => (settings.fileValidation = word)),
   isSet: (settings) => settings.fileValidation !== "buildid",
+};
+
+export const preCopy: Rules = {
+  argument: "required",
+  expects: `one of ${quoted(PRE_COPY)}`,
+  apply: oneOf(PRE_COPY, (settings, word) => (settings.preCopy = word)),
+  isSet: (settings) => settings.preCopy !== "auto",
 };
 
 export const preDumpMode: Rules = {

@@ -2,7 +2,7 @@
  * Options about memory over several dumps, and about servers.
  */
 import type { OptionSpec } from "./spec.js";
-import { preDumpMode } from "./special.js";
+import { preCopy, preDumpMode } from "./special.js";
 
 const MAX_PORT = 65_535;
 const MAX_FD = 2 ** 31 - 1;
@@ -17,6 +17,15 @@ export const memoryOptions: readonly OptionSpec[] = [
     commands: ["dump", "pre-dump"],
     built: false,
     help: "note which pages change from now on",
+  },
+  {
+    kind: "special",
+    name: "pre-copy",
+    ...preCopy,
+    argumentName: "WHEN",
+    commands: ["dump"],
+    built: true,
+    help: "copy memory while the tree runs: auto (where it is worth it, default), always, never",
   },
   {
     kind: "special",
