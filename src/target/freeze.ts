@@ -61,6 +61,7 @@ interface Seized {
   readonly ownPidNs: string;
   readonly deadline: number;
   readonly isAlone: boolean;
+  readonly rootPid: number;
 }
 
 /** Freezes the tree below `rootPid`; on any failure everything is let go again and the reason thrown. */
@@ -72,6 +73,7 @@ export function freezeTree(rootPid: number, options: FreezeOptions): FrozenTree 
     ownPidNs: readlinkSync("/proc/self/ns/pid"),
     deadline: performance.now() + options.timeoutMs,
     isAlone: options.isAlone === true,
+    rootPid,
   };
   try {
     seizeTask(state, rootPid, 0);
@@ -161,7 +163,7 @@ function seizeThreads(state: Seized, task: TracedTask): number {
     // readdirSync sorts by text; the leader has the lowest number or has taken over the first one's (execve).
     tids = readdirSync(`/proc/${task.pid}/task`).map(Number);
   } catch {
-    throw vanished(task);
+    tids = [];
   }
   tids.sort((a, b) => Number(b === task.pid) - Number(a === task.pid) || a - b);
   let found = 0;
@@ -177,7 +179,16 @@ function seizeThreads(state: Seized, task: TracedTask): number {
     state.waiting.push(thread);
     found++;
   }
-  return found;
+  // It ended before any of its threads was held: its parent's list of children says what it is now.
+  return task.threads.length === 0 ? drop(state, task) : found;
+}
+
+/** Takes a process that has ended out of the tree; something has changed, so the tree is looked at once more. */
+function drop(state: Seized, task: TracedTask): number {
+  if (task.tgid === state.rootPid) throw vanished(task);
+  const at = state.tree.tasks.indexOf(task);
+  if (at >= 0) state.tree.tasks.splice(at, 1);
+  return 1;
 }
 
 /** PF_IO_WORKER and PF_USER_WORKER (linux/sched.h): threads of io_uring that run in the kernel only and never stop for a tracer. */
@@ -280,8 +291,7 @@ function forget(state: Seized, thread: TracedThread): void {
   state.known.delete(thread.tid);
   const { threads } = thread.task;
   threads.splice(threads.indexOf(thread), 1);
-  if (threads.length > 0) return;
-  state.tree.tasks.splice(state.tree.tasks.indexOf(thread.task), 1);
+  if (threads.length === 0) drop(state, thread.task);
 }
 
 /** Pids as the task sees them itself, and a signal for the ends of programs that it neither catches nor has pending. */

@@ -16,7 +16,6 @@ import { KernelError } from "../../errors.js";
 import type { MemoryRange } from "../../linux/memory.js";
 import { UIO_MAXIOV, processVmReadv } from "../../linux/memory.js";
 import {
-  PAGE_IS_FILE,
   PAGE_IS_PFNZERO,
   PAGE_IS_PRESENT,
   PAGE_IS_SWAPPED,
@@ -75,13 +74,9 @@ export interface Tracked {
   readonly uffd: number;
   readonly layout: readonly PlacedRange[];
   /** Mappings in which writes are noticed. */
-  readonly mappings: readonly TrackedMapping[];
+  readonly mappings: readonly PageRange[];
   /** Pages that were there and have been protected. */
   readonly ranges: readonly PageRange[];
-}
-
-interface TrackedMapping extends PageRange {
-  readonly isFile: boolean;
 }
 
 /** Whether there is enough memory to gain by copying ahead (unless `isWanted`), and nothing in the process that forbids it. */
@@ -132,10 +127,16 @@ export function track(task: TracedTask, maps: readonly Vma[]): Tracked | undefin
   }
 }
 
-/** Registers the larger mappings; some cannot be tracked (of devices, for example) and are saved the ordinary way. */
-function register(uffd: number, maps: readonly Vma[]): TrackedMapping[] {
+/**
+ * Registers the larger anonymous mappings; what cannot be tracked is saved the ordinary way.
+ *
+ * Not those of files: where MADV_DONTNEED has dropped a protected page of one, the kernel (6.18) leaves a mark that reads
+ * like the page itself, unwritten.
+ */
+function register(uffd: number, maps: readonly Vma[]): PageRange[] {
   return maps
-    .filter((vma) => hasOwnPages(vma) && vma.read && vma.end - vma.start >= SMALLEST_MAPPING_BYTES && vma.start < TASK_END)
+    .filter((vma) => vma.inode === 0n && hasOwnPages(vma) && vma.read && vma.start < TASK_END)
+    .filter(({ start, end }) => end - start >= SMALLEST_MAPPING_BYTES)
     .slice(0, MAX_MAPPINGS)
     .filter(({ start, end }) => {
       try {
@@ -144,12 +145,11 @@ function register(uffd: number, maps: readonly Vma[]): TrackedMapping[] {
       } catch {
         return false;
       }
-    })
-    .map(({ start, end, inode }) => ({ start, end, isFile: inode !== 0n }));
+    });
 }
 
 /** Protects the pages that are there, or those of them that were written since; returns them. The process stands still. */
-export function protect(pid: number, mappings: readonly TrackedMapping[], writtenOnly = false): PageRange[] {
+export function protect(pid: number, mappings: readonly PageRange[], writtenOnly = false): PageRange[] {
   return scan(pid, mappings, { writtenOnly, flags: PM_SCAN_WP_MATCHING });
 }
 
@@ -162,17 +162,12 @@ export function writtenBytes({ pid, mappings }: Tracked): number {
   }
 }
 
-function scan(
-  pid: number,
-  mappings: readonly TrackedMapping[],
-  { writtenOnly, flags }: { writtenOnly: boolean; flags: bigint },
-): PageRange[] {
+function scan(pid: number, mappings: readonly PageRange[], { writtenOnly, flags }: { writtenOnly: boolean; flags: bigint }): PageRange[] {
   const ranges: PageRange[] = [];
   const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
   try {
-    for (const { start, end, isFile } of mappings) {
-      // Whether a page is the file's takes a look at the page itself, which makes the scan seven times as long.
-      const inverted = isFile ? PAGE_IS_PFNZERO | PAGE_IS_FILE : PAGE_IS_PFNZERO;
+    const inverted = PAGE_IS_PFNZERO;
+    for (const { start, end } of mappings) {
       const mask = writtenOnly ? inverted | PAGE_IS_WRITTEN : inverted;
       const what = { start, end, flags, inverted, mask, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
       pagemapScanEach(pagemap, what, (from, to) => ranges.push({ start: from, end: to }));
