@@ -36,9 +36,9 @@ export class PreCopies {
   readonly byPid = new Map<number, PreCopied>();
   readonly #uffds: number[] = [];
 
-  add(tracked: Tracked, copied: PreCopied): void {
-    this.#uffds.push(tracked.uffd);
-    this.byPid.set(copied.pid, copied);
+  /** Takes over a userfaultfd: while it is open, its process is tracked. */
+  keep({ uffd }: Tracked): void {
+    this.#uffds.push(uffd);
   }
 
   /** Ends the tracking, which takes some milliseconds for each GiB: after the tree has been let go. */
@@ -51,22 +51,32 @@ export class PreCopies {
 export function preCopyTree(options: DumpOptions, { log, sink }: { log: Logger; sink: DumpSink }): PreCopies {
   const copies = new PreCopies();
   if (options.preCopy === "never") return copies;
+  try {
+    copyInto(copies, options, { log, sink });
+    return copies;
+  } catch (error) {
+    copies.close();
+    throw error;
+  }
+}
+
+function copyInto(copies: PreCopies, options: DumpOptions, { log, sink }: { log: Logger; sink: DumpSink }): void {
   for (const pid of runningTree(options.tree)) {
     if (!isWorthPreCopy(pid, options.preCopy === "always")) continue;
     const fd = sink.scratch();
     if (fd === undefined) {
       log.info("memory is not copied ahead: the file system of the images directory has no files without names (O_TMPFILE)");
-      return copies;
+      return;
     }
     const tracked = startTracking(pid, options, log);
     if (tracked === undefined) continue;
+    copies.keep(tracked);
     faultPoint("precopy-tracked");
     const started = performance.now();
-    copies.add(tracked, again(tracked, copyAhead(tracked, fd, progressOf(tracked, options)), options));
+    copies.byPid.set(pid, again(tracked, copyAhead(tracked, fd, progressOf(tracked, options)), options));
     log.debug(`copied ahead: process ${pid}, ${Math.round(performance.now() - started)} ms`);
     faultPoint("precopy-copied");
   }
-  return copies;
 }
 
 /** What has been written meanwhile is copied again, as long as it becomes less. */
@@ -135,8 +145,8 @@ function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked 
     const [task] = tree.tasks;
     if (task === undefined) return undefined;
     const code = codeRanges(pid, readFileSync(`/proc/${pid}/maps`, "latin1"));
-    if (code.leftBehind.length > 0 || isInsideStub(task, code)) return undefined;
-    const maps = readMaps(pid);
+    if (isInsideStub(task, code)) return undefined;
+    const maps = readMaps(pid).filter((vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end));
     attachStub(task, code);
     faultPoint("precopy-stub");
     tracked = track(task, maps);

@@ -39,6 +39,16 @@ for (const [name, ...args] of workloads) {
       });
     }
 
+    for (const point of faultPointsOf("precopy")) {
+      test(`a failure at ${point}, before the dump proper, leaves the process running`, async () => {
+        const outcome = await subject.run(subject.dumpLine(["-R", "--pre-copy", "always"], { fault: point }));
+        // Copying ahead is not necessary: some of its failures are not the dump's.
+        if (outcome.exit.code !== 0) failedOnPurpose(point, outcome);
+        for (const image of readdirSync(subject.images)) rmSync(join(subject.images, image));
+        assert.equal((await subject.lane.inspect()).length, alive.length, "There are not the same processes as before");
+      });
+    }
+
     test("the dump then succeeds", () => subject.dump());
 
     for (const point of faultPointsOf("restore")) {

@@ -22,14 +22,15 @@ interface Strikes {
   /** Microseconds in which the instants lie, or from step to step. */
   readonly window?: number;
   readonly fault?: string;
+  readonly options?: readonly string[];
 }
 
 /** Has the dumper killed again and again (strike.c); returns how often the process was held then, and how often it was too late. */
 async function strike(subject: Subject, strikes: Strikes): Promise<{ held: number; late: number }> {
-  const { mode, from, count, window = 0, fault } = strikes;
+  const { mode, from, count, window = 0, fault, options = [] } = strikes;
   const progress = join(subject.folder, "work", "progress");
   const words = [String(subject.pid), progress, mode, String(from), String(count), String(window)];
-  const dump = subject.dumpLine(["-R"], fault === undefined ? {} : { fault });
+  const dump = subject.dumpLine(["-R", ...options], fault === undefined ? {} : { fault });
   const text = await subject.must([await compileWorkload("harm/strike"), ...words, ...dump], limitMs);
   const [, held, late] = /^held (\d+), ended before (\d+)$/m.exec(text) ?? [];
   return { held: Number(held), late: Number(late) };
@@ -91,8 +92,21 @@ describe("never harm", { concurrency: 2, skip: isRoot ? false : "needs root" }, 
       }));
   }
 
+  test("a kill before every call that touches a process whose memory is copied ahead", (context) =>
+    withSteady(16, async (subject) => {
+      const options = ["--pre-copy", "always"];
+      const { held, late } = await strike(subject, { mode: "step", from: 1, count: 300, window: 1, fault: "precopy-copied", options });
+      context.diagnostic(`${held} steps`);
+      assert.ok(held > 10, `Only ${held} steps were seen`);
+      assert.equal(late, 1, "There are more steps than were tried");
+    }));
+
   test("a kill at every fault point", () =>
     withSteady(16, async (subject) => {
+      const options = ["--pre-copy", "always"];
+      for (const point of faultPointsOf("precopy")) {
+        await strike(subject, { mode: "never", from: 0, count: 3, fault: `kill:${point}`, options });
+      }
       for (const point of faultPointsOf("dump")) await strike(subject, { mode: "never", from: 0, count: 3, fault: `kill:${point}` });
     }));
 });
