@@ -1,7 +1,7 @@
 /*
  * What the benchmark freezes and thaws: one kind of state, as much of it as asked for.
  *
- *   workload tiny|memory MIB|processes N|threads N|descriptors N
+ *   workload tiny|memory MIB|processes N|threads N|descriptors N|mappings N|writer MIB
  *
  * Says "ready", waits for SIGTERM, checks that all of its state is as it was, and exits with 0 if so.
  */
@@ -16,8 +16,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#define PAGE 4096
+#define WORDS (PAGE / sizeof(uint64_t))
 #define THREAD_STACK (64 * 1024)
 
 static size_t amount;
@@ -153,6 +156,72 @@ static int descriptors(void)
 	return 0;
 }
 
+/* Neighbours differ in what they allow, so that the kernel keeps them apart. */
+static int mappings(void)
+{
+	char **places = calloc(amount, sizeof(*places));
+
+	for (size_t i = 0; i < amount; i++) {
+		places[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (places[i] == MAP_FAILED)
+			die("mmap");
+		*(uint64_t *)places[i] = word_at(i);
+		if (i % 2 && mprotect(places[i], PAGE, PROT_READ) != 0)
+			die("mprotect");
+	}
+	wait_for_term();
+	for (size_t i = 0; i < amount; i++)
+		if (*(uint64_t *)places[i] != word_at(i))
+			return 1;
+	return 0;
+}
+
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* Writes 20 000 pages in a second, here and there, and tells the longest time between two looks at the clock. */
+static int writer(void)
+{
+	size_t pages = amount * 1024 * 1024 / PAGE;
+	uint64_t *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *written = calloc(pages, sizeof(*written));
+	struct timespec nap = { 0, 1000000 };
+	double last, longest = 0;
+	uint64_t random = 1;
+	sigset_t pending;
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	for (size_t i = 0; i < pages; i++)
+		memory[i * WORDS] = i;
+	puts("ready");
+	fflush(stdout);
+	last = now_ms();
+	do {
+		for (int k = 0; k < 20; k++) {
+			random = random * 6364136223846793005u + 1442695040888963407u;
+			size_t i = (random >> 33) % pages;
+			memory[i * WORDS + 1] = ++written[i];
+		}
+		nanosleep(&nap, NULL);
+		double now = now_ms();
+		if (now - last > longest)
+			longest = now - last;
+		last = now;
+		sigpending(&pending);
+	} while (!sigismember(&pending, SIGTERM));
+	printf("gap %.3f ms\n", longest);
+	for (size_t i = 0; i < pages; i++)
+		if (memory[i * WORDS] != i || memory[i * WORDS + 1] != written[i])
+			return 1;
+	return 0;
+}
+
 static int tiny(void)
 {
 	wait_for_term();
@@ -166,6 +235,7 @@ int main(int argc, char **argv)
 		int (*run)(void);
 	} kinds[] = {
 		{ "tiny", tiny }, { "memory", memory }, { "processes", processes }, { "threads", threads }, { "descriptors", descriptors },
+		{ "mappings", mappings }, { "writer", writer },
 	};
 	sigset_t set;
 
@@ -177,6 +247,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(argv[1], kinds[i].name) == 0)
 			return kinds[i].run();
-	fputs("usage: workload tiny|memory MIB|processes N|threads N|descriptors N\n", stderr);
+	fputs("usage: workload tiny|memory MIB|processes N|threads N|descriptors N|mappings N|writer MIB\n", stderr);
 	return 2;
 }

@@ -1,12 +1,14 @@
 /**
  * One pages image out of two sources: what was copied while the process ran, and the rest, copied while it stood still.
  */
+import { ftruncateSync } from "node:fs";
 import { kernelError } from "../../linux/errno.js";
 import { copyFileRange } from "../../linux/files.js";
 import type { ImageSink } from "../part.js";
 import type { PageRange, PageRun } from "./page-runs.js";
 import type { PreCopied } from "./precopy.js";
 
+const NOWHERE = 1n << 64n;
 /** One copy by the kernel moves less than 2 GiB. */
 const MAX_COPY = 1n << 30n;
 
@@ -29,49 +31,89 @@ export class Assembly {
 
   /** Makes the image `name`; needs nothing of the process any more. */
   finish(images: ImageSink, name: string): void {
-    if (isSame(joined(this.#runs), joined(this.#pre.layout))) {
-      this.#overwrite();
-      images.giveName(this.#pre.fd, name);
-    } else this.#compose(images.rawFile(name));
+    const pieces = this.#pieces();
+    const total = pieces.reduce((sum, { start, end }) => sum + (end - start), 0n);
+    const from = firstDifference(joined(this.#runs), joined(this.#pre.layout));
+    const tail = pieces.flatMap((piece) => after(piece, from));
+    const tailBytes = tail.reduce((sum, { start, end }) => sum + (end - start), 0n);
+    const scratch = tailBytes * 2n > total ? undefined : images.scratch();
+    if (scratch === undefined) {
+      append(pieces, { fd: images.rawFile(name), offset: 0n });
+      return;
+    }
+    // Up to there every page has its place in the copy: what is newer takes it. Behind it, pages have come or gone.
+    this.#overwrite(from);
+    append(tail, { fd: scratch, offset: 0n });
+    copy({ fd: scratch, offset: 0n }, { fd: this.#pre.fd, offset: total - tailBytes }, tailBytes);
+    ftruncateSync(this.#pre.fd, Number(total));
+    images.giveName(this.#pre.fd, name);
   }
 
-  /** Every page has its place in the copy: what is newer takes it. */
-  #overwrite(): void {
+  #overwrite(limit: bigint): void {
     const places = new Cursor(this.#pre.layout);
-    let from = 0n;
-    for (const { start, end } of this.rest) {
-      for (const part of places.parts({ start, end })) {
-        const size = part.end - part.start;
-        copy({ fd: this.restFd, offset: from }, { fd: this.#pre.fd, offset: part.offset }, size);
-        from += size;
+    for (const piece of this.#pieces()) {
+      if (piece.fd !== this.restFd || piece.start >= limit) continue;
+      const end = piece.end < limit ? piece.end : limit;
+      for (const part of places.parts({ start: piece.start, end })) {
+        const source = { fd: piece.fd, offset: piece.offset + part.start - piece.start };
+        copy(source, { fd: this.#pre.fd, offset: part.offset }, part.end - part.start);
       }
     }
   }
 
-  /** Pages have come or gone: a new file, in the order of the pages there are now. */
-  #compose(to: number): void {
+  /** All pages, ascending, and where their bytes are. */
+  #pieces(): Piece[] {
     const places = new Cursor(this.#pre.layout);
-    let from = 0n;
+    const pieces: Piece[] = [];
     let offset = 0n;
-    const rest = [...this.rest];
-    const take = (fd: number, at: bigint, size: bigint) => {
-      copy({ fd, offset: at }, { fd: to, offset }, size);
-      offset += size;
-    };
-    const takeCopied = (range: PageRange) => {
-      for (const part of places.parts(range)) take(this.#pre.fd, part.offset, part.end - part.start);
-    };
     let next = 0;
+    const takeCopied = (range: PageRange) => {
+      for (const part of places.parts(range)) pieces.push({ ...part, fd: this.#pre.fd });
+    };
     for (const run of joined(this.#runs)) {
       let at = run.start;
-      for (let other = rest[next]; other !== undefined && other.start < run.end; other = rest[++next]) {
+      for (let other = this.rest[next]; other !== undefined && other.start < run.end; other = this.rest[++next]) {
         if (other.start > at) takeCopied({ start: at, end: other.start });
-        take(this.restFd, from, other.end - other.start);
-        from += other.end - other.start;
+        pieces.push({ start: other.start, end: other.end, fd: this.restFd, offset });
+        offset += other.end - other.start;
         at = other.end;
       }
       if (at < run.end) takeCopied({ start: at, end: run.end });
     }
+    return pieces;
+  }
+}
+
+/** Pages whose bytes begin at `offset` of a file. */
+interface Piece extends PageRange {
+  readonly fd: number;
+  readonly offset: bigint;
+}
+
+/** The part of a piece that lies behind `address`. */
+function after(piece: Piece, address: bigint): Piece[] {
+  if (piece.end <= address) return [];
+  if (piece.start >= address) return [piece];
+  return [{ ...piece, start: address, offset: piece.offset + address - piece.start }];
+}
+
+/** Writes pieces one behind the other. */
+function append(pieces: readonly Piece[], to: { fd: number; offset: bigint }): void {
+  let { offset } = to;
+  for (const { start, end, fd, offset: from } of pieces) {
+    copy({ fd, offset: from }, { fd: to.fd, offset }, end - start);
+    offset += end - start;
+  }
+}
+
+/** Up to which address two sets of pages are the same; beyond all addresses when they are equal. */
+function firstDifference(a: readonly PageRange[], b: readonly PageRange[]): bigint {
+  for (let i = 0; ; i++) {
+    const [one, other] = [a[i], b[i]];
+    if (one === undefined && other === undefined) return NOWHERE;
+    if (one === undefined || other === undefined) return (one ?? (other as PageRange)).start;
+    if (one.start !== other.start) return one.start < other.start ? one.start : other.start;
+    if (one.end !== other.end) return one.end < other.end ? one.end : other.end;
   }
 }
 
@@ -109,10 +151,6 @@ function joined(ranges: readonly PageRange[]): PageRange[] {
     else result.push({ start, end });
   }
   return result;
-}
-
-function isSame(a: readonly PageRange[], b: readonly PageRange[]): boolean {
-  return a.length === b.length && a.every(({ start, end }, i) => start === b[i]?.start && end === b[i].end);
 }
 
 /** Finds the places of ranges that are asked for in ascending order. */
