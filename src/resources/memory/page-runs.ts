@@ -98,8 +98,10 @@ class AreaCursor {
         continue;
       }
       if (hasOwnPages(vma)) {
+        // A mapping that was moved is tracked no longer, but (6.18) may keep the marks of its pages.
+        const isKnown = unwritten && vma.flags.has("uw");
         const part = { start: start > vma.start ? start : vma.start, end: end < vma.end ? end : vma.end };
-        add(runs, vma, { ...part, unwritten });
+        add(runs, vma, { ...part, unwritten: isKnown });
       }
       if (vma.end >= end) return;
       this.#at++;

@@ -9,14 +9,16 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { kernelError } from "../../linux/errno.js";
 import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
+import type { Vma } from "../../linux/proc/maps.js";
 import { SYS } from "../../linux/syscalls.js";
 import { closeRemote, handOver } from "../../target/hand-over.js";
 import { Program, type Result } from "../../target/program.js";
 import { type Job, runAll } from "../../target/run.js";
 import type { DumpSession, DumpTask } from "../part.js";
 import { noteGuards } from "./mappings.js";
-import { type PageRun, findRuns } from "./page-runs.js";
+import { type PageRange, type PageRun, findRuns } from "./page-runs.js";
 import { PAGE_RUN, pageRun } from "./page-source.js";
+import { stillReserved } from "./precopy.js";
 import { Assembly } from "./precopy-assembly.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 import { saveSharedMemory } from "./shared.js";
@@ -96,10 +98,10 @@ class TaskPages {
     const pre = sharesItsSpace(task, session.tasks) ? undefined : session.precopied.get(task.traced.pid);
     const { runs, guards } = findRuns(task.traced.pid, task.vmas, pre !== undefined);
     if (guards.length > 0) noteGuards(task, guards);
-    this.#runs = runs;
+    this.#runs = pre === undefined ? runs : withReserved(runs, stillReserved(pre, runs, task.vmas), task.vmas);
     const scratch = pre === undefined ? undefined : session.images.scratch();
     if (pre !== undefined && scratch !== undefined) {
-      this.#assembly = new Assembly(runs, pre, scratch);
+      this.#assembly = new Assembly(this.#runs, pre, scratch);
       this.#toWrite = this.#assembly.rest;
       this.#pagesFd = scratch;
     } else {
@@ -181,6 +183,16 @@ class TaskPages {
 /** Another process that runs in the same memory could have had I/O under way when tracking began. */
 function sharesItsSpace(task: DumpTask, tasks: readonly DumpTask[]): boolean {
   return tasks.some((other) => other !== task && other.ids.vm === task.ids.vm);
+}
+
+/** Pages that are not there and are stored as zeros, put in their order among the others. */
+function withReserved(runs: readonly PageRun[], reserved: readonly PageRange[], vmas: readonly Vma[]): PageRun[] {
+  const locked = vmas.filter((vma) => vma.flags.has("lo"));
+  const more = reserved.map(({ start, end }) => {
+    const lazy = !locked.some((vma) => vma.start < end && start < vma.end);
+    return { start, end, lazy, readable: true, unwritten: true };
+  });
+  return [...runs, ...more].sort((a, b) => (a.start < b.start ? -1 : 1));
 }
 
 /** Runs as the pagemap has them: it makes no difference there how pages came into the image. */

@@ -11,7 +11,7 @@
  *
  * The kernel lifts the protection by itself when our descriptor of the userfaultfd is closed, in whatever way.
  */
-import { closeSync, openSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
 import { KernelError } from "../../errors.js";
 import type { MemoryRange } from "../../linux/memory.js";
 import { UIO_MAXIOV, processVmReadv } from "../../linux/memory.js";
@@ -46,6 +46,9 @@ const WORTH_BYTES = 48 << 20;
 /** Smaller mappings are not worth a call each. */
 const SMALLEST_MAPPING_BYTES = 256n << 10n;
 const MAX_MAPPINGS = 4096;
+/** At most this part of all memory, and in any case so much, is given a place though it is not there. */
+const RESERVED_PART = 50;
+const LEAST_RESERVE_BYTES = 8 << 20;
 /** Copied at once: small enough to stay in the processor's cache between reading and writing. */
 const CHUNK_BYTES = 1 << 20;
 const PAGE = 4096n;
@@ -64,6 +67,8 @@ export interface PreCopied {
   readonly fd: number;
   /** All places, ascending. */
   readonly layout: readonly PlacedRange[];
+  /** Pages of the layout that were never there: the copy has zeros for them. */
+  readonly reserved: readonly PageRange[];
   /** What has been copied, ascending. */
   readonly copied: readonly PageRange[];
 }
@@ -73,6 +78,7 @@ export interface Tracked {
   readonly pid: number;
   readonly uffd: number;
   readonly layout: readonly PlacedRange[];
+  readonly reserved: readonly PageRange[];
   /** Mappings in which writes are noticed. */
   readonly mappings: readonly PageRange[];
   /** Pages that were there and have been protected. */
@@ -112,19 +118,57 @@ export function track(task: TracedTask, maps: readonly Vma[]): Tracked | undefin
   if (uffd === undefined) return undefined;
   try {
     uffdioApi(uffd, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_PAGEFAULT_FLAG_WP);
-    const places: PlacedRange[] = [];
-    let offset = 0n;
-    for (const { start, end } of findRuns(task.pid, maps).runs) {
-      places.push({ start, end, offset });
-      offset += end - start;
-    }
+    const { runs } = findRuns(task.pid, maps);
+    const reserved = reserve(runs, maps);
     const mappings = register(uffd, maps);
-    return { pid: task.pid, uffd, layout: places, mappings, ranges: protect(task.pid, mappings) };
+    return { pid: task.pid, uffd, layout: placed(union(runs, reserved)), reserved, mappings, ranges: protect(task.pid, mappings) };
   } catch (error) {
     closeSync(uffd);
     if (error instanceof KernelError) return undefined; // a kernel that cannot do it: memory is saved the ordinary way
     throw error;
   }
+}
+
+function placed(ranges: readonly PageRange[]): PlacedRange[] {
+  let offset = 0n;
+  return ranges.map(({ start, end }) => {
+    const place = { start, end, offset };
+    offset += end - start;
+    return place;
+  });
+}
+
+/**
+ * Pages that are not there yet but have a place in the image all the same, as long as they are few: of a page that comes while
+ * the others are copied, all that lie behind it in the image would have to be moved.
+ */
+function reserve(runs: readonly PageRange[], maps: readonly Vma[]): PageRange[] {
+  let room = Math.max(LEAST_RESERVE_BYTES, bytesOf(runs) / RESERVED_PART);
+  const writable = maps.filter((vma) => isPlainMemory(vma) && vma.read && vma.write);
+  const holes = difference(writable, runs).sort((a, b) => Number(a.end - a.start - (b.end - b.start)));
+  const chosen = holes.filter(({ start, end }) => {
+    room -= Number(end - start);
+    return room >= 0;
+  });
+  return chosen.sort(byAddress);
+}
+
+function byAddress(a: PageRange, b: PageRange): number {
+  return a.start < b.start ? -1 : 1;
+}
+
+/** Private memory of no file, of pages of the usual size. */
+function isPlainMemory(vma: Vma): boolean {
+  return vma.inode === 0n && hasOwnPages(vma) && vma.start < TASK_END;
+}
+
+/** The reserved pages that still are not there, in memory where they read as zeros. */
+export function stillReserved({ reserved }: PreCopied, runs: readonly PageRange[], vmas: readonly Vma[]): PageRange[] {
+  return intersection(difference(reserved, runs), vmas.filter(isPlainMemory));
+}
+
+function bytesOf(ranges: readonly PageRange[]): number {
+  return Number(ranges.reduce((sum, { start, end }) => sum + (end - start), 0n));
 }
 
 /**
@@ -135,7 +179,7 @@ export function track(task: TracedTask, maps: readonly Vma[]): Tracked | undefin
  */
 function register(uffd: number, maps: readonly Vma[]): PageRange[] {
   return maps
-    .filter((vma) => vma.inode === 0n && hasOwnPages(vma) && vma.read && vma.start < TASK_END)
+    .filter((vma) => isPlainMemory(vma) && vma.read)
     .filter(({ start, end }) => end - start >= SMALLEST_MAPPING_BYTES)
     .slice(0, MAX_MAPPINGS)
     .filter(({ start, end }) => {
@@ -156,7 +200,7 @@ export function protect(pid: number, mappings: readonly PageRange[], writtenOnly
 /** Bytes written since pages were protected. */
 export function writtenBytes({ pid, mappings }: Tracked): number {
   try {
-    return Number(scan(pid, mappings, { writtenOnly: true, flags: 0n }).reduce((sum, { start, end }) => sum + (end - start), 0n));
+    return bytesOf(scan(pid, mappings, { writtenOnly: true, flags: 0n }));
   } catch {
     return 0; // it ended
   }
@@ -180,16 +224,18 @@ function scan(pid: number, mappings: readonly PageRange[], { writtenOnly, flags 
 
 /** Copies what is tracked into `fd`, while the process runs. `done` is told how many bytes have been copied. */
 export function copyAhead(tracked: Tracked, fd: number, done?: (bytes: number) => void): PreCopied {
-  const { pid, layout, ranges } = tracked;
-  return { pid, fd, layout, copied: copyRanges(pid, ranges, { layout, fd }, done) };
+  const { pid, layout, ranges, reserved } = tracked;
+  ftruncateSync(fd, bytesOf(layout));
+  // What is not there reads as zeros, like the holes in the copy.
+  return { pid, fd, layout, reserved, copied: union(copyRanges(pid, ranges, { layout, fd }, done), reserved) };
 }
 
 /** Copies once more what was written and has just been protected again. */
 export function copyAgain(before: PreCopied, written: readonly PageRange[]): PreCopied {
-  const { pid, fd, layout, copied } = before;
+  const { pid, fd, layout, copied, reserved } = before;
   // Whatever cannot be copied this time is not what the copy has.
   const again = copyRanges(pid, intersection(written, layout), { layout, fd });
-  return { ...before, copied: union(difference(copied, written), again) };
+  return { ...before, reserved: difference(reserved, written), copied: union(difference(copied, written), again) };
 }
 
 function copyRanges(
