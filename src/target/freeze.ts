@@ -4,6 +4,7 @@
  */
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { Refusal, UsageError } from "../errors.js";
+import { readProc } from "../linux/proc/read.js";
 import { errnoText, kernelError } from "../linux/errno.js";
 import {
   PTRACE_O_SUSPEND_SECCOMP,
@@ -97,10 +98,9 @@ function settle(state: Seized): void {
   for (;;) {
     for (const thread of state.waiting.splice(0)) waitStopped(state, thread);
     let found = 0;
-    for (const task of [...state.tree.tasks]) {
-      found += seizeThreads(state, task);
-      if (!state.isAlone) found += seizeChildren(state, task);
-    }
+    for (const task of [...state.tree.tasks]) found += seizeThreads(state, task);
+    // Only a thread that stands still makes no more children: to look earlier would be to look twice.
+    if (found === 0 && !state.isAlone) for (const task of [...state.tree.tasks]) found += seizeChildren(state, task);
     if (found > 0) continue;
     for (const task of state.tree.tasks) readIdentity(state, task);
     return;
@@ -198,7 +198,7 @@ const FLAGS_AFTER_COMM = 6;
 function refuseKernelWorker(task: TracedTask, tid: number): void {
   let text: string;
   try {
-    text = readFileSync(`/proc/${task.pid}/task/${tid}/stat`, "latin1");
+    text = readProc(`/proc/${task.pid}/task/${tid}/stat`).toString("latin1");
   } catch {
     return; // the worker ended
   }
@@ -235,7 +235,7 @@ function seizeChildren(state: Seized, task: TracedTask): number {
 
 function childrenOf(pid: number, tid: number): number[] {
   try {
-    const text = readFileSync(`/proc/${pid}/task/${tid}/children`, "latin1").trim();
+    const text = readProc(`/proc/${pid}/task/${tid}/children`).toString("latin1").trim();
     return text === "" ? [] : text.split(" ").map(Number);
   } catch {
     return [];
@@ -326,7 +326,7 @@ function statusField(text: string, name: string): string {
 
 function readStat(pid: number): { comm: string; state: string; threads: number } | undefined {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const text = readProc(`/proc/${pid}/stat`).toString("latin1");
     const close = text.lastIndexOf(")");
     return {
       comm: text.slice(text.indexOf("(") + 1, close),
