@@ -107,9 +107,7 @@ export interface DumpRequest {
 const moreOptions = (process.env["FLOE_TEST_DUMP_OPTIONS"] ?? "").split(" ").filter((word) => word !== "");
 
 export function dumpCommand(tool: Tool, request: DumpRequest): string[] {
-  const end = request.leaveRunning ? ["--leave-running"] : [
-    ...(tool.name === "floe" ? moreOptions : []),
-  ];
+  const end = request.leaveRunning ? ["--leave-running"] : [];
   return [
     ...tool.command,
     "dump",
@@ -122,6 +120,7 @@ export function dumpCommand(tool: Tool, request: DumpRequest): string[] {
     "-v4",
     ...end,
     ...request.options,
+    ...(tool.name === "floe" ? moreOptions : []),
   ];
 }
 
