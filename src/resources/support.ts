@@ -30,7 +30,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "cred.dumpable": { by: ["memory/finish"] },
   "file.fd-table": { by: ["files/table"] },
   "file.fown": { by: ["files/table"] },
-  "file.ghost": { by: ["files/deleted"], missing: "extended attributes are lost" },
+  "file.ghost": { by: ["files/deleted"] },
   "file.ghost-sparse": { by: ["files/deleted"] },
   "file.ghost-mapped": { by: ["files/deleted"] },
   "file.link-remap": { by: ["files/remap"] },

@@ -51,6 +51,7 @@ import {
   setTimesOf,
   type FileTimes,
 } from "../../linux/files.js";
+import { type Xattr, readXattrs, setXattr } from "../../linux/xattr.js";
 import type { DumpSession, Fd, ImageSource } from "../part.js";
 import { type GhostFileEntry, ghostChunkEntry, ghostFileEntry } from "./deleted.schema.js";
 
@@ -65,7 +66,8 @@ const RWX = 0o7777;
 const NS_PER_US = 1000n;
 const US_PER_S = 1_000_000n;
 const COPY_BYTES = 1 << 24;
-const MAX_HEAD_BYTES = 64 << 10;
+/** Extended attributes of one file may be as long as this on the usual file systems, and longer on few. */
+const MAX_HEAD_BYTES = 1 << 20;
 const PRIVATE = 0o600;
 
 /** Writes ghost-file-N.img; `local` is any descriptor of the file, even an O_PATH one. */
@@ -73,8 +75,8 @@ export function saveGhost(number: number, file: { stat: BigIntStats; local: Fd }
   const { stat, local } = file;
   const image = session.images.rawFile(imageFileName("GHOST_FILE", [number]));
   writeSync(image, imageHead("GHOST_FILE"));
-  const entry = attributes(stat);
   const format = Number(stat.mode) & S_IFMT;
+  const entry = attributes(stat, format === S_IFLNK ? [] : keptXattrs(`/proc/self/fd/${local}`));
   if (format === S_IFLNK) entry.symlnk_target = readlinkOf(local);
   if (format !== S_IFREG) {
     writeSync(image, record(ghostFileEntry, entry));
@@ -96,13 +98,18 @@ export function saveGhost(number: number, file: { stat: BigIntStats; local: Fd }
   }
 }
 
+/** Labels of security modules belong to the machine; whatever else there is belongs to the file. */
+function keptXattrs(path: string): Xattr[] {
+  return readXattrs(path).filter(({ name }) => !name.startsWith("security.") || name === "security.capability");
+}
+
 function record<T>(type: MessageType<T>, value: T): Buffer {
   const writer = new MessageWriter();
   writer.record(type, value);
   return writer.written();
 }
 
-function attributes(stat: BigIntStats): GhostFileEntry {
+function attributes(stat: BigIntStats, xattrs: GhostFileEntry["xattrs"]): GhostFileEntry {
   const format = Number(stat.mode) & S_IFMT;
   const entry: GhostFileEntry = {
     uid: Number(stat.uid),
@@ -114,6 +121,7 @@ function attributes(stat: BigIntStats): GhostFileEntry {
     mtim: timeOf(stat.mtimeNs),
     atim_below_usec: Number(stat.atimeNs % NS_PER_US),
     mtim_below_usec: Number(stat.mtimeNs % NS_PER_US),
+    xattrs,
   };
   if (format === S_IFCHR || format === S_IFBLK) entry.rdev = Number(stat.rdev);
   return entry;
@@ -242,15 +250,24 @@ export function fillUnnamed(ghost: SavedGhost, fd: Fd): void {
   fillGhost(ghost, fd);
   fchownSync(fd, entry.uid, entry.gid);
   fchmodSync(fd, entry.mode & RWX);
+  setXattrs(entry, `/proc/self/fd/${fd}`);
   const times = timesOf(entry);
   if (times !== undefined) setTimesOf(fd, times);
 }
 
 function setAttributes({ entry }: SavedGhost, path: string): void {
   lchownSync(path, entry.uid, entry.gid);
-  if ((entry.mode & S_IFMT) !== S_IFLNK) chmodSync(path, entry.mode & RWX);
+  if ((entry.mode & S_IFMT) !== S_IFLNK) {
+    chmodSync(path, entry.mode & RWX);
+    setXattrs(entry, path);
+  }
   const times = timesOf(entry);
   if (times !== undefined) setTimes(path, times);
+}
+
+/** After owner and mode: a change of owner takes capabilities away, and a change of mode changes an access list. */
+function setXattrs({ xattrs }: GhostFileEntry, path: string): void {
+  for (const { name, value } of xattrs) setXattr(path, { name, value: Buffer.from(value) });
 }
 
 function timesOf(entry: GhostFileEntry): FileTimes | undefined {

@@ -10,6 +10,12 @@ export const deletedCases: readonly Case[] = [
     peerCannot: "it shows another name afterwards",
   },
   {
+    workload: "files2/xattrs",
+    rows: ["file.ghost"],
+    claim: "deleted files keep their extended attributes",
+    peerCannot: "it does not carry them",
+  },
+  {
     workload: "files2/deleted-times",
     rows: ["file.ghost"],
     claim: "deleted files keep their times",

@@ -1,0 +1,42 @@
+/**
+ * Extended attributes, xattr(7), of the very file that a path leads to; through /proc/self/fd/N also of one without a name.
+ *
+ * Limits: uapi/linux/limits.h (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+ */
+import { ERRNO, checked } from "./errno.js";
+import { syscallNumber } from "./ffi/native.unsafe.js";
+import { SYS } from "./syscalls.js";
+
+const XATTR_SIZE_MAX = 64 << 10;
+
+/** An attribute: its name with the class in front, and its value. */
+export interface Xattr {
+  readonly name: string;
+  readonly value: Buffer;
+}
+
+const cstring = (text: string) => Buffer.from(`${text}\0`);
+
+/** ssize_t listxattr(…), getxattr(…) — all attributes that may be read; none where the file system has no such things. */
+export function readXattrs(path: string): Xattr[] {
+  const names = Buffer.alloc(XATTR_SIZE_MAX);
+  const length = syscallNumber(SYS.listxattr, cstring(path), names, names.length);
+  if (length === -ERRNO.ENOTSUP) return [];
+  const text = names.toString(
+    "utf8",
+    0,
+    checked(length, () => `listxattr("${path}")`),
+  );
+  const found: Xattr[] = [];
+  for (const name of text.split("\0").filter((one) => one !== "")) {
+    const value = Buffer.alloc(XATTR_SIZE_MAX);
+    const size = syscallNumber(SYS.getxattr, cstring(path), cstring(name), value, value.length);
+    if (size >= 0) found.push({ name, value: Buffer.from(value.subarray(0, size)) });
+  }
+  return found;
+}
+
+/** int setxattr(…). */
+export function setXattr(path: string, { name, value }: Xattr): void {
+  checked(syscallNumber(SYS.setxattr, cstring(path), cstring(name), value, value.length, 0), () => `setxattr("${path}", "${name}")`);
+}
