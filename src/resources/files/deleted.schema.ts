@@ -5,7 +5,7 @@ import { type Infer, message, optional, repeated, required } from "../../images/
 import { timeval } from "../timers/time.schema.js";
 
 /** An extended attribute. */
-export const ghostXattr = message("floe_xattr", {
+export const floeXattr = message("floe_xattr", {
   name: required.string(1),
   value: required.bytes(2),
 });
@@ -25,7 +25,7 @@ export const ghostFileEntry = message("ghost_file_entry", {
   /** Nanoseconds below the microseconds of the times above. */
   atim_below_usec: optional.uint32(1000, { floe: true }),
   mtim_below_usec: optional.uint32(1001, { floe: true }),
-  xattrs: repeated.message(1002, () => ghostXattr, { floe: true }),
+  xattrs: repeated.message(1002, () => floeXattr, { floe: true }),
 });
 export type GhostFileEntry = Infer<typeof ghostFileEntry>;
 
