@@ -36,7 +36,7 @@ int main(void)
 	/* Numbers of processes and context switches change. */
 	snapshot_ignores("status");
 	ready();
-	while (!go_given()) {
+	while (made < 60 || !go_given()) {
 		struct born born[BATCH];
 
 		for (int i = 0; i < BATCH; i++) {
@@ -54,6 +54,6 @@ int main(void)
 		}
 	}
 	note("%u processes", made);
-	check(made > 10, "%u processes were made", made);
+
 	pass();
 }
