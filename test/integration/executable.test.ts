@@ -93,6 +93,23 @@ describe("the executable", () => {
     assert.equal(ppid?.trim(), parent?.replace("parent ", ""));
   });
 
+  test("a dump for which there is no room fails and leaves nothing open in the process", () => {
+    const { status, stdout, stderr } = inNamespace(
+      folder,
+      `setsid python3 -c 'b = b"x" * (64 << 20); import time; time.sleep(100)' < /dev/null > /dev/null 2>&1 & pid=$!
+       while [ "$(awk '/VmRSS/ { print ($2 > 60000) }' /proc/$pid/status)" != 1 ]; do sleep 0.05; done
+       sleep 0.3; mkdir full; open() { echo $(ls /proc/$pid/fd); }; before=$(open)
+       for when in never always; do
+         unshare --mount bash -c "mount -t tmpfs -o size=4m t full && mkdir full/i && criu dump -t $pid -D full/i -o d.log --pre-copy $when"
+         echo "$when $?"; [ "$(open)" = "$before" ] && echo same
+       done
+       ps -o stat= -p $pid | cut -c1; kill -KILL $pid`,
+    );
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    assert.deepEqual(stdout.trim().split("\n"), ["never 1", "same", "always 1", "same", "S"], stderr);
+    assert.match(stderr, /ENOSPC/);
+  });
+
   test("needs nothing beside itself", () => {
     assert.ok(existsSync(executable));
     const { stdout } = spawnSync("ldd", [executable], { encoding: "utf8" });

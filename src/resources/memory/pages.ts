@@ -95,11 +95,12 @@ class TaskPages {
     this.#task = task;
     this.#session = session;
     this.#pagesId = pagesId;
-    const pre = sharesItsSpace(task, session.tasks) ? undefined : session.precopied.get(task.traced.pid);
+    const copied = sharesItsSpace(task, session.tasks) ? undefined : session.precopied.get(task.traced.pid);
+    const scratch = copied === undefined ? undefined : session.images.scratch();
+    const pre = scratch === undefined ? undefined : copied;
     const { runs, guards } = findRuns(task.traced.pid, task.vmas, pre !== undefined);
     if (guards.length > 0) noteGuards(task, guards);
     this.#runs = pre === undefined ? runs : withReserved(runs, stillReserved(pre, runs, task.vmas), task.vmas);
-    const scratch = pre === undefined ? undefined : session.images.scratch();
     if (pre !== undefined && scratch !== undefined) {
       this.#assembly = new Assembly(this.#runs, pre, scratch);
       this.#toWrite = this.#assembly.rest;

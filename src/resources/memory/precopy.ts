@@ -13,6 +13,7 @@
  */
 import { closeSync, ftruncateSync, openSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
 import { KernelError } from "../../errors.js";
+import { kernelError } from "../../linux/errno.js";
 import type { MemoryRange } from "../../linux/memory.js";
 import { UIO_MAXIOV, processVmReadv } from "../../linux/memory.js";
 import {
@@ -295,6 +296,15 @@ function* batches(ranges: readonly PageRange[]): Generator<MemoryRange[]> {
   if (batch.length > 0) yield batch;
 }
 
+function write(fd: number, bytes: Buffer, position: number): number {
+  try {
+    return writeSync(fd, bytes, 0, bytes.length, position);
+  } catch (error) {
+    const { errno = -5 } = error as NodeJS.ErrnoException;
+    throw kernelError("pwrite of memory copied ahead", errno, "writing the pages image");
+  }
+}
+
 /** Writes pages to their places; both ascend. */
 class Places {
   readonly #layout: readonly PlacedRange[];
@@ -317,7 +327,7 @@ class Places {
       const part = bytes.subarray(Number(from - range.start), Number(to - range.start));
       for (let wrote = 0; wrote < part.length; ) {
         const position = Number(place.offset + from - place.start) + wrote;
-        wrote += writeSync(fd, part, wrote, part.length - wrote, position);
+        wrote += write(fd, part.subarray(wrote), position);
       }
       from = to;
     }
