@@ -31,7 +31,7 @@ import { writeFilters } from "../resources/security/seccomp.js";
 import { inventoryEntry } from "../images/inventory.schema.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
 import { waitDeath } from "../target/seed.js";
-import { closeRemote } from "../target/hand-over.js";
+import { closeStrays } from "../target/hand-over.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
 import { type CollectedTask, ROOT_CGROUP_SET, collect, emptyCore } from "./collect.js";
@@ -332,11 +332,6 @@ function writeInventory(sink: DumpSink): void {
       dump_criu_run_id: run,
     },
   });
-}
-
-/** What a step that failed has left open in the process. */
-function closeStrays(task: FrozenTree["tasks"][number]): void {
-  for (const thread of task.threads) if (thread.strayFds.length > 0) closeRemote(thread, thread.strayFds);
 }
 
 /** Stub out, registers back, detached; `stopped`: with a SIGSTOP on its way. A process that died meanwhile is no error. */

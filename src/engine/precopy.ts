@@ -20,6 +20,7 @@ import {
 } from "../resources/memory/precopy.js";
 import { codeRanges } from "../target/code-ranges.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
+import { closeStrays } from "../target/hand-over.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
@@ -164,7 +165,10 @@ function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked 
 
 function letGo(tree: FrozenTree): void {
   try {
-    for (const task of tree.tasks) detachStub(task);
+    for (const task of tree.tasks) {
+      closeStrays(task);
+      detachStub(task);
+    }
   } finally {
     releaseTree(tree);
   }

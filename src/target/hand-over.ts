@@ -11,7 +11,7 @@ import { SYS } from "../linux/syscalls.js";
 import { ENTRY_BYTES, type Place, Program } from "./program.js";
 import { CLEANUP_CALLS } from "./region.js";
 import { run } from "./run.js";
-import type { TracedThread } from "./thread.js";
+import type { TracedTask, TracedThread } from "./thread.js";
 
 /** Stands for a descriptor that is not there yet; closing it does nothing. */
 const NONE = -1;
@@ -84,18 +84,22 @@ export function makeInside(thread: TracedThread, nr: number, ...args: readonly n
   program.store(number, made, 4);
   thread.closeOnDeath([NONE]);
   noteForCleanup(program, thread, { from: number.at(0), count: 1, index: 0 });
-  run(thread, program);
-  if (made.errno !== 0) {
-    thread.closeOnDeath([]);
-    return undefined;
-  }
-  const fd = Number(made.value);
-  thread.closeOnDeath([fd]);
-  const pidfd = openPidfd(thread.task.pid);
   try {
-    return takeOver(pidfd, fd);
+    run(thread, program);
   } finally {
-    syscallNumber(SYS.close, pidfd);
+    // Also when the end of the program was not seen: what it has made is closed with the other strays.
+    thread.closeOnDeath(made.ran && made.errno === 0 ? [Number(made.value)] : []);
+  }
+  if (made.errno !== 0) return undefined;
+  const fd = Number(made.value);
+  try {
+    const pidfd = openPidfd(thread.task.pid);
+    try {
+      return takeOver(pidfd, fd);
+    } finally {
+      syscallNumber(SYS.close, pidfd);
+    }
+  } finally {
     closeRemote(thread, [fd]);
   }
 }
@@ -128,6 +132,11 @@ export function closeRemote(thread: TracedThread, fds: readonly number[]): void 
   for (const fd of fds) program.call(SYS.close, fd);
   run(thread, program);
   thread.closeOnDeath([]);
+}
+
+/** Closes what a step that failed has left open in the process. */
+export function closeStrays(task: TracedTask): void {
+  for (const thread of task.threads) if (thread.strayFds.length > 0) closeRemote(thread, thread.strayFds);
 }
 
 function controlMessage(fds: number): { control: Buffer; message: Buffer; vector: Buffer } {

@@ -103,7 +103,7 @@ export class Subject {
   /** The same for one that must succeed. */
   async must(argv: readonly string[], timeoutMs?: number): Promise<string> {
     const { exit, text } = await this.run(argv, timeoutMs);
-    assert.equal(exit.code, 0, `${argv.join(" ")} ${describeExit(exit)}\n${text}\n${this.report()}`);
+    assert.equal(exit.code, 0, `${argv.join(" ")} ${describeExit(exit)}\n${text}\n${this.report()}${lastOfLog(argv)}`);
     return text;
   }
 
@@ -155,6 +155,21 @@ export class Subject {
   async close(): Promise<void> {
     await this.lane.close();
     rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** The last lines of the log that a command line asks for: what came before a failure. */
+function lastOfLog(argv: readonly string[]): string {
+  const at = argv.indexOf("-o");
+  try {
+    return at < 0
+      ? ""
+      : `\nthe log:\n${readFileSync(argv[at + 1] ?? "", "utf8")
+          .split("\n")
+          .slice(-12)
+          .join("\n")}`;
+  } catch {
+    return "";
   }
 }
 
