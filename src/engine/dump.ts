@@ -19,6 +19,7 @@ import { dumpFiles } from "../resources/files/table.js";
 import { fileIds } from "../resources/files/path-file.js";
 import { dumpWorkingDir } from "../resources/files/working-dir.js";
 import { dumpMappings } from "../resources/memory/mappings.js";
+import { withoutPolicies } from "../resources/memory/policies.js";
 import { savePages } from "../resources/memory/pages.js";
 import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
@@ -41,7 +42,7 @@ import type { DumpOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
 import { requireRights } from "./rights.js";
-import { PreCopies, preCopyTree } from "./precopy.js";
+import { PreCopies, preCopyTree, runningTree } from "./precopy.js";
 import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
@@ -70,7 +71,10 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
       ),
     );
     const copies = preCopyTree(options, { log, sink });
-    const result = withCopies(copies, () => frozenDump(options, { log, sink, phases, isRehearsal: false, copies }));
+    const result = withCopies(copies, () => {
+      copies.withoutPolicies = withoutPolicies(runningTree(options.tree));
+      return frozenDump(options, { log, sink, phases, isRehearsal: false, copies });
+    });
     writeStats(options.workDir, result.figures, log);
     return result;
   } catch (error) {
@@ -199,6 +203,7 @@ class Session implements DumpSession {
   readonly #problems: Problem[] = [];
   readonly #undo: (() => void)[] = [];
   readonly precopied: DumpSession["precopied"];
+  readonly withoutPolicies: DumpSession["withoutPolicies"];
   readonly fileId: DumpSession["fileId"];
   readonly progress: DumpSession["progress"];
 
@@ -209,6 +214,7 @@ class Session implements DumpSession {
     this.#log = tools.log;
     this.#isRehearsal = tools.isRehearsal;
     this.precopied = tools.copies.byPid;
+    this.withoutPolicies = tools.copies.withoutPolicies;
     this.fileId = fileIds(this);
     const { progress } = options;
     const isWatched = progress !== undefined && !tools.isRehearsal;

@@ -35,6 +35,8 @@ const LESS = 0.7;
 /** What has been copied ahead. */
 export class PreCopies {
   readonly byPid = new Map<number, PreCopied>();
+  /** Processes whose mappings have no NUMA policies. */
+  withoutPolicies: ReadonlySet<number> = new Set();
   readonly #uffds: number[] = [];
 
   /** Takes over a userfaultfd: while it is open, its process is tracked. */
@@ -117,7 +119,7 @@ function progressOf({ ranges }: Tracked, { progress }: DumpOptions): ((bytes: nu
 }
 
 /** The processes of a tree that runs, as far as they can be seen; they come and go. */
-function runningTree(root: number): number[] {
+export function runningTree(root: number): number[] {
   const found = [root];
   for (const pid of found) {
     for (const child of childrenOf(pid)) if (!found.includes(child)) found.push(child);

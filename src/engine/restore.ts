@@ -228,6 +228,7 @@ function makeTree(
     kernel: design.kernel,
     scratch,
     figures: on.figures,
+    warn: (message) => session.warn(message),
   };
   const savedByPid = new Map(design.saved.map((t) => [t.pid, t]));
   const build: TreeBuild = {

@@ -76,6 +76,8 @@ export interface DumpSession {
   later(work: () => void): void;
   /** Memory that was copied before the tree was frozen, by pid. */
   readonly precopied: ReadonlyMap<number, PreCopied>;
+  /** Processes, by pid, whose mappings had no NUMA policies just before the tree was frozen. */
+  readonly withoutPolicies: ReadonlySet<number>;
   /** A fresh id for an entry of files.img. */
   newFileId(): number;
   /** Tells how much memory has been saved; undefined when nobody watches. */

@@ -32,7 +32,7 @@ function mm() {
   const area = { start: 0x1000n, end: 0x5000n, pgoff: 0n, shmid: 0n, prot: 3, flags: 0x22, fd: -1n };
   const vmas = [{ ...area, status: AREA.REGULAR | AREA.ANON_PRIVATE }];
   const strings = { mm_arg_start: 0n, mm_arg_end: 0n, mm_env_start: 0n, mm_env_end: 0n };
-  return { type: mmEntry, value: { ...zero, ...strings, exe_file_id: 1, mm_saved_auxv: [], aios: [], guards: [], vmas } };
+  return { type: mmEntry, value: { ...zero, ...strings, exe_file_id: 1, mm_saved_auxv: [], aios: [], guards: [], policies: [], vmas } };
 }
 
 /** A parent with a file and a dead child. */

@@ -108,6 +108,19 @@ export function readPosixTimers(pid: number): ProcTimer[] {
   return parsed(entry("timers", pid), parseTimers);
 }
 
+/**
+ * Whether numa_maps shows a NUMA policy other than the default, be it that of a mapping or of the main thread. The kernel
+ * looks at every page for it. Without NUMA there is no such file.
+ */
+export function showsMemoryPolicies(pid: number): boolean {
+  return parsedIfThere(entry("numa_maps", pid), (bytes) => /^[0-9a-f]+ (?!default\b)/m.test(bytes.toString("latin1"))) ?? false;
+}
+
+/** How much memory a process has in use, from statm. */
+export function readRssBytes(pid: number): number {
+  return parsed(entry("statm", pid), (bytes) => Number(bytes.toString("latin1").split(" ")[1] ?? 0) * 4096);
+}
+
 /** The limits, indexed by RLIMIT_…. */
 export function readLimits(pid: number): Rlimit[] {
   return parsed(entry("limits", pid), parseLimits);

@@ -18,6 +18,7 @@ import { AREA, TASK_END, isDroppable, isOrdinary, isPrivate } from "./area.js";
 import { type PageRange, compareWithParent, holes, without } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
 import type { StoredRun } from "./page-source.js";
+import { addPolicies } from "./policies.js";
 import { attachSegments } from "./segments.js";
 import type { SavedSpace } from "./saved-space.js";
 import { type KernelPages, checkCompatVdso, mapOtherVdso, moveKernelPages } from "./vdso.js";
@@ -33,6 +34,7 @@ export interface SpaceBuild {
   /** Free addresses in every task, for moves. */
   readonly scratch: bigint;
   /** Counts for the statistics. */
+  warn(message: string): void;
   readonly figures: { restored: number; compared: number; inherited: number };
 }
 
@@ -58,6 +60,7 @@ class Fill {
   readonly #build: SpaceBuild;
   readonly #program = new Program();
   readonly #opened: Opened = new Set();
+  #parent: SavedSpace | undefined;
 
   constructor(task: TracedTask, space: SavedSpace, build: SpaceBuild) {
     this.#task = task;
@@ -83,6 +86,7 @@ class Fill {
   }
 
   overParent(parent: SavedSpace, parentOpened: Opened): Opened {
+    this.#parent = parent;
     const there = parent.mm.vmas.filter(isOrdinary);
     const kept = keptMappings(this.#space.mm.vmas.filter(isOrdinary), there);
     for (const { start, end } of holes(there, kept)) this.#unmap(start, end);
@@ -148,9 +152,11 @@ class Fill {
         this.#build.objects.segmentBytes(id),
       );
     for (const vma of fresh) if ((vma.status & (AREA.SYSV | AREA.AIO)) === 0) this.#map(vma, remote, filled.meets(vma));
+    const failedPolicies = addPolicies(this.#program, this.#space.mm, this.#parent?.mm);
     this.#openForFilling(runs);
     const reads = this.#read(runs, remote.get(this.#space.pages.fd));
     run(leader, this.#program);
+    for (const what of failedPolicies()) this.#build.warn(`process ${this.#space.pid}: this machine does not take ${what}`);
     for (const { result, bytes } of reads) {
       if (result.value !== bytes)
         throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);

@@ -18,6 +18,7 @@ import { dumpContexts } from "./aio.js";
 import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from "./area.js";
 import { dumpInode, isDumpedAsFile, memfdFileId, memfdName, sharedMemoryId } from "./memfd-dump.js";
 import type { MmEntry } from "./mm.schema.js";
+import { dumpPolicies } from "./policies.js";
 import type { VmaEntry } from "./vma.schema.js";
 
 /** uapi/linux/prctl.h */
@@ -37,12 +38,15 @@ export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): 
   const inside = askTasks(tasks);
   noteSharedUsedAsFile(tasks, session);
   dumpAttachedSegments(tasks, session);
+  const policies = dumpPolicies(tasks, session);
   return tasks.map((task, i) => {
-    const mm = mmOf(task, inside[i] as Inside, session);
+    const mm = mmOf(task, { inside: inside[i] as Inside, policies }, session);
     written.set(task, mm);
     return mm;
   });
 }
+
+type Policies = ReturnType<typeof dumpPolicies>;
 
 const written = new WeakMap<DumpTask, MmEntry>();
 
@@ -64,7 +68,7 @@ function askTasks(tasks: readonly DumpTask[]): Inside[] {
   return asked.map(({ brk, dumpable, thp }) => ({ brk: brk.value, dumpable: Number(dumpable.value), thpDisabled: thp.value === 1n }));
 }
 
-function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
+function mmOf(task: DumpTask, { inside, policies }: { inside: Inside; policies: Policies }, session: DumpSession): MmEntry {
   const { stat } = task;
   return {
     mm_start_code: stat.startCode,
@@ -85,6 +89,7 @@ function mmOf(task: DumpTask, inside: Inside, session: DumpSession): MmEntry {
     dumpable: inside.dumpable,
     aios: dumpContexts(task),
     guards: [],
+    policies: [...(policies.get(task) ?? [])],
     ...lockFuture(task),
     thp_disabled: inside.thpDisabled,
   };

@@ -16,6 +16,15 @@ export const floeGuardEntry = message("floe_guard_entry", {
   end: required.uint64(2, { hex: true }),
 });
 
+/** The NUMA policy of a range: mode and its flags, and a bit for each node. */
+export const floePolicyEntry = message("floe_policy_entry", {
+  start: required.uint64(1, { hex: true }),
+  end: required.uint64(2, { hex: true }),
+  mode: required.uint32(3, { hex: true }),
+  nodes: required.bytes(4),
+});
+export type FloePolicyEntry = Infer<typeof floePolicyEntry>;
+
 export const mmEntry = message("mm_entry", {
   mm_start_code: required.uint64(1, { hex: true }),
   mm_end_code: required.uint64(2, { hex: true }),
@@ -38,5 +47,7 @@ export const mmEntry = message("mm_entry", {
   guards: repeated.message(1000, () => floeGuardEntry, { floe: true }),
   /** MCL_FUTURE and MCL_ONFAULT: what mlockall(2) said of mappings to come. */
   lock_future: optional.uint32(1001, { floe: true }),
+  /** What mbind(2) said of mappings or parts of them. */
+  policies: repeated.message(1002, () => floePolicyEntry, { floe: true }),
 });
 export type MmEntry = Infer<typeof mmEntry>;

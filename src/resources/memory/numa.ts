@@ -4,7 +4,7 @@
  * Read from   get_mempolicy(2)
  * Made with   set_mempolicy(2)
  *
- * CRIU's images have no place for it. Policies of single mappings (mbind(2)) are not carried.
+ * CRIU's images have no place for it. Policies of single mappings: policies.ts.
  */
 import { SYS } from "../../linux/syscalls.js";
 import type { ThreadPart } from "../part.js";

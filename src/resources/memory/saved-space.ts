@@ -10,6 +10,7 @@ import { AREA, TASK_END, isOrdinary } from "./area.js";
 import { memfds } from "./memfd.js";
 import { type MmEntry, mmEntry } from "./mm.schema.js";
 import { type PageSource, openPageSource } from "./page-source.js";
+import { checkPolicies } from "./policies.js";
 import type { KernelPages } from "./vdso.js";
 import { isCompat } from "../tasks/compat.js";
 import type { CoreEntry } from "../tasks/core.schema.js";
@@ -36,6 +37,7 @@ export interface SavedSpace {
 export function readSpace(images: ImageSource, process: { pid: number; comm: string; core: CoreEntry }): SavedSpace {
   const mm = images.single("MM", [process.pid], mmEntry);
   checkOrder(mm.vmas, imageFileName("MM", [process.pid]));
+  checkPolicies(mm, imageFileName("MM", [process.pid]));
   const pages = openPageSource(images, { kind: "PAGEMAP", id: process.pid });
   checkRuns(pages, mm.vmas);
   return {

@@ -47,6 +47,20 @@ export const memory3Cases: readonly Case[] = [
   ...sharedCases,
   { workload: "memory3/numa", rows: ["thr.basic"], claim: "threads keep their NUMA policies", peerCannot: "it carries no NUMA policies" },
   {
+    workload: "memory3/mbind",
+    rows: ["thr.basic"],
+    claim: "mappings keep their NUMA policies",
+    peerCannot: "it carries no NUMA policies",
+  },
+  {
+    workload: "memory3/mbind",
+    args: ["thread"],
+    rows: ["thr.basic"],
+    claim: "and so they do beside a policy of the thread",
+    modes: ["killed-restored"],
+    peerCannot: "it carries no NUMA policies",
+  },
+  {
     workload: "memory3/clone-vm",
     args: ["running"],
     rows: ["tree.shared-kobj"],
