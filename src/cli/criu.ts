@@ -8,7 +8,7 @@ import { COMMANDS } from "./options/spec.js";
 import { refuseUnbuilt } from "./options/evaluate.js";
 import type { Request } from "./options/read.js";
 
-const UNBUILT: readonly Command[] = ["pre-dump", "page-server", "lazy-pages", "service", "swrk", "dedup"];
+const UNBUILT: readonly Command[] = ["page-server", "lazy-pages", "service", "swrk"];
 
 export async function criu(words: readonly string[]): Promise<number> {
   const request = readSettings(words);
@@ -28,6 +28,12 @@ async function run(command: Command, request: Request): Promise<number> {
     case "dump":
       refuseUnbuilt(settings);
       return (await import("./commands/dump.js")).dumpCommand(settings);
+    case "pre-dump":
+      refuseUnbuilt(settings);
+      return (await import("./commands/pre-dump.js")).preDumpCommand(settings);
+    case "dedup":
+      refuseUnbuilt(settings);
+      return (await import("./commands/pre-dump.js")).dedupCommand(settings);
     case "restore":
       refuseUnbuilt(settings);
       return (await import("./commands/restore.js")).restoreCommand(settings, request.rest);

@@ -11,18 +11,22 @@ const NAME_COLUMNS = 26;
 const USAGE = `
 Usage:
   criu dump -t PID [<options>]
+  criu pre-dump -t PID [<options>]
   criu restore [<options>]
+  criu dedup -D DIR
   criu check [--feature FEAT]
   criu cpuinfo dump|check
 
 Commands:
   dump           freeze a process tree and write it to files
+  pre-dump       write the memory of a tree to files while it runs
   restore        bring a process tree back
+  dedup          take pages out of older images that newer ones have
   check          see whether the kernel has what is needed
   cpuinfo dump   write cpuinfo.img for this processor
   cpuinfo check  compare cpuinfo.img with this processor
 
-Not in this version: pre-dump, page-server, lazy-pages, service, swrk, dedup
+Not in this version: page-server, lazy-pages, service, swrk
 `;
 
 export function criuUsage(): string {

@@ -5,7 +5,7 @@ import type { OptionSpec } from "./options/spec.js";
 import { OPTIONS } from "./options/table.js";
 
 const SAME = [
-  "leave-running", "leave-stopped", "pre-copy", "shell-job", "timeout",  "file-validation", "file-policy", "file-locks", "link-remap", "ghost-limit", "external", "inherit-fd",
+  "leave-running", "leave-stopped", "pre-copy", "prev-images-dir", "auto-dedup", "shell-job", "timeout",  "file-validation", "file-policy", "file-locks", "link-remap", "ghost-limit", "external", "inherit-fd",
   "skip-file-rwx-check", "pidfile",
   "work-dir", "log-file", "verbosity", "display-stats", "extra", "experimental", "all", "feature", "help", "version",
 ]; // biome-ignore format: one word a line says no more

@@ -11,6 +11,7 @@
  */
 import { Problems } from "../errors.js";
 import { DirectorySink, type DumpSink } from "../images/sink.js";
+import type { DirectorySource } from "../images/source.js";
 import { NowhereSink } from "../images/nowhere.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { readStat, readStatus } from "../linux/proc/read.js";
@@ -29,20 +30,22 @@ import { withDeadLeader } from "../resources/tasks/dead-leader.js";
 import { fpregsToImage } from "../resources/tasks/core-x86.js";
 import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { writeFilters } from "../resources/security/seccomp.js";
-import { inventoryEntry } from "../images/inventory.schema.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
 import { waitDeath } from "../target/seed.js";
 import { closeStrays } from "../target/hand-over.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
-import { type CollectedTask, ROOT_CGROUP_SET, collect, emptyCore } from "./collect.js";
+import { type CollectedTask, collect, emptyCore } from "./collect.js";
+import { dedupAgainst } from "./dedup.js";
 import { faultPoint as realFaultPoint } from "./fault.js";
+import { writeInventory } from "./inventory.js";
 import { type Logger, SILENT } from "./log.js";
 import type { DumpOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
 import { requireRights } from "./rights.js";
 import { PreCopies, preCopyTree, runningTree } from "./precopy.js";
+import { openPrevious } from "./previous.js";
 import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
@@ -63,23 +66,37 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
   requireRights("dump");
   const phases = new Phases();
   const sink = new DirectorySink(options.imagesDir, { supersedes: true });
+  let parent: DirectorySource | undefined;
   try {
+    parent = openPrevious(options, sink);
     rehearse((tree) =>
       frozenDump(
         { ...options, tree, leaveRunning: true, leaveStopped: false },
-        { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true, copies: new PreCopies() },
+        { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true, copies: new PreCopies(), parent: undefined },
       ),
     );
-    const copies = preCopyTree(options, { log, sink });
+    const copies = preCopyTree(options, { log, sink, parent });
     const result = withCopies(copies, () => {
       copies.withoutPolicies = withoutPolicies(runningTree(options.tree));
-      return frozenDump(options, { log, sink, phases, isRehearsal: false, copies });
+      return frozenDump(options, { log, sink, phases, isRehearsal: false, copies, parent });
     });
+    if (options.autoDedup === true) giveBackRoom(options.imagesDir, log);
     writeStats(options.workDir, result.figures, log);
     return result;
   } catch (error) {
     sink.discard();
     throw error;
+  } finally {
+    parent?.close();
+  }
+}
+
+/** The images are whole by now: that older ones keep their pages is no failure. */
+function giveBackRoom(imagesDir: string, log: Logger): void {
+  try {
+    log.info(`${dedupAgainst(imagesDir)} bytes were taken out of older images`);
+  } catch (error) {
+    log.warn(`pages were left in older images: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
@@ -99,6 +116,8 @@ interface Tools {
   /** Done on a process of ours, only to have all code ready: nothing is refused, no fault is asked for. */
   readonly isRehearsal: boolean;
   readonly copies: PreCopies;
+  /** The images of the dump before. */
+  readonly parent: DirectorySource | undefined;
 }
 
 function withCopies<T>(copies: PreCopies, action: () => T): T {
@@ -204,6 +223,7 @@ class Session implements DumpSession {
   readonly #undo: (() => void)[] = [];
   readonly precopied: DumpSession["precopied"];
   readonly withoutPolicies: DumpSession["withoutPolicies"];
+  readonly parent: DumpSession["parent"];
   readonly fileId: DumpSession["fileId"];
   readonly progress: DumpSession["progress"];
 
@@ -215,6 +235,7 @@ class Session implements DumpSession {
     this.#isRehearsal = tools.isRehearsal;
     this.precopied = tools.copies.byPid;
     this.withoutPolicies = tools.copies.withoutPolicies;
+    this.parent = tools.parent;
     this.fileId = fileIds(this);
     const { progress } = options;
     const isWatched = progress !== undefined && !tools.isRehearsal;
@@ -317,27 +338,6 @@ function writeCores(task: CollectedTask, session: Session): void {
     ...namespaceIds(task.traced.pid),
   };
   session.images.append("IDS", [task.pid], { type: taskKobjIdsEntry, value: ids });
-}
-
-const IMAGE_VERSION = 2;
-
-function writeInventory(sink: DumpSink): void {
-  const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds(process.pid) };
-  const run = crypto.randomUUID();
-  sink.append("INVENTORY", [], {
-    type: inventoryEntry,
-    value: {
-      img_version: IMAGE_VERSION,
-      fdinfo_per_id: true,
-      root_ids,
-      ns_per_id: true,
-      root_cg_set: ROOT_CGROUP_SET,
-      lsmtype: 0,
-      network_lock_method: 0,
-      plugins_entry: { plugins: [] },
-      dump_criu_run_id: run,
-    },
-  });
 }
 
 /** Stub out, registers back, detached; `stopped`: with a SIGSTOP on its way. A process that died meanwhile is no error. */

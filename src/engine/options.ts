@@ -32,9 +32,22 @@ export interface DumpOptions extends CommonOptions {
   readonly timeoutS: number;
   /** Whether memory is copied while the tree still runs: where it is worth it, wherever possible, or not at all. */
   readonly preCopy?: "auto" | "always" | "never";
+  /** Images of the dump before, relative to the images directory: these become the difference to them. */
+  readonly prevImagesDir?: string | undefined;
+  /** Take pages out of older images that these have as well. */
+  readonly autoDedup?: boolean;
+}
+
+/** Options of a pre-dump. */
+export interface PreDumpOptions extends CommonOptions {
+  readonly tree: number;
+  readonly prevImagesDir?: string | undefined;
+  readonly autoDedup?: boolean;
 }
 
 export interface RestoreOptions extends CommonOptions {
+  /** Take pages out of the images once they are back in memory. */
+  readonly autoDedup?: boolean;
   /** Return when the tree runs, instead of waiting for its root to end. */
   readonly restoreDetached: boolean;
   readonly leaveStopped: boolean;

@@ -6,7 +6,9 @@
  */
 import { closeSync, readFileSync, readdirSync } from "node:fs";
 import type { DumpSink } from "../images/sink.js";
+import type { DirectorySource } from "../images/source.js";
 import { readMaps } from "../linux/proc/read.js";
+import { equalPages, pagesOfParent } from "../resources/memory/increment.js";
 import type { PageRange } from "../resources/memory/page-runs.js";
 import {
   type PreCopied,
@@ -50,12 +52,19 @@ export class PreCopies {
   }
 }
 
+export interface PreCopyTools {
+  readonly log: Logger;
+  readonly sink: DumpSink;
+  /** The images of the dump before. */
+  readonly parent: DirectorySource | undefined;
+}
+
 /** Copies memory of the tree ahead, as far as it is worth it. The tree runs before and afterwards. */
-export function preCopyTree(options: DumpOptions, { log, sink }: { log: Logger; sink: DumpSink }): PreCopies {
+export function preCopyTree(options: DumpOptions, tools: PreCopyTools): PreCopies {
   const copies = new PreCopies();
   if (options.preCopy === "never") return copies;
   try {
-    copyInto(copies, options, { log, sink });
+    copyInto(copies, options, tools);
     return copies;
   } catch (error) {
     copies.close();
@@ -63,7 +72,7 @@ export function preCopyTree(options: DumpOptions, { log, sink }: { log: Logger; 
   }
 }
 
-function copyInto(copies: PreCopies, options: DumpOptions, { log, sink }: { log: Logger; sink: DumpSink }): void {
+function copyInto(copies: PreCopies, options: DumpOptions, { log, sink, parent }: PreCopyTools): void {
   for (const pid of runningTree(options.tree)) {
     if (!isWorthPreCopy(pid, options.preCopy === "always")) continue;
     const fd = sink.scratch();
@@ -76,10 +85,18 @@ function copyInto(copies: PreCopies, options: DumpOptions, { log, sink }: { log:
     copies.keep(tracked);
     faultPoint("precopy-tracked");
     const started = performance.now();
-    copies.byPid.set(pid, again(tracked, copyAhead(tracked, fd, progressOf(tracked, options)), options));
+    const copied = again(tracked, copyAhead(tracked, fd, progressOf(tracked, options)), options);
+    copies.byPid.set(pid, withEqual(copied, parent));
     log.debug(`copied ahead: process ${pid}, ${Math.round(performance.now() - started)} ms`);
     faultPoint("precopy-copied");
   }
+}
+
+/** Compares what was copied with the images of the dump before while there is time. */
+function withEqual(copied: PreCopied, parent: DirectorySource | undefined): PreCopied {
+  if (parent === undefined) return copied;
+  const before = pagesOfParent(parent, { kind: "PAGEMAP", id: copied.pid });
+  return { ...copied, equal: equalPages(copied.fd, copied.layout, before) };
 }
 
 /** What has been written meanwhile is copied again, as long as it becomes less. */

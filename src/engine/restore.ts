@@ -37,6 +37,7 @@ import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
+import { punchRuns } from "./dedup.js";
 import { requireRights } from "./rights.js";
 import { finishTasks, runStage } from "./restore-finish.js";
 import { giveOwners, linkFiles } from "./restore-links.js";
@@ -70,10 +71,21 @@ export function restore(options: RestoreOptions, log: Logger): RestoreResult {
     session = new Session({ options, images, tasks: saved, log });
     const design = plan(saved, session);
     log.info(`read: ${saved.length} processes, ${session.tasks.reduce((n, t) => n + t.threads.length, 0)} threads`);
-    return make(design, { session, phases, log });
+    const result = make(design, { session, phases, log });
+    if (options.autoDedup === true) emptyImages(saved, log);
+    return result;
   } finally {
     session?.close();
     images.close();
+  }
+}
+
+/** The processes run by now: that pages stay in the images is no failure. */
+function emptyImages(saved: readonly SavedTask[], log: Logger): void {
+  try {
+    for (const { living } of saved) if (living !== undefined) punchRuns(living.space.pages.runs);
+  } catch (error) {
+    log.warn(`pages were left in the images: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

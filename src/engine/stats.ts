@@ -10,6 +10,8 @@ export interface PageFigures {
   readonly scanned: number;
   readonly written: number;
   readonly lazy: number;
+  readonly skipped: number;
+  readonly sharedSkipped: number;
   readonly sharedScanned: number;
   readonly sharedWritten: number;
 }
@@ -38,11 +40,11 @@ export function writeDumpStats(workDir: string, { phases, pages }: DumpFigures):
         memdump_time: phases.us("memory"),
         memwrite_time: 0,
         pages_scanned: BigInt(pages.scanned),
-        pages_skipped_parent: 0n,
+        pages_skipped_parent: BigInt(pages.skipped),
         pages_written: BigInt(pages.written),
         pages_lazy: BigInt(pages.lazy),
         shpages_scanned: BigInt(pages.sharedScanned),
-        shpages_skipped_parent: 0n,
+        shpages_skipped_parent: BigInt(pages.sharedSkipped),
         shpages_written: BigInt(pages.sharedWritten),
       },
     },

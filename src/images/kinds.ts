@@ -120,3 +120,6 @@ export function imageFileName(kind: ImageKindName, ids: readonly (number | bigin
     return id.toString(form === "%x" ? 16 : 10);
   });
 }
+
+/** The link to the images of the dump before, in the directory of a later one. */
+export const PARENT_LINK = "parent";

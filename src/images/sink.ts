@@ -5,15 +5,27 @@
  * in the directory of a new one go: a restore must never mix the two. The inventory, without which there is no restore,
  * goes first and comes last, so that what a killed dump leaves does not pass for images.
  */
-import { closeSync, constants, fchmodSync, fsyncSync, mkdirSync, openSync, readdirSync, unlinkSync, writevSync } from "node:fs";
-import { join } from "node:path";
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  symlinkSync,
+  unlinkSync,
+  writevSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import { UsageError } from "../errors.js";
 import { O_TMPFILE, linkat } from "../linux/files.js";
 import { MessageWriter } from "./codec/encode.js";
 import type { MessageType } from "./codec/schema.js";
-import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, SERVICE_MAGIC, imageFileName } from "./kinds.js";
+import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, PARENT_LINK, SERVICE_MAGIC, imageFileName } from "./kinds.js";
 
-const OPEN_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+const OPEN_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
 /** Extra bytes up to this size are copied behind their record; bigger ones are written from where they are. */
 const COPY_LIMIT_BYTES = 64 << 10;
 const WRITEV_LIMIT = 1024;
@@ -89,7 +101,7 @@ export class DirectorySink implements DumpSink {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       const names = readdirSync(directory);
-      if (supersedes) this.#older = names.filter((name) => dumpImage.test(name));
+      if (supersedes) this.#older = names.filter((name) => dumpImage.test(name) || isParentLink(join(directory, name)));
     } catch (cause) {
       throw new UsageError({
         code: "IMAGES_DIR_UNUSABLE",
@@ -164,6 +176,16 @@ export class DirectorySink implements DumpSink {
     this.#nameless.splice(this.#nameless.indexOf(fd), 1);
   }
 
+  /** Makes the link to the images of the dump before; `target` is relative to the directory. */
+  linkParent(target: string): void {
+    const path = join(this.directory, PARENT_LINK);
+    this.#invalidateOlder();
+    removeIfThere(path);
+    symlinkSync(target, path);
+    this.#older = this.#older.filter((name) => name !== PARENT_LINK);
+    this.#made.push(path);
+  }
+
   /** From its first new file on, a directory no longer passes for that of the earlier dump. */
   #invalidateOlder(): void {
     if (this.#made.length === 0 && this.#older.includes(INVENTORY)) this.#remove(INVENTORY);
@@ -221,6 +243,11 @@ export class DirectorySink implements DumpSink {
   #remove(name: string): void {
     removeIfThere(join(this.directory, name));
   }
+}
+
+/** Only the link that a dump made: whatever else has that name is somebody's own. */
+function isParentLink(path: string): boolean {
+  return basename(path) === PARENT_LINK && lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 }
 
 function removeIfThere(path: string): void {

@@ -1,12 +1,12 @@
 /**
  * Reading an image directory. Images are untrusted: framing, lengths and references are checked before use.
  */
-import { closeSync, existsSync, openSync, readFileSync, readdirSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { ImageError, UsageError } from "../errors.js";
 import { decode } from "./codec/decode.js";
 import type { MessageType } from "./codec/schema.js";
-import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, SERVICE_MAGIC, imageFileName } from "./kinds.js";
+import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, PARENT_LINK, SERVICE_MAGIC, imageFileName } from "./kinds.js";
 
 const MAX_MESSAGE_BYTES = 256 << 20;
 
@@ -21,9 +21,13 @@ export interface ReadRecord<T> {
 export class DirectorySource {
   readonly directory: string;
   readonly #raw = new Map<string, number>();
+  /** The directories of the chain so far, to notice one that goes round in a circle. */
+  readonly #chain: ReadonlySet<string>;
+  #parent: DirectorySource | undefined;
 
-  constructor(directory: string) {
+  constructor(directory: string, chain: ReadonlySet<string> = new Set()) {
     this.directory = directory;
+    this.#chain = chain;
     try {
       readdirSync(directory);
     } catch (cause) {
@@ -135,7 +139,29 @@ export class DirectorySource {
     }
   }
 
+  /** The images that these ones are the difference to; undefined when they stand alone. */
+  parent(): DirectorySource | undefined {
+    if (this.#parent !== undefined) return this.#parent;
+    const path = join(this.directory, PARENT_LINK);
+    if (!existsSync(path)) return undefined;
+    // Without the links on the way: the kernel follows only so many in one path, and a chain may be longer.
+    const own = realpathSync(this.directory);
+    const parent = realpathSync(path);
+    if (parent === own || this.#chain.has(parent)) {
+      throw new ImageError({
+        code: "IMAGE_BAD_PARENT",
+        place: { file: PARENT_LINK },
+        because: `the link in "${own}" leads to "${parent}", which is built on it: the chain goes round in a circle`,
+        remedy: ["Point the links named parent at the images of the dump before"],
+      });
+    }
+    this.#parent = new DirectorySource(parent, new Set([...this.#chain, own]));
+    return this.#parent;
+  }
+
   close(): void {
+    this.#parent?.close();
+    this.#parent = undefined;
     for (const fd of this.#raw.values()) closeSync(fd);
     this.#raw.clear();
   }

@@ -58,6 +58,8 @@ export interface ImageSource {
   single<T>(kind: ImageKindName, ids: readonly (number | bigint)[], type: MessageType<T>): T;
   exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean;
   rawFile(name: string): Fd;
+  /** The images that these ones are the difference to. */
+  parent(): ImageSource | undefined;
 }
 
 /** A dump under way, as parts see it. Everything is frozen while a part's `dump` runs. */
@@ -78,6 +80,8 @@ export interface DumpSession {
   readonly precopied: ReadonlyMap<number, PreCopied>;
   /** Processes, by pid, whose mappings had no NUMA policies just before the tree was frozen. */
   readonly withoutPolicies: ReadonlySet<number>;
+  /** The images of the dump before, which these are to be the difference to. */
+  readonly parent: ImageSource | undefined;
   /** A fresh id for an entry of files.img. */
   newFileId(): number;
   /** Tells how much memory has been saved; undefined when nobody watches. */

@@ -13,8 +13,10 @@ import { dumpCommand, restoreCommand, type Tool } from "./tool.js";
  * in-place         the same three times in a row, so that what a dump leaves behind would show
  * killed-restored  dumped, dead, restored
  * twice            restored, dumped again, restored again
+ * chained          two pre-dumps, a snapshot and a dump, each the difference to the one before; restored from the last;
+ *                  only where a suite asks for it
  */
-export type Mode = "alone" | "left-running" | "in-place" | "killed-restored" | "twice";
+export type Mode = "alone" | "left-running" | "in-place" | "killed-restored" | "twice" | "chained";
 export const allModes: readonly Mode[] = ["alone", "left-running", "in-place", "killed-restored", "twice"];
 
 export interface Case {
@@ -106,7 +108,21 @@ export class CaseRun {
     if (mode === "in-place") for (const round of [1, 2, 3]) await this.dump(`images-${round}`, true);
     if (mode === "killed-restored" || mode === "twice") await this.throughDeath("images");
     if (mode === "twice") await this.throughDeath("images-again");
+    if (mode === "chained") {
+      await this.#preDump("pre-1");
+      await this.#preDump("pre-2", ["--prev-images-dir", "../pre-1"]);
+      await this.dump("snapshot", true, ["--track-mem", "--prev-images-dir", "../pre-2"]);
+      await this.throughDeath("images", ["--prev-images-dir", "../snapshot"]);
+    }
     await this.finish();
+  }
+
+  async #preDump(images: string, options: readonly string[] = []): Promise<void> {
+    const folder = join(this.folder, images);
+    mkdirSync(folder);
+    const log = join(folder, "pre-dump.log");
+    const words = ["pre-dump", "-t", String(this.#pid), "-D", folder, "-o", log, "-v4", "--track-mem", ...options];
+    await this.#tool([...this.#tools.dump.command, ...words], log, "Pre-dump");
   }
 
   async start(): Promise<void> {
@@ -119,18 +135,18 @@ export class CaseRun {
     await pause(this.#case.settleMs ?? 0);
   }
 
-  async throughDeath(images: string): Promise<void> {
-    await this.dump(images, false);
+  async throughDeath(images: string, options: readonly string[] = []): Promise<void> {
+    await this.dump(images, false, options);
     const exit = await withTimeout(this.#exited(), 10_000, "The death of the dumped root task");
     if (exit.signal !== 9) throw new Error(`The dumped root task ${describeExit(exit)}, not by SIGKILL`);
     await this.#untilEmpty((line) => line.startsWith("process"));
     await this.restore(images);
   }
 
-  async dump(images: string, leaveRunning: boolean): Promise<void> {
+  async dump(images: string, leaveRunning: boolean, more: readonly string[] = []): Promise<void> {
     const folder = join(this.folder, images);
     mkdirSync(folder);
-    const options = this.#case.options ?? [];
+    const options = [...(this.#case.options ?? []), ...more];
     const request = { pid: this.#pid, images: folder, logFile: join(folder, "dump.log"), leaveRunning, options };
     await this.#tool(dumpCommand(this.#tools.dump, request), request.logFile, "Dump");
     for (const image of ["inventory.img", "pstree.img", `core-${this.#pid}.img`]) {

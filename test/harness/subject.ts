@@ -117,17 +117,17 @@ export class Subject {
   }
 
   /** Dumps the workload, which dies. */
-  async dump(): Promise<void> {
+  async dump(more: readonly string[] = []): Promise<void> {
     const end = this.lane.nextExit(this.#pid);
-    await this.must(this.dumpLine());
+    await this.must(this.dumpLine(more));
     assert.equal((await withTimeout(end, 10_000, "The end of the dumped process")).signal, 9);
     await this.untilAlone([]);
   }
 
-  async restore(): Promise<void> {
+  async restore(more: readonly string[] = []): Promise<void> {
     // Ends of processes with the same pid that earlier restores had made.
     while (this.lane.hasExited(this.#pid)) await this.lane.nextExit(this.#pid);
-    await this.must(this.restoreLine());
+    await this.must(this.restoreLine(more));
     this.#wasRestored = true;
   }
 

@@ -23,10 +23,12 @@ function whyNot(tools: readonly (Tool | MissingTool)[]): string | undefined {
 }
 
 function modesOf(one: Case, options: SuiteOptions): readonly Mode[] {
-  return (one.modes ?? allModes).filter((mode) => options.modes?.includes(mode) ?? true);
+  const possible: readonly Mode[] = one.modes ?? allModes;
+  if (options.modes?.includes("chained") === true && possible.some(restores)) return ["chained"];
+  return possible.filter((mode) => options.modes?.includes(mode) ?? true);
 }
 
-const restores = (mode: Mode): boolean => mode === "killed-restored" || mode === "twice";
+const restores = (mode: Mode): boolean => mode === "killed-restored" || mode === "twice" || mode === "chained";
 
 function skipReason(one: Case, tools: Tools, mode: Mode): string | false {
   if (mode === "alone") return false;

@@ -2,7 +2,14 @@
  * Settings of the command line as options of the engine.
  */
 import { resolve } from "node:path";
-import { DEFAULT_POLICY, DEFAULT_TIMEOUT_S, type CommonOptions, type DumpOptions, type RestoreOptions } from "../../engine/options.js";
+import {
+  DEFAULT_POLICY,
+  DEFAULT_TIMEOUT_S,
+  type CommonOptions,
+  type DumpOptions,
+  type PreDumpOptions,
+  type RestoreOptions,
+} from "../../engine/options.js";
 import type { Settings } from "./spec.js";
 
 function commonOptions(settings: Settings): CommonOptions {
@@ -36,7 +43,13 @@ export function dumpOptions(settings: Settings, tree: number): DumpOptions {
     leaveStopped: settings.leaveStopped,
     timeoutS: settings.timeoutS ?? DEFAULT_TIMEOUT_S,
     preCopy: settings.preCopy,
+    prevImagesDir: settings.prevImagesDir,
+    autoDedup: settings.autoDedup,
   };
+}
+
+export function preDumpOptions(settings: Settings, tree: number): PreDumpOptions {
+  return { ...commonOptions(settings), tree, prevImagesDir: settings.prevImagesDir, autoDedup: settings.autoDedup };
 }
 
 export function restoreOptions(settings: Settings, command: readonly string[] | undefined): RestoreOptions {
@@ -47,5 +60,6 @@ export function restoreOptions(settings: Settings, command: readonly string[] | 
     leaveStopped: settings.leaveStopped,
     pidfile: settings.pidfile === undefined ? undefined : resolve(common.workDir, settings.pidfile),
     execCmd: command,
+    autoDedup: settings.autoDedup,
   };
 }

@@ -89,7 +89,7 @@ export const genericOptions: readonly OptionSpec[] = [
     argumentName: "DIR",
     rpc: "parent_img",
     commands: ["dump", "pre-dump", "page-server"],
-    built: false,
+    built: true,
     help: "images of the previous dump, relative to -D",
   },
   {

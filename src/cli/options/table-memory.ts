@@ -15,7 +15,7 @@ export const memoryOptions: readonly OptionSpec[] = [
     negatable: true,
     rpc: "track_mem",
     commands: ["dump", "pre-dump"],
-    built: false,
+    built: true,
     help: "note which pages change from now on",
   },
   {
@@ -34,7 +34,7 @@ export const memoryOptions: readonly OptionSpec[] = [
     argumentName: "MODE",
     rpc: "pre_dump_mode",
     commands: ["pre-dump"],
-    built: false,
+    built: true,
     help: "splice (default): from inside; read: from outside",
   },
   {
@@ -43,7 +43,7 @@ export const memoryOptions: readonly OptionSpec[] = [
     key: "autoDedup",
     negatable: true,
     rpc: "auto_dedup",
-    built: false,
+    built: true,
     help: "punch pages that are not needed any longer out of images",
   },
   {

@@ -154,7 +154,7 @@ class Fill {
     for (const vma of fresh) if ((vma.status & (AREA.SYSV | AREA.AIO)) === 0) this.#map(vma, remote, filled.meets(vma));
     const failedPolicies = addPolicies(this.#program, this.#space.mm, this.#parent?.mm);
     this.#openForFilling(runs);
-    const reads = this.#read(runs, remote.get(this.#space.pages.fd));
+    const reads = this.#read(runs, remote);
     run(leader, this.#program);
     for (const what of failedPolicies()) this.#build.warn(`process ${this.#space.pid}: this machine does not take ${what}`);
     for (const { result, bytes } of reads) {
@@ -168,7 +168,7 @@ class Fill {
 
   #descriptors(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Fd[] {
     const fds = new Set<Fd>();
-    if (runs.length > 0) fds.add(this.#space.pages.fd);
+    for (const { fd } of runs) fds.add(fd);
     for (const vma of fresh) {
       const fd = this.#build.objects.of(vma);
       if (fd !== undefined) fds.add(fd);
@@ -203,9 +203,8 @@ class Fill {
   }
 
   /** Vectored reads, as few as the limits allow: a vector's bytes lie one after another in the image. */
-  #read(runs: readonly StoredRun[], fd: number | undefined): { result: Result; bytes: bigint }[] {
+  #read(runs: readonly StoredRun[], remote: ReadonlyMap<Fd, number>): { result: Result; bytes: bigint }[] {
     const reads: { result: Result; bytes: bigint }[] = [];
-    if (fd === undefined) return reads;
     for (const batch of readBatches(withoutKernels(runs, this.#space))) {
       const vector = this.#program.bytes(Buffer.alloc(batch.length * IOVEC_BYTES));
       batch.forEach((r, i) => {
@@ -214,6 +213,7 @@ class Fill {
       });
       const bytes = batch.reduce((sum, r) => sum + (r.end - r.start), 0n);
       this.#build.figures.restored += Number(bytes / 4096n);
+      const fd = remote.get(batch[0]?.fd ?? -1) ?? -1;
       const result = this.#program.call(SYS.preadv, fd, vector, batch.length, batch[0]?.offset ?? 0n, 0).must("reading memory contents");
       reads.push({ result, bytes });
     }
@@ -287,14 +287,14 @@ function* readBatches(runs: readonly StoredRun[]): Generator<StoredRun[]> {
     for (let at = run.start; at < run.end; ) {
       const offset = run.offset + (at - run.start);
       const last = group.at(-1);
-      const follows = last === undefined || last.offset + (last.end - last.start) === offset;
+      const follows = last === undefined || (last.fd === run.fd && last.offset + (last.end - last.start) === offset);
       if (group.length === UIO_MAXIOV || bytes === MAX_TRANSFER || !follows) {
         yield group;
         group = [];
         bytes = 0n;
       }
       const end = run.end - at > MAX_TRANSFER - bytes ? at + (MAX_TRANSFER - bytes) : run.end;
-      group.push({ start: at, end, offset });
+      group.push({ start: at, end, fd: run.fd, offset });
       bytes += end - at;
       at = end;
     }

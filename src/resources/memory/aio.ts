@@ -104,7 +104,7 @@ function savedRing(vma: VmaEntry, pages: PageSource): Buffer {
   for (const run of pages.runs) {
     const start = run.start > vma.start ? run.start : vma.start;
     const end = run.end < vma.end ? run.end : vma.end;
-    if (start < end) readSync(pages.fd, bytes, Number(start - vma.start), Number(end - start), run.offset + (start - run.start));
+    if (start < end) readSync(run.fd, bytes, Number(start - vma.start), Number(end - start), run.offset + (start - run.start));
   }
   const events = (bytes.length - HEADER_BYTES) / EVENT_BYTES;
   if (bytes.readUInt32LE(MAGIC_OFFSET) === MAGIC && bytes.readUInt32LE(TAIL_OFFSET) < events) return bytes;

@@ -5,8 +5,9 @@
  * be shared again without a difference to anybody.
  */
 import { fstatSync } from "node:fs";
+import type { Fd } from "../part.js";
 import { MAP_PRIVATE, PROT_READ, mmap, munmap, ownMemory } from "../../linux/memory.js";
-import type { PageSource, StoredRun } from "./page-source.js";
+import { type PageSource, type StoredRun, partOf } from "./page-source.js";
 
 const PAGE = 4096;
 const WINDOW_BYTES = 64n << 20n;
@@ -31,7 +32,7 @@ export function compareWithParent(of: { parent: PageSource; child: PageSource; a
   const parentRuns = clip(of.parent.runs, of.areas);
   const childInside = clip(of.child.runs, of.areas);
   const needed: StoredRun[] = [...without(of.child.runs, of.areas)];
-  const pages = new PagePair(of.parent.fd, of.child.fd);
+  const pages = new PagePair();
   try {
     walk();
   } finally {
@@ -49,22 +50,18 @@ export function compareWithParent(of: { parent: PageSource; child: PageSource; a
         const parent = parentRuns[at];
         const apart = parent === undefined || parent.start >= run.end ? run.end : parent.start;
         if (apart > start) {
-          needed.push(part(run, start, apart));
+          needed.push(partOf(run, start, apart));
           start = apart;
           continue;
         }
         if (parent === undefined) break;
         const end = parent.end < run.end ? parent.end : run.end;
         figures.compared += Number(end - start) / PAGE;
-        figures.equal += pages.differing(part(parent, start, end), part(run, start, end), (piece) => needed.push(piece));
+        figures.equal += pages.differing(partOf(parent, start, end), partOf(run, start, end), (piece) => needed.push(piece));
         start = end;
       }
     }
   }
-}
-
-function part(run: StoredRun, start: bigint, end: bigint): StoredRun {
-  return { start, end, offset: run.offset + (start - run.start) };
 }
 
 /** The parts of `runs` inside `areas`. */
@@ -76,7 +73,7 @@ function clip(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRu
     for (let k = at; k < areas.length; k++) {
       const area = areas[k] as PageRange;
       if (area.start >= run.end) break;
-      out.push(part(run, area.start > run.start ? area.start : run.start, area.end < run.end ? area.end : run.end));
+      out.push(partOf(run, area.start > run.start ? area.start : run.start, area.end < run.end ? area.end : run.end));
     }
   }
   return out;
@@ -92,10 +89,10 @@ export function without(runs: readonly StoredRun[], areas: readonly PageRange[])
     for (let k = at; k < areas.length && start < run.end; k++) {
       const area = areas[k] as PageRange;
       if (area.start >= run.end) break;
-      if (area.start > start) out.push(part(run, start, area.start));
+      if (area.start > start) out.push(partOf(run, start, area.start));
       start = area.end;
     }
-    if (start < run.end) out.push(part(run, start, run.end));
+    if (start < run.end) out.push(partOf(run, start, run.end));
   }
   return out;
 }
@@ -118,30 +115,27 @@ export function holes(all: readonly PageRange[], some: readonly PageRange[]): Pa
   return out;
 }
 
-/** Two page images side by side, seen through mappings so that no page is copied to be compared. */
-class PagePair {
-  readonly #parent: ImageView;
-  readonly #child: ImageView;
-
-  constructor(parentFd: number, childFd: number) {
-    this.#parent = new ImageView(parentFd);
-    this.#child = new ImageView(childFd);
-  }
+/** Pages of two sets of images side by side, seen through mappings so that no page is copied to be compared. */
+export class PagePair {
+  readonly #parents = new Map<Fd, ImageView>();
+  readonly #children = new Map<Fd, ImageView>();
 
   /** Calls `found` with every part of `child` that differs from `parent` (same addresses); returns how many pages are equal. */
   differing(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
     let equal = 0;
     for (let start = child.start; start < child.end; start += WINDOW_BYTES) {
       const end = child.end - start > WINDOW_BYTES ? start + WINDOW_BYTES : child.end;
-      equal += this.#compare(part(parent, start, end), part(child, start, end), found);
+      equal += this.#compare(partOf(parent, start, end), partOf(child, start, end), found);
     }
     return equal;
   }
 
   #compare(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
     const bytes = Number(child.end - child.start);
-    const a = this.#parent.at(parent.offset, bytes);
-    const b = this.#child.at(child.offset, bytes);
+    // The same bytes of the same image: both were left to the same parent image.
+    if (parent.fd === child.fd && parent.offset === child.offset) return bytes / PAGE;
+    const a = viewOf(this.#parents, parent.fd).at(parent.offset, bytes);
+    const b = viewOf(this.#children, child.fd).at(child.offset, bytes);
     if (a.equals(b)) return bytes / PAGE;
     let equal = 0;
     let from = -1;
@@ -149,7 +143,7 @@ class PagePair {
       const same = at === bytes || a.compare(b, at, at + PAGE, at, at + PAGE) === 0;
       if (!same && from < 0) from = at;
       if (same && from >= 0) {
-        found(part(child, child.start + BigInt(from), child.start + BigInt(at)));
+        found(partOf(child, child.start + BigInt(from), child.start + BigInt(at)));
         from = -1;
       }
       if (same && at < bytes) equal++;
@@ -158,9 +152,17 @@ class PagePair {
   }
 
   close(): void {
-    this.#parent.close();
-    this.#child.close();
+    for (const view of [...this.#parents.values(), ...this.#children.values()]) view.close();
   }
+}
+
+function viewOf(views: Map<Fd, ImageView>, fd: Fd): ImageView {
+  let view = views.get(fd);
+  if (view === undefined) {
+    view = new ImageView(fd);
+    views.set(fd, view);
+  }
+  return view;
 }
 
 /** A page image through a window that moves along: pieces that follow one another need no mapping of their own. */

@@ -16,8 +16,10 @@ import { Program, type Result } from "../../target/program.js";
 import { type Job, runAll } from "../../target/run.js";
 import type { DumpSession, DumpTask } from "../part.js";
 import { noteGuards } from "./mappings.js";
+import { difference, union } from "./page-ranges.js";
 import { type PageRange, type PageRun, findRuns } from "./page-runs.js";
 import { PAGE_RUN, pageRun } from "./page-source.js";
+import { type ThinnedRun, pagesOfParent, thin } from "./increment.js";
 import { stillReserved } from "./precopy.js";
 import { Assembly } from "./precopy-assembly.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
@@ -35,20 +37,23 @@ export interface PageFigures {
   scanned: number;
   written: number;
   lazy: number;
+  /** Left to the images of the dump before. */
+  skipped: number;
   sharedScanned: number;
   sharedWritten: number;
+  sharedSkipped: number;
 }
 
 /** Saves the contents of all private memory of `tasks`, and of shared memory once per object. */
 export function savePages(tasks: readonly DumpTask[], session: DumpSession): PageFigures {
-  const figures: PageFigures = { scanned: 0, written: 0, lazy: 0, sharedScanned: 0, sharedWritten: 0 };
+  const figures: PageFigures = { scanned: 0, written: 0, lazy: 0, skipped: 0, sharedScanned: 0, sharedWritten: 0, sharedSkipped: 0 };
   const nextPagesId = counter();
   const works = distinctSpaces(tasks).map((task) => new TaskPages(task, session, nextPagesId()));
   for (const work of works) work.prepare();
   writeAll(works, session, () => {
-    for (const work of works) work.describe(figures);
+    if (session.parent === undefined) for (const work of works) work.describe(figures);
   });
-  for (const work of works) work.finish();
+  for (const work of works) work.finish(figures);
   saveSharedMemory(tasks, session, { figures, nextPagesId });
   return figures;
 }
@@ -116,17 +121,8 @@ class TaskPages {
   }
 
   /** Writes the pagemap, and counts. */
-  describe(figures: PageFigures): void {
-    const { images } = this.#session;
-    images.append("PAGEMAP", [this.#task.pid], { type: pagemapHead, value: { pages_id: this.#pagesId } });
-    for (const { start, end, lazy } of entries(this.#runs)) {
-      const pages = (end - start) / PAGE;
-      const flags = PAGE_RUN.PRESENT | (lazy ? PAGE_RUN.LAZY : 0);
-      images.append("PAGEMAP", [this.#task.pid], { type: pagemapEntry, value: pageRun(start, end, flags) });
-      figures.scanned += Number(pages);
-      if (lazy) figures.lazy += Number(pages);
-      figures.written += Number(pages);
-    }
+  describe(figures: PageFigures, runs: Iterable<DescribedRun> = entries(this.#runs)): void {
+    describePages(this.#session.images, { pid: this.#task.pid, pagesId: this.#pagesId, runs }, figures);
   }
 
   /** Hands over the descriptor of the pages image. */
@@ -168,7 +164,7 @@ class TaskPages {
   }
 
   /** Closes the descriptor there; what the process could not write itself is copied from outside. */
-  finish(): void {
+  finish(figures: PageFigures): void {
     for (const { result, ranges, bytes, offset } of this.#writes) {
       if (result.errno === 0 && result.value === bytes) continue;
       const EFAULT = 14;
@@ -177,7 +173,45 @@ class TaskPages {
       copyFromOutside(this.#task.traced.pid, ranges, { fd: this.#pagesFd, offset });
     }
     if (this.#remote.length > 0) closeRemote(this.#task.traced.leader, this.#remote);
-    this.#session.later(() => this.#assembly?.finish(this.#session.images, this.#name));
+    const { parent, images } = this.#session;
+    this.#session.later(() => {
+      this.#assembly?.finish(images, this.#name);
+      if (parent === undefined) return;
+      const before = pagesOfParent(parent, { kind: "PAGEMAP", id: this.#task.pid });
+      this.describe(figures, thin(images.rawFile(this.#name), [...entries(this.#runs)], before, this.#known()));
+    });
+  }
+
+  /** What was compared with the parent before the freeze and has not been written since. */
+  #known(): { looked: readonly PageRange[]; equal: readonly PageRange[] } | undefined {
+    const equal = this.#session.precopied.get(this.#task.traced.pid)?.equal;
+    if (this.#assembly === undefined || equal === undefined) return undefined;
+    return { equal, looked: difference(joinRanges(this.#runs), this.#assembly.rest) };
+  }
+}
+
+function joinRanges(runs: readonly PageRange[]): PageRange[] {
+  return union(runs, []);
+}
+
+/** Pages as the pagemap is to have them. */
+export type DescribedRun = { readonly start: bigint; readonly end: bigint; readonly lazy: boolean } & Partial<ThinnedRun>;
+
+/** Writes the pagemap of a process, and counts. */
+export function describePages(
+  images: DumpSession["images"],
+  of: { readonly pid: number; readonly pagesId: number; readonly runs: Iterable<DescribedRun> },
+  figures: PageFigures,
+): void {
+  images.append("PAGEMAP", [of.pid], { type: pagemapHead, value: { pages_id: of.pagesId } });
+  for (const { start, end, lazy, inParent = false } of of.runs) {
+    const pages = Number((end - start) / PAGE);
+    const flags = inParent ? PAGE_RUN.IN_PARENT : PAGE_RUN.PRESENT | (lazy ? PAGE_RUN.LAZY : 0);
+    images.append("PAGEMAP", [of.pid], { type: pagemapEntry, value: pageRun(start, end, flags) });
+    figures.scanned += pages;
+    if (lazy) figures.lazy += pages;
+    if (inParent) figures.skipped += pages;
+    else figures.written += pages;
   }
 }
 
@@ -197,7 +231,7 @@ function withReserved(runs: readonly PageRun[], reserved: readonly PageRange[], 
 }
 
 /** Runs as the pagemap has them: it makes no difference there how pages came into the image. */
-function* entries(runs: readonly PageRun[]): Generator<{ start: bigint; end: bigint; lazy: boolean }> {
+export function* entries(runs: readonly PageRun[]): Generator<{ start: bigint; end: bigint; lazy: boolean }> {
   let last: { start: bigint; end: bigint; lazy: boolean } | undefined;
   for (const { start, end, lazy } of runs) {
     if (last !== undefined && last.end === start && last.lazy === lazy) last.end = end;

@@ -70,6 +70,8 @@ export interface PreCopied {
   readonly layout: readonly PlacedRange[];
   /** Pages of the layout that were never there: the copy has zeros for them. */
   readonly reserved: readonly PageRange[];
+  /** Of the copy: what is equal in the images of the dump before; undefined when there are none. */
+  readonly equal?: readonly PageRange[];
   /** What has been copied, ascending. */
   readonly copied: readonly PageRange[];
 }
@@ -239,7 +241,8 @@ export function copyAgain(before: PreCopied, written: readonly PageRange[]): Pre
   return { ...before, reserved: difference(reserved, written), copied: union(difference(copied, written), again) };
 }
 
-function copyRanges(
+/** Copies `ranges` to their places; returns what could be copied. */
+export function copyRanges(
   pid: number,
   ranges: readonly PageRange[],
   to: { layout: readonly PlacedRange[]; fd: number },

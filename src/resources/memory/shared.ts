@@ -11,7 +11,9 @@ import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, 
 import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
 import { HUGETLBFS_MAGIC, dumpedInodes, isDumpedAsFile, sharedMemoryId } from "./memfd-dump.js";
+import { pagesOfParent, thin } from "./increment.js";
 import type { PageFigures } from "./pages.js";
+import type { PageRange } from "./page-runs.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 import { PAGE_RUN, type StoredRun, openPageSource, pageRun } from "./page-source.js";
 
@@ -58,18 +60,39 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
     saveHuge(fd, Number(fs.blockSizeBytes), { shmid, pages, size, ...to });
     return;
   }
+  const runs: PageRange[] = [];
   for (let at = 0n; at < size; ) {
     const data = lseek(fd, at, SEEK_DATA);
     if (data === undefined) break;
     const start = BigInt(data) & ~(PAGE - 1n);
     const end = (BigInt(lseek(fd, start, SEEK_HOLE) ?? Number(size)) + PAGE - 1n) & ~(PAGE - 1n);
-    images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapEntry, value: pageRun(start, end, PAGE_RUN.PRESENT) });
-    to.figures.sharedWritten += Number((end - start) / PAGE);
+    runs.push({ start, end });
     const inside = end > bytes ? bytes : end;
     sendRange({ from: fd, offset: start, to: pages, bytes: inside - start });
     if (inside < end) writeSync(pages, new Uint8Array(Number(end - inside)));
     at = end;
   }
+  describeObject(runs, { shmid, pages, ...to });
+}
+
+/** Writes the pagemap; where there are images of a dump before, pages that are equal there are left to those. */
+function describeObject(
+  runs: readonly PageRange[],
+  { shmid, pages, session, figures }: { shmid: bigint; pages: Fd; session: DumpSession; figures: PageFigures },
+): void {
+  const { images, parent } = session;
+  const describe = (start: bigint, end: bigint, inParent: boolean) => {
+    const flags = inParent ? PAGE_RUN.IN_PARENT : PAGE_RUN.PRESENT;
+    images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapEntry, value: pageRun(start, end, flags) });
+    figures[inParent ? "sharedSkipped" : "sharedWritten"] += Number((end - start) / PAGE);
+  };
+  if (parent === undefined) for (const { start, end } of runs) describe(start, end, false);
+  else
+    session.later(() => {
+      const before = pagesOfParent(parent, { kind: "SHMEM_PAGEMAP", id: shmid });
+      const whole = runs.map((run) => ({ ...run, lazy: false }));
+      for (const { start, end, inParent } of thin(pages, whole, before)) describe(start, end, inParent);
+    });
 }
 
 /** Files of huge pages know neither sendfile(2) nor holes. Reading makes no pages where there are none, and gives zeros. */
@@ -80,14 +103,14 @@ function saveHuge(
 ): void {
   const page = Buffer.alloc(pageBytes);
   const zeros = Buffer.alloc(pageBytes);
+  const runs: PageRange[] = [];
   for (let at = 0n; at < to.size; at += BigInt(pageBytes)) {
     if (readSync(fd, page, 0, pageBytes, at) !== pageBytes) throw new Error("internal error: a huge page was not read as a whole");
     if (page.equals(zeros)) continue;
-    const value = pageRun(at, at + BigInt(pageBytes), PAGE_RUN.PRESENT);
-    to.session.images.append("SHMEM_PAGEMAP", [to.shmid], { type: pagemapEntry, value });
-    to.figures.sharedWritten += pageBytes / Number(PAGE);
+    runs.push({ start: at, end: at + BigInt(pageBytes) });
     for (let done = 0; done < pageBytes; ) done += writeSync(to.pages, page, done);
   }
+  describeObject(runs, to);
 }
 
 /** sendfile(2) until `bytes` have moved; goes on where `to` stands. */
@@ -135,24 +158,24 @@ export function fillShared(fd: Fd, images: ImageSource, { shmid, sizeBytes }: { 
       });
     }
     if (pageBytes !== undefined) {
-      fillHuge(fd, pageBytes, { run, from: source.fd });
+      fillHuge(fd, pageBytes, run);
       continue;
     }
     const end = run.end > sizeBytes ? sizeBytes : run.end;
     lseek(fd, run.start, SEEK_SET);
-    sendRange({ from: source.fd, offset: run.offset, to: fd, bytes: end - run.start });
+    sendRange({ from: run.fd, offset: run.offset, to: fd, bytes: end - run.start });
   }
 }
 
 /** Files of huge pages cannot be written, only mapped. */
-function fillHuge(fd: Fd, pageBytes: bigint, { run, from }: { run: StoredRun; from: Fd }): void {
+function fillHuge(fd: Fd, pageBytes: bigint, run: StoredRun): void {
   const offset = run.start - (run.start % pageBytes);
   const sizeBytes = ((run.end - offset + pageBytes - 1n) / pageBytes) * pageBytes;
   const address = mmap({ sizeBytes, protection: PROT_READ | PROT_WRITE, flags: MAP_SHARED, fd, offset });
   try {
     const window = ownMemory({ address, sizeBytes }).subarray(Number(run.start - offset), Number(run.end - offset));
     for (let at = 0; at < window.length; ) {
-      const got = readSync(from, window, at, Math.min(window.length - at, 1 << 30), run.offset + BigInt(at));
+      const got = readSync(run.fd, window, at, Math.min(window.length - at, 1 << 30), run.offset + BigInt(at));
       if (got === 0) throw new Error("internal error: a page image ended while it was read");
       at += got;
     }

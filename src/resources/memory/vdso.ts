@@ -85,7 +85,7 @@ export function checkCompatVdso(space: SavedSpace, pid: number): void {
   const run = space.pages.runs.find((r) => vdso !== undefined && r.start <= vdso.start && r.end >= vdso.end);
   if (!space.isCompat || run === undefined || vdso === undefined) return;
   const saved = Buffer.alloc(Number(vdso.end - vdso.start));
-  readSync(space.pages.fd, saved, 0, saved.length, run.offset + (vdso.start - run.start));
+  readSync(run.fd, saved, 0, saved.length, run.offset + (vdso.start - run.start));
   const now = Buffer.alloc(saved.length);
   if (readProcessMemory(pid, vdso.start, now) !== now.length || !now.equals(saved)) throw otherVdso(space);
 }
@@ -96,7 +96,7 @@ function sameCode(space: SavedSpace, own: Vma): boolean {
   const run = space.pages.runs.find((r) => vdso !== undefined && r.start <= vdso.start && r.end >= vdso.end);
   if (run === undefined || vdso === undefined) return true;
   const bytes = Buffer.alloc(Number(vdso.end - vdso.start));
-  readSync(space.pages.fd, bytes, 0, bytes.length, run.offset + (vdso.start - run.start));
+  readSync(run.fd, bytes, 0, bytes.length, run.offset + (vdso.start - run.start));
   return bytes.equals(ownMemory({ address: own.start, sizeBytes: BigInt(bytes.length) }));
 }
 

@@ -1,0 +1,28 @@
+/**
+ * The inventory: the image that says what the others are.
+ */
+import { inventoryEntry } from "../images/inventory.schema.js";
+import type { DumpSink } from "../images/sink.js";
+import { namespaceIds } from "../resources/namespaces/ids.js";
+import { ROOT_CGROUP_SET } from "./collect.js";
+
+const IMAGE_VERSION = 2;
+
+export function writeInventory(sink: DumpSink): void {
+  const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds(process.pid) };
+  const run = crypto.randomUUID();
+  sink.append("INVENTORY", [], {
+    type: inventoryEntry,
+    value: {
+      img_version: IMAGE_VERSION,
+      fdinfo_per_id: true,
+      root_ids,
+      ns_per_id: true,
+      root_cg_set: ROOT_CGROUP_SET,
+      lsmtype: 0,
+      network_lock_method: 0,
+      plugins_entry: { plugins: [] },
+      dump_criu_run_id: run,
+    },
+  });
+}
