@@ -1,7 +1,7 @@
 /**
  * What /proc says about a frozen tree, and the sessions that parts work with.
  */
-import { readFileSync } from "node:fs";
+import type { Vma } from "../linux/proc/maps.js";
 import { readSmaps, readStat, readStatus } from "../linux/proc/read.js";
 import type { DumpTask } from "../resources/part.js";
 import { kernelIds } from "../resources/tasks/kernel-ids.js";
@@ -33,7 +33,9 @@ export function collect(tree: FrozenTree): CollectedTask[] {
   );
   return tree.tasks.map((traced) => {
     const stat = readStat(traced.pid);
-    const code = codeRanges(traced.pid, readFileSync(`/proc/${traced.pid}/maps`, "latin1"));
+    const vmas = readSmaps(traced.pid);
+    const code = codeRanges(traced.pid, vmas);
+    const isOwn = (vma: Vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end);
     return {
       traced,
       pid: traced.nsPid,
@@ -41,7 +43,7 @@ export function collect(tree: FrozenTree): CollectedTask[] {
       stat,
       status: readStatus(traced.pid),
       // What a killed dumper left behind is not the task's own.
-      vmas: readSmaps(traced.pid).filter((vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end)),
+      vmas: code.leftBehind.length === 0 ? vmas : vmas.filter(isOwn),
       code,
       core: emptyCore(traced.leader, true),
       ids: ids.get(traced.pid) ?? { vm: 0, files: 0, fs: 0, sighand: 0 },

@@ -164,9 +164,10 @@ function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked 
     tree = freezeTree(pid, { timeoutMs: options.timeoutS * 1000, isAlone: true });
     const [task] = tree.tasks;
     if (task === undefined) return undefined;
-    const code = codeRanges(pid, readFileSync(`/proc/${pid}/maps`, "latin1"));
+    const all = readMaps(pid);
+    const code = codeRanges(pid, all);
     if (isInsideStub(task, code)) return undefined;
-    const maps = readMaps(pid).filter((vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end));
+    const maps = all.filter((vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end));
     attachStub(task, code);
     faultPoint("precopy-stub");
     tracked = track(task, maps);

@@ -1,6 +1,7 @@
 /**
  * Where in a target's address space our code can lie, and where code of a dumper that was killed still lies.
  */
+import type { Vma } from "../linux/proc/maps.js";
 import { readProcessMemory } from "../linux/ptrace.js";
 import { CODE_BYTES, REGION_MAGIC, isRegionPlace } from "./region.js";
 
@@ -10,7 +11,7 @@ export interface AddressRange {
   readonly end: bigint;
 }
 
-/** What a look at /proc/PID/maps says about code. */
+/** What the mappings of a process say about code. */
 export interface CodeRanges {
   /** Executable mappings in whose last bytes the cave may lie, best first: the vdso, then file mappings. */
   readonly code: readonly AddressRange[];
@@ -18,24 +19,27 @@ export interface CodeRanges {
   readonly leftBehind: readonly AddressRange[];
 }
 
-const LINE = /^([0-9a-f]+)-([0-9a-f]+) r(.)(.)p [0-9a-f]+ \S+ (\d+) *(.*)$/gm;
+/** What of a mapping matters here (as in linux/proc/maps). */
+type Mapping = Pick<Vma, "start" | "end" | "read" | "write" | "exec" | "shared" | "inode" | "name">;
 
-/** Takes the text of /proc/PID/maps apart. */
-export function codeRanges(pid: number, maps: string): CodeRanges {
+/** Goes through the mappings of process `pid`, ascending. */
+export function codeRanges(pid: number, mappings: readonly Mapping[]): CodeRanges {
   const vdso: AddressRange[] = [];
   const files: AddressRange[] = [];
   const leftBehind: AddressRange[] = [];
-  for (const [, start, end, writable, executable, inode, name] of maps.matchAll(LINE)) {
-    const range = { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`) };
-    const isAnonymous = inode === "0" && name === "";
+  for (const mapping of mappings) {
+    const last = leftBehind.at(-1);
     // Where memory may not be writable and executable, a region is its code and behind it, at once, its data.
-    if (executable !== "x") {
-      const code = leftBehind.at(-1);
-      if (isAnonymous && code?.end === range.start) leftBehind.push(range);
+    if (!mapping.exec && last?.end !== mapping.start) continue;
+    const { start, end, read, write, exec, shared, inode, name } = mapping;
+    if (!read || shared) continue;
+    const range = { start, end };
+    const isAnonymous = inode === 0n && name === "";
+    if (!exec) {
+      if (isAnonymous) leftBehind.push(range);
     } else if (name === "[vdso]") vdso.push(range);
-    else if (inode !== "0") files.push(range);
-    else if (isAnonymous && (writable === "w" || range.end - range.start === BigInt(CODE_BYTES)) && isRegion(pid, range))
-      leftBehind.push(range);
+    else if (inode !== 0n) files.push(range);
+    else if (isAnonymous && (write || end - start === BigInt(CODE_BYTES)) && isRegion(pid, range)) leftBehind.push(range);
   }
   return { code: [...vdso, ...files], leftBehind };
 }

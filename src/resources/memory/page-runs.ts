@@ -100,8 +100,7 @@ class AreaCursor {
       if (hasOwnPages(vma)) {
         // A mapping that was moved is tracked no longer, but (6.18) may keep the marks of its pages.
         const isKnown = unwritten && vma.flags.has("uw");
-        const part = { start: start > vma.start ? start : vma.start, end: end < vma.end ? end : vma.end };
-        add(runs, vma, { ...part, unwritten: isKnown });
+        add(runs, vma, { start: start > vma.start ? start : vma.start, end: end < vma.end ? end : vma.end, unwritten: isKnown });
       }
       if (vma.end >= end) return;
       this.#at++;
@@ -122,7 +121,7 @@ function add(runs: PageRun[], vma: Vma, range: PageRange & { unwritten: boolean 
   const last = runs[runs.length - 1];
   const joins = last !== undefined && last.end === range.start && last.unwritten === range.unwritten;
   if (joins && last.lazy === lazy && last.readable === vma.read) last.end = range.end;
-  else runs.push({ ...range, lazy, readable: vma.read });
+  else runs.push({ start: range.start, end: range.end, lazy, readable: vma.read, unwritten: range.unwritten });
 }
 
 /** The vdso is kept as well, so that another kernel's can be recognised, and rings of asynchronous I/O. */

@@ -93,15 +93,18 @@ export function isWorthPreCopy(pid: number, isWanted: boolean): boolean {
   try {
     // /proc/PID/statm: pages in all, present, and of those shared ones.
     const [, present = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, "latin1").split(" ").map(Number);
-    return (present - shared) * Number(PAGE) >= (isWanted ? 0 : WORTH_BYTES) && !hasOwnRequests(pid);
+    if ((present - shared) * Number(PAGE) < (isWanted ? 0 : WORTH_BYTES)) return false;
+    const maps = readMaps(pid);
+    const trackable = bytesOf(maps.filter(isLargeEnough));
+    return trackable >= (isWanted ? 0 : WORTH_BYTES) && !hasOwnRequests(pid, maps);
   } catch {
     return false; // it ended; the dump itself will say so if that matters
   }
 }
 
 /** I/O of its own that goes on while it stands still, or a userfaultfd, which would be in the way of ours. */
-function hasOwnRequests(pid: number): boolean {
-  if (readMaps(pid).some((vma) => areaKind(vma) === "aio")) return true;
+function hasOwnRequests(pid: number, maps: readonly Vma[]): boolean {
+  if (maps.some((vma) => areaKind(vma) === "aio")) return true;
   const folder = `/proc/${pid}/fd`;
   return readdirSync(folder).some((fd) => /^anon_inode:\[?(io_uring|userfaultfd)/.test(linkOf(`${folder}/${fd}`)));
 }
@@ -182,8 +185,7 @@ function bytesOf(ranges: readonly PageRange[]): number {
  */
 function register(uffd: number, maps: readonly Vma[]): PageRange[] {
   return maps
-    .filter((vma) => isPlainMemory(vma) && vma.read)
-    .filter(({ start, end }) => end - start >= SMALLEST_MAPPING_BYTES)
+    .filter(isLargeEnough)
     .slice(0, MAX_MAPPINGS)
     .filter(({ start, end }) => {
       try {
@@ -193,6 +195,11 @@ function register(uffd: number, maps: readonly Vma[]): PageRange[] {
         return false;
       }
     });
+}
+
+/** Whether it is worth a call to track a mapping. */
+function isLargeEnough(vma: Vma): boolean {
+  return vma.end - vma.start >= SMALLEST_MAPPING_BYTES && vma.read && isPlainMemory(vma);
 }
 
 /** Protects the pages that are there, or those of them that were written since; returns them. The process stands still. */
