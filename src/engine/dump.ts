@@ -19,6 +19,7 @@ import { SYS } from "../linux/syscalls.js";
 import { dumpFiles } from "../resources/files/table.js";
 import { fileIds } from "../resources/files/path-file.js";
 import { dumpWorkingDir } from "../resources/files/working-dir.js";
+import { refuseUnsettled } from "../resources/memory/aio.js";
 import { dumpMappings } from "../resources/memory/mappings.js";
 import { withoutPolicies } from "../resources/memory/policies.js";
 import { savePages } from "../resources/memory/pages.js";
@@ -152,6 +153,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     session.throwProblems();
     phases.enter("memory");
     const pages = savePages(tasks, session);
+    refuseUnsettled(session);
     faultPoint("dump-memory");
     tasks.forEach((task, i) => {
       const mm = mms[i];

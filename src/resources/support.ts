@@ -46,7 +46,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "mem.vdso": { by: ["memory/vdso"], missing: "a vdso of another build is refused" },
   "mem.wipe-droppable-guard": { by: ["memory/finish", "memory/pages"] },
   "mem.hugetlb": { by: ["memory/mappings", "memory/shared"] },
-  "mem.aio": { by: ["memory/aio"], missing: "requests that are still under way" },
+  "mem.aio": { by: ["memory/aio"], missing: "requests that never end, as polls: the kernel does not show them" },
   "ns.ipc-shm": { by: ["ipc/shm", "memory/segments"], missing: "segments that nobody has attached, and those of huge pages" },
   "mem.mm-struct": { by: ["memory/finish"] },
   "net.lock": { by: ["sockets/tcp-connection"], missing: "nftables only, also where iptables is asked for" },

@@ -1,6 +1,8 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { after, before } from "node:test";
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
 
+import { isRoot, Subject, withSubject } from "../harness/subject.js";
 import { suite } from "../harness/suite.js";
 import { memory3Cases, sharedCases } from "../workloads/memory3/cases.js";
 
@@ -24,3 +26,19 @@ after(() => {
 suite("memory3", memory3Cases);
 suite("memory3", sharedCases, { dump: "criu", restore: "floe", modes: ["killed-restored"] });
 suite("memory3", sharedCases, { dump: "floe", restore: "criu", modes: ["killed-restored"] });
+
+describe("refusals about asynchronous I/O", { skip: isRoot ? false : "needs root" }, () => {
+  for (const [state, code] of [
+    ["polls", "AIO_IN_FLIGHT"],
+    ["spoilt", "AIO_RING_BAD"],
+  ] as const) {
+    test(`${code}: the process is unharmed`, () =>
+      withSubject(Subject.withWorkload("memory3/aio-direct", [state]), async (subject) => {
+        const { exit, text } = await subject.run(subject.dumpLine());
+        assert.equal(exit.code, 1, text);
+        assert.ok(text.includes(`[${code}]`), text);
+        assert.deepEqual(readdirSync(subject.images), [], "images were kept");
+        await subject.judge();
+      }));
+  }
+});

@@ -7,15 +7,17 @@
  * The kernel keeps the end of the ring to itself, and it moves only when a request completes. So as many requests are
  * made as had completed; then the ring gets its saved contents.
  */
-import { closeSync, openSync, readSync } from "node:fs";
-import { ImageError } from "../../errors.js";
+import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync } from "node:fs";
+import { ImageError, Refusal } from "../../errors.js";
 import { MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } from "../../linux/memory.js";
+import type { Vma } from "../../linux/proc/maps.js";
+import { readProcessMemory } from "../../linux/ptrace.js";
 import { SYS } from "../../linux/syscalls.js";
 import { closeRemote, handOver } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
 import { run, writeTarget } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
-import type { DumpTask } from "../part.js";
+import type { DumpSession, DumpTask } from "../part.js";
 import { AREA, areaKind } from "./area.js";
 import type { AioRingEntry } from "./mm.schema.js";
 import type { PageSource } from "./page-source.js";
@@ -35,16 +37,114 @@ const IOCB_FD = 20;
 /** Requests in one io_submit(2): few enough for their pointers to fit beside one another. */
 const BATCH = 512;
 
+/** How long a frozen tree with contexts may wait for block devices, in milliseconds. */
+const LIMIT_MS = 250;
+const NAP_MS = 0.5;
+/** Completions of writes may come by a work queue, a moment after the device has done its part. */
+const AFTER_MS = 1;
+
+/** A context and where its ring ended when memory was about to be saved. */
+interface Settled {
+  readonly task: DumpTask;
+  readonly vma: Vma;
+  readonly tail: number;
+}
+
 /** Contexts of a task, as its mappings show them. */
 export function dumpContexts(task: DumpTask): AioRingEntry[] {
-  return task.vmas
-    .filter((vma) => areaKind(vma) === "aio")
-    .map((vma) => {
-      const length = Number(vma.end - vma.start);
-      // io_setup(2) makes room for twice as many events and two more, and rounds up to whole pages.
-      const events = (length - HEADER_BYTES) / EVENT_BYTES;
-      return { id: vma.start, nr_req: Math.floor((events - 2) / 2), ring_len: length };
-    });
+  return ringsOf(task).map((vma) => {
+    const length = Number(vma.end - vma.start);
+    // io_setup(2) makes room for twice as many events and two more, and rounds up to whole pages.
+    const events = (length - HEADER_BYTES) / EVENT_BYTES;
+    return { id: vma.start, nr_req: Math.floor((events - 2) / 2), ring_len: length };
+  });
+}
+
+function ringsOf(task: DumpTask): Vma[] {
+  return task.vmas.filter((vma) => areaKind(vma) === "aio");
+}
+
+const settledOf = new WeakMap<DumpSession, Settled[]>();
+
+/**
+ * Requests of a frozen process go on. The kernel does not say how many there are, so those to block devices are waited for
+ * until each device has been seen without any; nobody else's can be. What completes all the same before memory has been
+ * saved is noticed by {@link refuseUnsettled}.
+ */
+export function settleContexts(tasks: readonly DumpTask[], session: DumpSession): void {
+  const rings = tasks.flatMap((task) => ringsOf(task).map((vma) => ({ task, vma })));
+  if (rings.length === 0) return;
+  waitForDevices();
+  const settled: Settled[] = [];
+  for (const { task, vma } of rings) {
+    const header = headerOf(task, vma);
+    if (header === undefined) continue;
+    if (isRing(header, Number(vma.end - vma.start))) settled.push({ task, vma, tail: header.readUInt32LE(TAIL_OFFSET) });
+    else session.refuse(badRing(task, vma));
+  }
+  settledOf.set(session, settled);
+}
+
+/** Memory has been saved: a request that has completed since {@link settleContexts} may be missing in it, or half there. */
+export function refuseUnsettled(session: DumpSession): void {
+  for (const { task, vma, tail } of settledOf.get(session) ?? []) {
+    if (headerOf(task, vma)?.readUInt32LE(TAIL_OFFSET) === tail) continue;
+    session.refuse(
+      new Refusal({
+        code: "AIO_IN_FLIGHT",
+        process: { pid: task.traced.pid, comm: task.comm },
+        resource: `the asynchronous I/O context ${vma.start.toString(16)}`,
+        because: "requests of it were completed while its memory was saved",
+        remedy: ["Dump again when the process does less I/O"],
+      }),
+    );
+  }
+}
+
+/**
+ * A device that has been seen idle has done all that was asked of it before. `folder`: of all block devices; without it there is
+ * nothing to go by.
+ */
+export function waitForDevices(folder = "/sys/block"): void {
+  const started = performance.now();
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  let busy = existsSync(folder) ? readdirSync(folder).filter((device) => isBusy(`${folder}/${device}`)) : [];
+  if (busy.length === 0) return;
+  while (busy.length > 0 && performance.now() - started < LIMIT_MS) {
+    Atomics.wait(nap, 0, 0, NAP_MS);
+    busy = busy.filter((device) => isBusy(`${folder}/${device}`));
+  }
+  Atomics.wait(nap, 0, 0, AFTER_MS);
+}
+
+/** The file has two numbers, of reads and of writes under way. */
+function isBusy(device: string): boolean {
+  try {
+    return /[1-9]/.test(readFileSync(`${device}/inflight`, "latin1"));
+  } catch {
+    return false; // it is gone
+  }
+}
+
+/** The head of a ring; undefined when it has been closed to reading. */
+function headerOf(task: DumpTask, vma: Vma): Buffer | undefined {
+  const header = Buffer.alloc(HEADER_BYTES);
+  return vma.read && readProcessMemory(task.traced.pid, vma.start, header) === HEADER_BYTES ? header : undefined;
+}
+
+function isRing(header: Buffer, sizeBytes: number): boolean {
+  const events = (sizeBytes - HEADER_BYTES) / EVENT_BYTES;
+  return header.readUInt32LE(MAGIC_OFFSET) === MAGIC && header.readUInt32LE(TAIL_OFFSET) < events;
+}
+
+function badRing(task: DumpTask, vma: Vma): Refusal {
+  return new Refusal({
+    code: "AIO_RING_BAD",
+    process: { pid: task.traced.pid, comm: task.comm },
+    resource: `the asynchronous I/O context ${vma.start.toString(16)}`,
+    because: "the process has written over the head of its ring of completions",
+    remedy: ["Destroy the context (io_destroy) before the dump"],
+  });
 }
 
 /** Makes the contexts of `space`; all its other mappings are in place. */
@@ -106,8 +206,7 @@ function savedRing(vma: VmaEntry, pages: PageSource): Buffer {
     const end = run.end < vma.end ? run.end : vma.end;
     if (start < end) readSync(run.fd, bytes, Number(start - vma.start), Number(end - start), run.offset + (start - run.start));
   }
-  const events = (bytes.length - HEADER_BYTES) / EVENT_BYTES;
-  if (bytes.readUInt32LE(MAGIC_OFFSET) === MAGIC && bytes.readUInt32LE(TAIL_OFFSET) < events) return bytes;
+  if (isRing(bytes, bytes.length)) return bytes;
   throw new ImageError({
     code: "IMAGE_BAD_VALUE",
     place: { file: pages.file },

@@ -14,7 +14,7 @@ import { Program } from "../../target/program.js";
 import { runAll } from "../../target/run.js";
 import { dumpSegments } from "../ipc/shm.js";
 import type { DumpSession, DumpTask } from "../part.js";
-import { dumpContexts } from "./aio.js";
+import { dumpContexts, settleContexts } from "./aio.js";
 import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from "./area.js";
 import { dumpInode, isDumpedAsFile, memfdFileId, memfdName, sharedMemoryId } from "./memfd-dump.js";
 import type { MmEntry } from "./mm.schema.js";
@@ -39,6 +39,7 @@ export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): 
   noteSharedUsedAsFile(tasks, session);
   dumpAttachedSegments(tasks, session);
   const policies = dumpPolicies(tasks, session);
+  settleContexts(tasks, session);
   return tasks.map((task, i) => {
     const mm = mmOf(task, { inside: inside[i] as Inside, policies }, session);
     written.set(task, mm);

@@ -61,6 +61,12 @@ export const memory3Cases: readonly Case[] = [
     peerCannot: "it carries no NUMA policies",
   },
   {
+    workload: "memory3/aio-direct",
+    rows: ["mem.aio"],
+    claim: "asynchronous reads that are under way are finished first",
+    peerCannot: "it does not wait for them",
+  },
+  {
     workload: "memory3/clone-vm",
     args: ["running"],
     rows: ["tree.shared-kobj"],
