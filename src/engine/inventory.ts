@@ -8,7 +8,7 @@ import { ROOT_CGROUP_SET } from "./collect.js";
 
 const IMAGE_VERSION = 2;
 
-export function writeInventory(sink: DumpSink): void {
+export function writeInventory(sink: DumpSink, tcpClose = false): void {
   const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds(process.pid) };
   const run = crypto.randomUUID();
   sink.append("INVENTORY", [], {
@@ -23,6 +23,7 @@ export function writeInventory(sink: DumpSink): void {
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
       dump_criu_run_id: run,
+      ...(tcpClose ? { tcp_close: true } : {}),
     },
   });
 }

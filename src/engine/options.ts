@@ -67,6 +67,7 @@ export const DEFAULT_POLICY: PolicyOptions = {
   linkRemap: false,
   ghostLimitBytes: 1 << 20,
   tcpEstablished: false,
+  tcpClose: false,
   skipInFlight: false,
   extUnixSk: false,
   extUnixSkInodes: [],

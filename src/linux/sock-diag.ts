@@ -3,6 +3,7 @@
  *
  * Source: uapi/linux/sock_diag.h, uapi/linux/unix_diag.h, uapi/linux/inet_diag.h.
  */
+import { AF_INET } from "./addresses.js";
 import { AF_UNIX } from "./addresses.js";
 import { close } from "./files.js";
 import { NLM_F_DUMP, NLM_F_REQUEST, encodeMessage, exchange, openNetlink } from "./netlink.js";
@@ -87,6 +88,25 @@ export function inetShutdowns(family: number, protocol: number): Map<number, num
       body.readUInt32LE(INET_DIAG_INODE_AT),
       attributes(body.subarray(INET_DIAG_MSG_BYTES)).get(INET_DIAG_SHUTDOWN)?.readUInt8(0) ?? 0,
     ]),
+  );
+}
+
+/** Offsets in struct inet_diag_msg: family, port and address of the other end. */
+const INET_DIAG_DPORT_AT = 6;
+const INET_DIAG_DST_AT = 24;
+
+/** Where sockets in `state` want to: getpeername(2) says it only when they are there. By inode. */
+export function inetPeers(family: number, protocol: number, state: number): Map<number, { address: Buffer; port: number }> {
+  const request = Buffer.alloc(INET_DIAG_REQ_BYTES);
+  request.writeUInt8(family, 0);
+  request.writeUInt8(protocol, 1);
+  request.writeUInt32LE(1 << state, 4);
+  const answers = ask(request, `asking for sockets of family ${family}, protocol ${protocol}`);
+  return new Map(
+    answers.map((body) => {
+      const address = Buffer.from(body.subarray(INET_DIAG_DST_AT, INET_DIAG_DST_AT + (body.readUInt8(0) === AF_INET ? 4 : 16)));
+      return [body.readUInt32LE(INET_DIAG_INODE_AT), { address, port: body.readUInt16BE(INET_DIAG_DPORT_AT) }];
+    }),
   );
 }
 

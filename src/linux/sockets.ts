@@ -243,6 +243,15 @@ export function sendmsg(
   return checked(sent, () => `sendmsg(${fd}, ${message.keep[0]?.length} bytes, ${control.length} control messages)`);
 }
 
+/** poll(2) of one descriptor, at once: the events of `wanted` that are there, and POLLERR, POLLHUP, POLLNVAL. */
+export function pollOnce(fd: number, wanted: number): number {
+  const entry = Buffer.alloc(8); // struct pollfd { int fd; short events; short revents; }
+  entry.writeInt32LE(fd, 0);
+  entry.writeInt16LE(wanted, 4);
+  checked(syscallNumber(SYS.poll, entry, 1, 0), () => `poll(${fd})`);
+  return entry.readInt16LE(6);
+}
+
 /** A message that was received. */
 export interface ReceivedMessage {
   readonly data: Buffer;

@@ -26,6 +26,8 @@ export interface PolicyOptions {
   /** Largest deleted file taken into images, in bytes of allocated blocks. */
   readonly ghostLimitBytes: number;
   readonly tcpEstablished: boolean;
+  /** Connections are not saved, and come back as closed sockets. */
+  readonly tcpClose: boolean;
   /** Leave out TCP connections that no program has accepted yet. */
   readonly skipInFlight: boolean;
   /** Allow UNIX datagram sockets that are connected to one outside the tree: all, or those with these inodes outside. */

@@ -23,6 +23,7 @@ function commonOptions(settings: Settings): CommonOptions {
     linkRemap: settings.linkRemap,
     ghostLimitBytes: settings.ghostLimitBytes ?? DEFAULT_POLICY.ghostLimitBytes,
     tcpEstablished: settings.tcpEstablished,
+    tcpClose: settings.tcpClose,
     skipInFlight: settings.skipInFlight,
     extUnixSk: settings.extUnixSk,
     extUnixSkInodes: settings.extUnixSkInodes,

@@ -171,7 +171,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     key: "tcpClose",
     negatable: true,
     rpc: "tcp_close",
-    built: false,
+    built: true,
     help: "restore TCP connections as closed ones",
   },
   {

@@ -56,5 +56,7 @@ export const inetSkEntry = message("inet_sk_entry", {
   more: repeated.message(1000, () => floeInetOption, { floe: true }),
   flow_info: optional.uint32(1001, { floe: true }),
   scope_id: optional.uint32(1002, { floe: true }),
+  /** The connection was broken off, and the program has not been told yet (ECONNRESET). */
+  broken_off: optional.bool(1003, { floe: true }),
 });
 export type InetSkEntry = Infer<typeof inetSkEntry>;

@@ -9,7 +9,7 @@ import { ImageError, KernelError, Refusal } from "../../errors.js";
 import { AF_INET, AF_INET6, type SocketAddress } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
 import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
-import { SOCKET_STATE, inetShutdowns } from "../../linux/sock-diag.js";
+import { SOCKET_STATE, inetPeers, inetShutdowns } from "../../linux/sock-diag.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { SO, bytesUnread } from "../../linux/socket-options.js";
 import {
@@ -23,6 +23,7 @@ import {
   getsockname,
   getsockoptInt,
   listen,
+  pollOnce,
   setsockoptInt,
   shutdown,
   socket,
@@ -47,11 +48,16 @@ import { isOfOtherNetns, readOptions, setOptions, unreadableOption } from "./opt
 import { socketTitle } from "./other.js";
 import { peekMessages } from "./peek.js";
 import { saveQueue } from "./queue.js";
-import { hasConnection, makeConnection, notAllowed, saveConnection, startConnection } from "./tcp-connection.js";
+import { hasConnection, makeConnection, makeRemains, notAllowed, saveConnection, saveRemains, startConnection } from "./tcp-connection.js";
+import { TCP_STATE, isConnection } from "./tcp-states.js";
 import { refillUdp } from "./udp-queue.js";
 
 const READ = 1;
 const WRITE = 2;
+const BOTH = 3;
+const O_NONBLOCK = 0o4000;
+/** States of sockets that need no image of a connection. */
+const UNCONNECTED: readonly number[] = [TCP_STATE.LISTEN, TCP_STATE.CLOSE, TCP_STATE.SYN_SENT];
 
 const option = (fd: Fd, name: number) => getsockoptInt(fd, { level: SOL_SOCKET, name });
 
@@ -66,7 +72,19 @@ function isCarried({ family, type, proto }: InetKind): boolean {
 
 export const inetSockets: FileKind<InetSkEntry> = {
   name: "sockets/inet",
-  rows: ["sk.opts-generic", "sk.udp", "tcp.listen", "tcp.unconnected", "tcp.established", "tcp.buffers", "tcp.opts"],
+  rows: [
+    "sk.opts-generic",
+    "sk.udp",
+    "tcp.listen",
+    "tcp.unconnected",
+    "tcp.established",
+    "tcp.buffers",
+    "tcp.half-closed",
+    "tcp.closed",
+    "tcp.syn-in-flight",
+    "tcp.tcp-close",
+    "tcp.opts",
+  ],
   type: "INETSK",
   field: "isk",
   matches: ({ link, local }) => link.startsWith("socket:[") && isCarried(kindOf(local)),
@@ -93,7 +111,7 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
   const state = kind.proto === IPPROTO_TCP ? tcpState(local, { session, stop }) : udpState(file, kind, stop);
   const own = getsockname(local);
-  const peer = peerOf(local);
+  const peer = state.state === TCP_STATE.SYN_SENT ? askedPeer(kind, Number(file.stat.ino)) : peerOf(local);
   const entry: InetSkEntry = {
     id: file.id,
     ino: Number(file.stat.ino),
@@ -111,7 +129,8 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
   } as InetSkEntry;
   if (own.family === "inet6" && own.scopeId !== 0) entry.scope_id = own.scopeId;
   if (kind.type === SOCK_DGRAM) saveDatagrams(file, session);
-  else if (entry.state === SOCKET_STATE.ESTABLISHED && session.options.tcpEstablished) saveConnection(file, entry, { session, stop });
+  else if (isConnection(entry.state) && session.options.tcpEstablished) saveConnection(file, entry, { session, stop });
+  else if (isOver(entry) && !session.options.tcpClose && bytesToRead(local) > 0) saveRemains(file, entry, session);
   return entry;
 }
 
@@ -123,7 +142,17 @@ function peerOf(fd: Fd): SocketAddress | undefined {
   }
 }
 
-function tcpState(fd: Fd, { session, stop }: { session: DumpSession; stop: Stop }): Pick<InetSkEntry, "state" | "backlog"> {
+/** Whom a socket asks for a connection. */
+function askedPeer({ family, proto }: InetKind, inode: number): SocketAddress | undefined {
+  const peer = inetPeers(family, proto, TCP_STATE.SYN_SENT).get(inode);
+  if (peer === undefined) return undefined;
+  return peer.address.length === 4 ? { family: "inet", ...peer } : { family: "inet6", ...peer, flowInfo: 0, scopeId: 0 };
+}
+
+function tcpState(
+  fd: Fd,
+  { session, stop }: { session: DumpSession; stop: Stop },
+): Pick<InetSkEntry, "state" | "backlog"> & Partial<Pick<InetSkEntry, "shutdown" | "broken_off">> {
   const { state, backlog } = tcpInfo(fd);
   if (state === SOCKET_STATE.LISTEN) {
     if (backlog.now > 0 && !session.options.skipInFlight)
@@ -135,39 +164,24 @@ function tcpState(fd: Fd, { session, stop }: { session: DumpSession; stop: Stop 
       );
     return { state, backlog: backlog.limit };
   }
-  if (state === SOCKET_STATE.CLOSE && bytesToRead(fd) > 0)
-    stop(
-      "TCP_CLOSING",
-      "its connection has ended with data that is not read yet, which is not carried yet",
-      "Let the program read it first",
-    );
-  else if (state === SOCKET_STATE.ESTABLISHED && !session.options.tcpEstablished)
+  if (state === SOCKET_STATE.CLOSE) {
+    const { isOver, hasError } = pollNow(fd);
+    return { state, backlog: 0, ...(isOver ? { shutdown: BOTH } : {}), ...(hasError ? { broken_off: true } : {}) };
+  }
+  if (session.options.tcpClose && (isConnection(state) || state === TCP_STATE.SYN_SENT))
+    return { state: SOCKET_STATE.CLOSE, backlog: 0, shutdown: BOTH };
+  if (isConnection(state) && !session.options.tcpEstablished)
     stop(
       "TCP_CONNECTED",
       "it is a TCP connection",
       "Allow connections with --tcp-established",
+      "Have connections closed in the restored program with --tcp-close",
       "Let the program close its connections first",
     );
-  else if (state !== SOCKET_STATE.ESTABLISHED && state !== SOCKET_STATE.CLOSE)
-    stop(
-      "TCP_CLOSING",
-      `its connection is in the state ${STATES[state] ?? state}, which is not carried yet`,
-      "Let the connection come to its end first",
-    );
+  else if (!isConnection(state) && state !== TCP_STATE.SYN_SENT)
+    stop("TCP_CLOSING", `its connection is in the unknown state ${state}`, "Let the connection come to its end first");
   return { state, backlog: 0 };
 }
-
-const STATES: Readonly<Record<number, string>> = {
-  1: "ESTABLISHED",
-  2: "SYN-SENT",
-  3: "SYN-RECEIVED",
-  4: "FIN-WAIT-1",
-  5: "FIN-WAIT-2",
-  6: "TIME-WAIT",
-  8: "CLOSE-WAIT",
-  9: "LAST-ACK",
-  11: "CLOSING",
-};
 
 /** A datagram socket is "established" when it is connected. */
 function udpState({ local, stat }: OpenFile, { family, proto }: InetKind, stop: Stop): Pick<InetSkEntry, "state" | "backlog" | "shutdown"> {
@@ -227,23 +241,96 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
       session.closeLater(fd);
       return fd;
     };
-    for (const e of entries) {
-      if (e.state === SOCKET_STATE.ESTABLISHED) continue;
-      const fd = keep(e, bound(e));
-      if (e.state === SOCKET_STATE.LISTEN) listen(fd, e.backlog);
-      finish(fd, e);
-    }
-    const connections = entries
-      .filter((e) => e.state === SOCKET_STATE.ESTABLISHED)
-      .map((e) => makeConnection(keep(e, plain(e)), e, session));
+    const isLive = (e: InetSkEntry) => isConnection(e.state) && !session.options.tcpClose;
+    // Who asks comes last: the one that answers may be among them.
+    const isAsking = (e: InetSkEntry) => e.state === TCP_STATE.SYN_SENT;
+    for (const e of entries.filter((e) => !isLive(e) && !isAsking(e))) openUnconnected(e, (fd) => keep(e, fd), session);
+    const connections = entries.filter(isLive).map((e) => makeConnection(keep(e, plain(e)), e, session));
     for (const connection of connections) {
       startConnection(connection);
       finish(connection.fd, connection.entry);
     }
+    for (const e of entries.filter(isAsking)) openUnconnected(e, (fd) => keep(e, fd), session);
   }
   const fd = made.get(entry.id);
   if (fd === undefined) throw new Error(`internal error: the TCP socket ${entry.id} has not been made`);
   return dupFrom(fd, 0);
+}
+
+/** A socket that listens, that never had a connection, that asks for one, or whose connection is over. */
+function openUnconnected(entry: InetSkEntry, keep: (fd: Fd) => Fd, session: RestoreSession): void {
+  if (entry.state !== SOCKET_STATE.LISTEN && entry.state !== TCP_STATE.SYN_SENT && (entry.state !== SOCKET_STATE.CLOSE || isOver(entry))) {
+    openOver(entry, keep, session);
+    return;
+  }
+  const fd = keep(bound(entry));
+  if (entry.state === SOCKET_STATE.LISTEN) listen(fd, entry.backlog);
+  if (entry.state === TCP_STATE.SYN_SENT && session.options.tcpClose) shutDown(fd, BOTH);
+  else if (entry.state === TCP_STATE.SYN_SENT) askAgain(fd, entry);
+  finish(fd, entry);
+}
+
+/** Its connection is over: nobody minds which address it had if that cannot be had now. */
+function openOver(entry: InetSkEntry, keep: (fd: Fd) => Fd, session: RestoreSession): void {
+  const hasRemains = entry.state === SOCKET_STATE.CLOSE && !session.options.tcpClose && session.images.exists("TCP_STREAM", [entry.ino]);
+  const own = addressOf(entry, "src");
+  for (const address of [...(own === undefined ? [] : [own]), loopback(entry.family)]) {
+    const fd = plain(entry);
+    try {
+      if (hasRemains || entry.broken_off === true) makeRemains(fd, entry, address, session);
+      else {
+        setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
+        bind(fd, address);
+      }
+      shutDown(fd, BOTH);
+      finish(keep(fd), entry);
+      return;
+    } catch (error) {
+      closeSync(fd);
+      if (address !== own || !(error instanceof KernelError)) throw error;
+    }
+  }
+}
+
+function loopback(family: number): SocketAddress {
+  if (family === AF_INET) return { family: "inet", address: Buffer.from([127, 0, 0, 1]), port: 0 };
+  return { family: "inet6", address: Buffer.from(`${"00".repeat(15)}01`, "hex"), port: 0, flowInfo: 0, scopeId: 0 };
+}
+
+/** The request is made again; whoever waits for the answer goes on waiting. */
+function askAgain(fd: Fd, entry: InetSkEntry): void {
+  const peer = addressOf(entry, "dst");
+  if (peer === undefined) return;
+  setStatusFlags(fd, O_NONBLOCK);
+  try {
+    connect(fd, peer);
+  } catch (error) {
+    // It is under way, or it fails, which the program will learn as it would have.
+    if (!(error instanceof KernelError)) throw error;
+  }
+}
+
+/** shutdown(2) of a socket without connection does what it should, and reports an error all the same. */
+function shutDown(fd: Fd, how: number): void {
+  try {
+    shutdown(fd, how - 1);
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.errno !== ERRNO.ENOTCONN) throw error;
+  }
+}
+
+/** Whether a TCP socket had a connection which is over. */
+function isOver(entry: InetSkEntry): boolean {
+  return entry.type === SOCK_STREAM && entry.state === SOCKET_STATE.CLOSE && entry.shutdown === BOTH;
+}
+
+const POLLERR = 8;
+const POLLRDHUP = 0x2000;
+
+/** A look that takes nothing away: whether nothing more can come, and whether an error waits for the program. */
+function pollNow(fd: Fd): { isOver: boolean; hasError: boolean } {
+  const events = pollOnce(fd, POLLRDHUP);
+  return { isOver: (events & POLLRDHUP) !== 0, hasError: (events & POLLERR) !== 0 };
 }
 
 /** All datagram sockets of a restore are made before one is connected or loses its right to share an address: some send to others. */
@@ -294,7 +381,8 @@ function bound(entry: InetSkEntry): Fd {
 function finish(fd: Fd, entry: InetSkEntry): void {
   setInetOptions(fd, entry);
   setOptions(fd, entry.opts);
-  const how = entry.shutdown ?? 0;
+  // Of a connection the state says all.
+  const how = entry.type === SOCK_STREAM ? 0 : (entry.shutdown ?? 0);
   if ((how & READ) !== 0) shutdown(fd, 0);
   if ((how & WRITE) !== 0) shutdown(fd, 1);
   setStatusFlags(fd, entry.flags);
@@ -302,20 +390,10 @@ function finish(fd: Fd, entry: InetSkEntry): void {
 
 function checkConnection(entry: InetSkEntry, session: RestoreSession, use: FileUse): Problem[] {
   const resource = `${use.what} TCP socket`;
-  if (entry.state !== SOCKET_STATE.ESTABLISHED) {
-    const because = `its connection is in the state ${STATES[entry.state] ?? entry.state}, which is not restored yet`;
-    return [
-      new Refusal(
-        {
-          code: "TCP_CLOSING",
-          process: use.process,
-          resource,
-          because,
-          remedy: ["Dump the program when the connection has come to its end"],
-        },
-        "restore",
-      ),
-    ];
+  if (session.options.tcpClose) return [];
+  if (!isConnection(entry.state)) {
+    const because = `state ${entry.state} is none of a connection`;
+    return [new ImageError({ code: "IMAGE_BAD_VALUE", place: { file: "files.img", message: "inet_sk_entry", field: "state" }, because })];
   }
   if (!session.options.tcpEstablished) return [notAllowed(use.process, resource, "restore")];
   if (hasConnection(entry, session)) return [];
@@ -336,8 +414,8 @@ function checkInet(entry: InetSkEntry, session: RestoreSession, use: FileUse): P
     const because = `sockets of family ${entry.family}, type ${entry.type}, protocol ${entry.proto} are not restored yet`;
     return [new ImageError({ code: "SOCKET_UNSUPPORTED", place: { file: "files.img", message: "inet_sk_entry" }, because })];
   }
-  if (kind.proto === IPPROTO_TCP && ![SOCKET_STATE.LISTEN, SOCKET_STATE.CLOSE].includes(entry.state as never))
-    return checkConnection(entry, session, use);
+  if (isOver(entry)) return [];
+  if (kind.proto === IPPROTO_TCP && !UNCONNECTED.includes(entry.state)) return checkConnection(entry, session, use);
   const own = addressOf(entry, "src");
   if (own === undefined || entry.src_port === 0) return [];
   try {

@@ -1,5 +1,5 @@
 /**
- * Established TCP connections: sequence numbers, both queues, windows, what was agreed on.
+ * TCP connections, established or on their way to the end: sequence numbers, both queues, windows, what was agreed on.
  *
  * Read from   repair mode (TCP_REPAIR), TCP_INFO
  * Made with   repair mode; connect(2) in it sends nothing
@@ -9,11 +9,23 @@
  */
 import { closeSync } from "node:fs";
 import { KernelError, Refusal } from "../../errors.js";
+import type { SocketAddress } from "../../linux/addresses.js";
 import { dupFrom } from "../../linux/fcntl.js";
 import { type TcpEnd, silence, unsilence } from "../../linux/nftables.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { SO, bytesUnread, bytesUnsent } from "../../linux/socket-options.js";
-import { SOL_SOCKET, bind, connect, setsockoptInt } from "../../linux/sockets.js";
+import {
+  MSG_DONTWAIT,
+  MSG_PEEK,
+  SOL_SOCKET,
+  bind,
+  connect,
+  getsockname,
+  getsockoptInt,
+  recvmsg,
+  setsockoptInt,
+  shutdown,
+} from "../../linux/sockets.js";
 import {
   TCP_QUEUE,
   getWindow,
@@ -33,6 +45,17 @@ import { afterFiles } from "../files/table.js";
 import type { DumpSession, Fd, OpenFile, RestoreSession } from "../part.js";
 import { addressOf } from "./inet-address.js";
 import type { InetSkEntry } from "./inet.schema.js";
+import {
+  type Ending,
+  TCP_STATE,
+  awaitsConfirmation,
+  hasHeardEnd,
+  hasSaidEnd,
+  hearConfirmation,
+  hearEnd,
+  hearReset,
+  heardFirst,
+} from "./tcp-states.js";
 import { liftLimits } from "./options.js";
 import { type TcpStreamEntry, tcpStreamEntry } from "./tcp.schema.js";
 
@@ -42,12 +65,19 @@ type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) =>
 const connections = new WeakMap<DumpSession, Set<string>>();
 
 function endOf(entry: InetSkEntry, which: "src" | "dst"): TcpEnd {
-  const address = addressOf(entry, which);
+  return endOfAddress(addressOf(entry, which));
+}
+
+function endOfAddress(address: SocketAddress | undefined): TcpEnd {
   if (address?.family !== "inet" && address?.family !== "inet6") throw new Error("internal error: a connection has no address");
   const mapped = address.address.length === 16 && address.address.subarray(0, 12).equals(MAPPED);
   return { address: mapped ? address.address.subarray(12) : address.address, port: address.port };
 }
 
+const WRITE = 1;
+/** A port where nobody is; nothing is sent there. */
+const NOBODY = 1;
+const FIRST_NUMBER = 1000;
 const MAPPED = Buffer.from("00000000000000000000ffff", "hex");
 const endText = ({ address, port }: TcpEnd) => `${address.toString("hex")}:${port}`;
 const lockName = (entry: InetSkEntry) => `floe-${endText(endOf(entry, "src"))}-${endText(endOf(entry, "dst"))}`.replaceAll(":", ".");
@@ -70,7 +100,7 @@ export function saveConnection(file: OpenFile, entry: InetSkEntry, { session, st
     if (!isInside && session.options.networkLock !== "skip" && !lock(entry, { here, there, session, stop })) return;
     setRepair(local, "on");
     isInRepair = true;
-    const { value, extra } = readConnection(local);
+    const { value, extra } = readConnection(local, entry.state);
     session.images.append("TCP_STREAM", [entry.ino], { type: tcpStreamEntry, value, extra });
   });
 }
@@ -103,16 +133,18 @@ function lock(
   }
 }
 
-function readConnection(fd: Fd): { value: TcpStreamEntry; extra: Buffer } {
+function readConnection(fd: Fd, state: number): { value: TcpStreamEntry; extra: Buffer } {
   const info = tcpInfo(fd);
   const received = readQueue(fd, TCP_QUEUE.receive, bytesToRead(fd));
-  const sent = readQueue(fd, TCP_QUEUE.send, bytesUnread(fd));
+  // The end of the stream is counted in the queue, as if it were a byte of data.
+  const end = Number(awaitsConfirmation(state));
+  const sent = readQueue(fd, TCP_QUEUE.send, Math.max(0, bytesUnread(fd) - end));
   const value: TcpStreamEntry = {
     inq_len: received.length,
     inq_seq: queueSequence(fd, TCP_QUEUE.receive),
     outq_len: sent.length,
     outq_seq: queueSequence(fd, TCP_QUEUE.send),
-    unsq_len: bytesUnsent(fd),
+    unsq_len: Math.max(0, bytesUnsent(fd) - end),
     opt_mask: info.agreed & 7,
     snd_wscale: info.sendScale,
     rcv_wscale: info.receiveScale,
@@ -124,8 +156,7 @@ function readConnection(fd: Fd): { value: TcpStreamEntry; extra: Buffer } {
 }
 
 /** A connection being made: in repair mode until all are. */
-export interface MadeConnection {
-  readonly fd: Fd;
+export interface MadeConnection extends Ending {
   readonly entry: InetSkEntry;
   /** What had been written but not sent. */
   readonly unsent: Buffer;
@@ -137,9 +168,10 @@ export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSessi
   const [own, peer] = [addressOf(entry, "src"), addressOf(entry, "dst")];
   if (record === undefined || own === undefined || peer === undefined) throw new Error("internal error: a connection was not checked");
   const { value, extra } = record;
+  const { state } = entry;
   setRepair(fd, "on");
-  setQueueSequence(fd, TCP_QUEUE.receive, value.inq_seq - value.inq_len);
-  setQueueSequence(fd, TCP_QUEUE.send, value.outq_seq - value.outq_len);
+  setQueueSequence(fd, TCP_QUEUE.receive, value.inq_seq - value.inq_len - Number(hasHeardEnd(state)));
+  setQueueSequence(fd, TCP_QUEUE.send, value.outq_seq - value.outq_len - Number(hasSaidEnd(state)));
   bind(fd, own);
   connect(fd, peer);
   setAgreed(fd, {
@@ -159,22 +191,74 @@ export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSessi
     throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "filling the queues of a TCP connection" });
   const { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup } = value;
   if (snd_wl1 !== undefined && snd_wnd !== undefined && max_window !== undefined && rcv_wnd !== undefined && rcv_wup !== undefined) {
-    setWindow(fd, { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup });
+    // The peer's end of stream has not been heard yet.
+    const heard = Number(hasHeardEnd(state));
+    setWindow(fd, { snd_wl1: snd_wl1 - heard, snd_wnd, max_window, rcv_wnd, rcv_wup: rcv_wup - heard });
   }
-  return { fd, entry, unsent: extra.subarray(sentEnd) };
+  return { fd, entry, state, value, own: endOf(entry, "src"), peer: endOf(entry, "dst"), unsent: extra.subarray(sentEnd) };
 }
 
 /** Lets a connection talk again: all that it needs exists. */
-export function startConnection({ fd, entry, unsent }: MadeConnection): void {
+export function startConnection(made: MadeConnection): void {
+  const { fd, entry, state, unsent } = made;
   try {
     unsilence(lockName(entry));
   } catch (error) {
     // Without nftables there is no lock either.
     if (!(error instanceof KernelError)) throw error;
   }
+  // What the peer has said already it says again; our own end is told in silence, unless data has to go before it.
+  const isSilent = unsent.length === 0;
+  if (heardFirst(state)) hearEnd(made);
+  if (hasSaidEnd(state) && isSilent) shutdown(fd, WRITE);
+  if (state === TCP_STATE.CLOSING && isSilent) hearEnd(made);
+  if (state === TCP_STATE.FIN_WAIT2) hearConfirmation(made);
   setRepair(fd, "off");
   if (writeQueue(fd, undefined, unsent).length > 0)
     throw new KernelError({ call: `sendmsg(${fd})`, errno: 11, errnoText: "EAGAIN", doing: "sending what a TCP connection had not sent" });
+  if (isSilent) return;
+  if (hasSaidEnd(state)) shutdown(fd, WRITE);
+  if (state === TCP_STATE.CLOSING) hearEnd(made);
+}
+
+/** Saves what can still be read from a socket whose connection is over. */
+export function saveRemains(file: OpenFile, entry: InetSkEntry, session: DumpSession): void {
+  const data = recvmsg(file.local, { maxBytes: bytesToRead(file.local), flags: MSG_PEEK | MSG_DONTWAIT })?.data ?? Buffer.alloc(0);
+  const sizes = { inq_len: data.length, inq_seq: data.length, outq_len: 0, outq_seq: 0 };
+  const value: TcpStreamEntry = { ...sizes, opt_mask: 0, snd_wscale: 0, mss_clamp: 536 };
+  session.images.append("TCP_STREAM", [entry.ino], { type: tcpStreamEntry, value, extra: data });
+}
+
+/**
+ * Makes a socket whose connection is over, with what can still be read from it: by a connection to nobody that is broken off.
+ * `local`: an address of its own for it.
+ */
+export function makeRemains(fd: Fd, entry: InetSkEntry, local: SocketAddress, session: RestoreSession): void {
+  const [record] = session.images.records("TCP_STREAM", [entry.ino], tcpStreamEntry, (e) => e.inq_len + e.outq_len);
+  if (local.family !== "inet" && local.family !== "inet6") throw new Error("internal error: a connection has no address");
+  const data = record?.extra.subarray(0, record.value.inq_len) ?? Buffer.alloc(0);
+  const nobody = { ...local, port: local.port === NOBODY ? NOBODY + 1 : NOBODY };
+  setRepair(fd, "on");
+  setQueueSequence(fd, TCP_QUEUE.receive, FIRST_NUMBER);
+  setQueueSequence(fd, TCP_QUEUE.send, FIRST_NUMBER);
+  bind(fd, local);
+  connect(fd, nobody);
+  liftLimits(fd);
+  if (writeQueue(fd, TCP_QUEUE.receive, data).length > 0)
+    throw new KernelError({
+      call: `sendmsg(${fd})`,
+      errno: 11,
+      errnoText: "EAGAIN",
+      doing: "filling the queue of a closed TCP connection",
+    });
+  const value: TcpStreamEntry = {
+    ...{ inq_len: data.length, inq_seq: FIRST_NUMBER + data.length, outq_len: 0, outq_seq: FIRST_NUMBER },
+    ...{ opt_mask: 0, snd_wscale: 0, mss_clamp: 536 },
+  };
+  hearReset({ fd, state: TCP_STATE.CLOSE, own: endOfAddress(getsockname(fd)), peer: endOfAddress(nobody), value });
+  setRepair(fd, "off-silently");
+  // Reading the error takes it away: it stays only where there was one.
+  if (entry.broken_off !== true) getsockoptInt(fd, { level: SOL_SOCKET, name: SO.ERROR });
 }
 
 /** Whether the images have what a connection needs. */

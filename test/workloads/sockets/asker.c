@@ -23,6 +23,8 @@ int main(int argc, char **argv)
 	unsigned rounds = 0;
 
 	signal(SIGTERM, stop);
+	if (getenv("FLOE_ADDRESS"))
+		address.sin_addr.s_addr = inet_addr(getenv("FLOE_ADDRESS"));
 	must(connect(fd, (struct sockaddr *)&address, sizeof address));
 	while (!enough) {
 		fill_pattern(bytes, sizeof bytes, rounds++);

@@ -40,6 +40,14 @@ export const socketCases: readonly Case[] = [
     peerCannot: "4.1 asks TCP sockets for options that new kernels refuse",
   },
   {
+    workload: "sockets/tcp-closing",
+    rows: ["tcp.half-closed", "tcp.closed", "tcp.syn-in-flight"],
+    claim: "connections come to their ends from every state",
+    options: ["--tcp-established"],
+    timeoutMs: 60_000,
+    peerCannot: "4.1 asks TCP sockets for options that new kernels refuse",
+  },
+  {
     workload: "sockets/tcp",
     rows: ["tcp.established", "tcp.buffers"],
     claim: "TCP connections with full queues lose no byte",

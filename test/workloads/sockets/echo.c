@@ -12,6 +12,8 @@ int main(int argc, char **argv)
 	ssize_t got;
 
 	loopback_up();
+	if (getenv("FLOE_ADDRESS"))
+		address.sin_addr.s_addr = inet_addr(getenv("FLOE_ADDRESS"));
 	must(setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
 	must(bind(server, (struct sockaddr *)&address, sizeof address));
 	must(listen(server, 5));
