@@ -161,7 +161,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
       writeCores(task, session);
     });
     writeTree(tree, tasks, { sink, rootPid: options.tree });
-    writeInventory(sink);
+    writeInventory(sink, options.tcpClose);
     writeFilters(session);
     session.throwProblems();
     phases.enter("writing");

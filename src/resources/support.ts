@@ -53,7 +53,6 @@ const OWN: Readonly<Record<string, Support>> = {
   "unix.scm-rights": { by: [], missing: "in a stream, descriptors travel with all bytes since the last ones" },
   "unix.in-flight-connect": { by: [], missing: "a client that has sent data or has closed already is refused" },
   "sk.opts-generic": { by: [], missing: "eBPF filters are refused" },
-  "tcp.established": { by: [], missing: "states other than ESTABLISHED are refused" },
   "sk.bpf-filter": { by: ["sockets/options"], missing: "eBPF filters are refused" },
   "sk.opts-ip": { by: ["sockets/inet-options"] },
   "mode.inherit-fd": { by: ["files/inherit"], missing: "regular files and pipes only" },
