@@ -14,6 +14,15 @@ const needs = [
   { package: "python3", there: () => hasCommand("python3") },
 ];
 
+/** Programs that some tests freeze; those tests are skipped, and say so, where they are not there. */
+const wishes = [
+  { package: "iproute2", there: () => hasCommand("ip") },
+  { package: "openssl", there: () => hasCommand("openssl") },
+  { package: "redis-server", there: () => hasCommand("redis-server") },
+  { package: "memcached", there: () => hasCommand("memcached") },
+  { package: "nginx-light", there: () => hasCommand("nginx") },
+];
+
 function hasCommand(name) {
   return (process.env.PATH ?? "").split(delimiter).some((folder) => existsSync(join(folder, name)));
 }
@@ -36,7 +45,21 @@ export function ensurePrograms() {
     run("apt-get", ["-qq", "-y", "install", "--no-install-recommends", ...missing], { env });
     missing = missingPackages();
   }
+  installWishes();
   if (missing.length > 0) fail(`Cannot compile and run the test programs: install these (Debian's names): ${missing.join(" ")}`);
+}
+
+/** Services that come along are not started: the runlevel says that the machine is not up. */
+function installWishes() {
+  const missing = wishes.filter((wish) => !wish.there()).map((wish) => wish.package);
+  if (missing.length === 0 || !hasCommand("apt-get")) return;
+  say(`Installing with apt-get, for tests of real servers: ${missing.join(" ")}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
+  const options = { env, stdio: "ignore", timeout: 180_000 };
+  const args = ["-qq", "-y", "install", "--no-install-recommends", ...missing];
+  if (spawnSync("apt-get", args, options).status === 0) return;
+  spawnSync("apt-get", ["-qq", "update"], options);
+  if (spawnSync("apt-get", args, options).status !== 0) say(`They could not be installed; tests that need them are skipped`);
 }
 
 function peerInCache() {
