@@ -13,6 +13,7 @@ const OPERANDS: Readonly<Record<string, string | undefined>> = {
   restore: "DIR",
   show: "DIR",
   check: undefined,
+  unlock: "[ID|stale]",
   help: undefined,
 };
 
@@ -47,6 +48,8 @@ async function run(command: string, request: { settings: Settings; operands: rea
       return (await import("./commands/own-restore.js")).ownRestore(operand, settings);
     case "show":
       return (await import("./show/show.js")).show(operand, settings);
+    case "unlock":
+      return (await import("./commands/unlock.js")).unlockCommand(operand);
     default:
       return (await import("./commands/check.js")).checkCommand(settings);
   }
@@ -64,6 +67,7 @@ function theOperand(command: string, operands: readonly string[]): string {
   const name = OPERANDS[command];
   const [operand, extra] = name === undefined ? ["", operands[0]] : operands;
   if (operand === undefined) {
+    if (name?.startsWith("[") === true) return "";
     throw new UsageError({
       code: "OPERAND_MISSING",
       message: `Cannot ${command}: ${name} is missing`,

@@ -176,8 +176,11 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
       phases.leave();
       session.finish();
     } else {
+      session.prepareDeath();
+      faultPoint("dump-dying");
       killTree(tree);
       released = true;
+      session.concludeDeath();
       phases.leave();
     }
     log.debug(
@@ -267,6 +270,33 @@ class Session implements DumpSession {
         this.warn(`something could not be taken back: ${(error as Error).message}`);
       }
     }
+  }
+
+  readonly #beforeDeath: (() => void)[] = [];
+
+  beforeDeath(work: () => void): void {
+    this.#beforeDeath.push(work);
+  }
+
+  readonly #afterDeath: (() => void)[] = [];
+
+  afterDeath(work: () => void): void {
+    this.#afterDeath.push(work);
+  }
+
+  /** The images are whole and the tree is dead: nothing that fails here makes it a failed dump. */
+  concludeDeath(): void {
+    for (const work of this.#afterDeath.splice(0)) {
+      try {
+        work();
+      } catch (error) {
+        this.warn(`after the end of the tree: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  prepareDeath(): void {
+    for (const work of this.#beforeDeath.splice(0)) work();
   }
 
   warn(message: string): void {

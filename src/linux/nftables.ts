@@ -6,7 +6,8 @@
 import { KernelError } from "../errors.js";
 import { ERRNO } from "./errno.js";
 import { close } from "./files.js";
-import { NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, attribute, encodeMessage, exchange, openNetlink } from "./netlink.js";
+import { attributes } from "./sock-diag.js";
+import { NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, attribute, encodeMessage, exchange, openNetlink } from "./netlink.js";
 
 const NETLINK_NETFILTER = 12;
 const BATCH_BEGIN = 16;
@@ -14,7 +15,12 @@ const BATCH_END = 17;
 const SUBSYSTEM = 10;
 const NFPROTO_INET = 1;
 const NEWTABLE = 0;
+const GETTABLE = 1;
 const DELTABLE = 2;
+const TABLE_NAME = 1;
+const TABLE_F_OWNER = 2;
+/** struct nfgenmsg. */
+const GENERIC_BYTES = 4;
 const NEWCHAIN = 3;
 const NEWRULE = 6;
 const NESTED = 0x8000;
@@ -82,7 +88,7 @@ interface Command {
 }
 
 /** Several commands at once: all of them happen, or none. */
-function batch(commands: readonly Command[], doing: string): void {
+function batch(commands: readonly Command[], doing: string, owner?: number): void {
   const header = (family: number, resource: number) => Buffer.from([family, 0, resource >> 8, resource & 0xff]);
   const messages = commands.map(({ type, flags = 0, attributes }, i) =>
     encodeMessage({
@@ -93,16 +99,39 @@ function batch(commands: readonly Command[], doing: string): void {
     }),
   );
   const edge = (type: number, sequence: number) => encodeMessage({ type, flags: NLM_F_REQUEST, sequence, body: header(0, SUBSYSTEM) });
-  const fd = openNetlink(NETLINK_NETFILTER);
+  const fd = owner ?? openFilter();
   try {
     exchange(fd, Buffer.concat([edge(BATCH_BEGIN, 1), ...messages, edge(BATCH_END, commands.length + 2)]), doing);
+  } finally {
+    if (owner === undefined) close(fd);
+  }
+}
+
+/** A socket to talk to nf_tables with. */
+export function openFilter(): number {
+  return openNetlink(NETLINK_NETFILTER);
+}
+
+/** Names of tables that match. */
+export function tablesNamed(pattern: RegExp): string[] {
+  const fd = openFilter();
+  try {
+    const body = Buffer.from([NFPROTO_INET, 0, 0, 0]);
+    const bytes = encodeMessage({ type: (SUBSYSTEM << 8) | GETTABLE, flags: NLM_F_REQUEST | NLM_F_DUMP, sequence: 1, body });
+    return exchange(fd, bytes, "asking for nftables tables")
+      .filter((answer) => answer.type === ((SUBSYSTEM << 8) | NEWTABLE))
+      .map((answer) => attributes(answer.body.subarray(GENERIC_BYTES)).get(TABLE_NAME)?.toString("latin1").replace(/\0.*$/s, "") ?? "")
+      .filter((name) => pattern.test(name));
   } finally {
     close(fd);
   }
 }
 
-/** Makes the table `name`, which holds back every segment between the two ends. */
-export function silence(name: string, here: TcpEnd, there: TcpEnd): void {
+/**
+ * Makes the table `name`, which holds back every segment between the two ends. `owner`: a socket to which the table belongs:
+ * it goes when that is closed (since 5.12).
+ */
+export function silence(name: string, { here, there }: { here: TcpEnd; there: TcpEnd }, owner?: number): void {
   const chain = (hook: keyof typeof HOOKS): Command => ({
     type: NEWCHAIN,
     flags: NLM_F_CREATE,
@@ -115,13 +144,14 @@ export function silence(name: string, here: TcpEnd, there: TcpEnd): void {
   });
   batch(
     [
-      { type: NEWTABLE, flags: NLM_F_CREATE, attributes: [text(1, name)] },
+      { type: NEWTABLE, flags: NLM_F_CREATE, attributes: [text(1, name), ...(owner === undefined ? [] : [number(2, TABLE_F_OWNER)])] },
       chain("input"),
       chain("output"),
       rule("input", there, here),
       rule("output", here, there),
     ],
     `holding back the segments of a connection (nftables table ${name})`,
+    owner,
   );
 }
 

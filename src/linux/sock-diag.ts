@@ -3,7 +3,7 @@
  *
  * Source: uapi/linux/sock_diag.h, uapi/linux/unix_diag.h, uapi/linux/inet_diag.h.
  */
-import { AF_INET } from "./addresses.js";
+import { AF_INET, AF_INET6 } from "./addresses.js";
 import { AF_UNIX } from "./addresses.js";
 import { close } from "./files.js";
 import { NLM_F_DUMP, NLM_F_REQUEST, encodeMessage, exchange, openNetlink } from "./netlink.js";
@@ -108,6 +108,31 @@ export function inetPeers(family: number, protocol: number, state: number): Map<
       return [body.readUInt32LE(INET_DIAG_INODE_AT), { address, port: body.readUInt16BE(INET_DIAG_DPORT_AT) }];
     }),
   );
+}
+
+const IPPROTO_TCP = 6;
+const INET_DIAG_SPORT_AT = 4;
+const INET_DIAG_SRC_AT = 8;
+const MAPPED = Buffer.from("00000000000000000000ffff", "hex");
+/** All states but LISTEN, CLOSE and TIME-WAIT, as a set of bits. */
+export const TCP_STATES_WITH_PEER = 0xfff & ~((1 << 10) | (1 << 7) | (1 << 6) | 1);
+
+/** TCP connections of this network namespace, as in `7f000001.80-7f000001.4711`: both addresses in hexadecimal, with ports. */
+export function inetConnections(states: number): string[] {
+  return [AF_INET, AF_INET6].flatMap((family) => {
+    const request = Buffer.alloc(INET_DIAG_REQ_BYTES);
+    request.writeUInt8(family, 0);
+    request.writeUInt8(IPPROTO_TCP, 1);
+    request.writeUInt32LE(states, 4);
+    return ask(request, "asking for TCP connections").map((body) => {
+      const end = (addressAt: number, portAt: number) => {
+        const whole = body.subarray(addressAt, addressAt + (body.readUInt8(0) === AF_INET ? 4 : 16));
+        const address = whole.subarray(0, 12).equals(MAPPED) ? whole.subarray(12) : whole;
+        return `${address.toString("hex")}.${body.readUInt16BE(portAt)}`;
+      };
+      return `${end(INET_DIAG_SRC_AT, INET_DIAG_SPORT_AT)}-${end(INET_DIAG_DST_AT, INET_DIAG_DPORT_AT)}`;
+    });
+  });
 }
 
 /** Attributes (struct nlattr) behind a header, by type. */

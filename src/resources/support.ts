@@ -49,7 +49,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "mem.aio": { by: ["memory/aio"], missing: "requests that never end, as polls: the kernel does not show them" },
   "ns.ipc-shm": { by: ["ipc/shm", "memory/segments"], missing: "segments that nobody has attached, and those of huge pages" },
   "mem.mm-struct": { by: ["memory/finish"] },
-  "net.lock": { by: ["sockets/tcp-connection"], missing: "nftables only, also where iptables is asked for" },
+  "net.lock": { by: ["sockets/lock", "sockets/tcp-connection"], missing: "nftables only, also where iptables is asked for" },
   "unix.scm-rights": { by: [], missing: "in a stream, descriptors travel with all bytes since the last ones" },
   "unix.in-flight-connect": { by: [], missing: "a client that has sent data or has closed already is refused" },
   "sk.opts-generic": { by: [], missing: "eBPF filters are refused" },

@@ -24,6 +24,8 @@ async function underLoad(steps: string): Promise<{ report: string; status: numbe
     until_line ready server.out
     ${client} 7400 </dev/null >client.out 2>&1 & C=$!
     until_line ready client.out
+    own() { ${floe.command.slice(0, -1).join(" ")} "$@"; }
+    dies_at() { FLOE_FAULT=kill:$1 ${floe.command.join(" ")} dump -t $S -D images --tcp-established -o dump.log; echo "died at $1: $?"; }
     ${steps}
     sleep 0.3
     kill -TERM $C; wait $C; echo "client: $?"; cat client.out server.out
@@ -48,6 +50,25 @@ for (const [name, steps] of Object.entries(ways)) {
     rmSync(folder, { recursive: true, force: true });
   });
 }
+
+test("net.lock: a dumper that dies leaves no lock; one that is left all the same is found and lifted", { skip }, async () => {
+  const { report, folder } = await underLoad(`
+    dies_at dump-files; own unlock
+    dies_at dump-dying; own unlock; own unlock stale; own unlock
+    floe dump -t $S -o dump.log; own unlock; own unlock 7f000001.1-7f000001.2
+    floe restore -d -o restore.log; own unlock`);
+  assert.match(report, /died at dump-files: 137\nNo connection is locked\.\n/, report);
+  const id = "7f000001\\.7400-7f000001\\.\\d+ +127\\.0\\.0\\.1:7400 - 127\\.0\\.0\\.1:\\d+";
+  assert.match(
+    report,
+    new RegExp(`died at dump-dying: 137\n${id} +stale.*\n1 lifted\nNo connection is locked\\.\n${id} +waits for the restore\n`),
+    report,
+  );
+  assert.match(report, /waits for the restore\nNo connection is locked\./, report);
+  assert.match(report, /LOCK_UNKNOWN/, report);
+  assert.match(report, /client: 0/, report);
+  rmSync(folder, { recursive: true, force: true });
+});
 
 /** Two machines: network namespaces with a cable between them. The client is on one, the server on the other. */
 async function onTwoHosts(steps: string): Promise<{ report: string; folder: string }> {

@@ -11,7 +11,7 @@ import { closeSync } from "node:fs";
 import { KernelError, Refusal } from "../../errors.js";
 import type { SocketAddress } from "../../linux/addresses.js";
 import { dupFrom } from "../../linux/fcntl.js";
-import { type TcpEnd, silence, unsilence } from "../../linux/nftables.js";
+import type { TcpEnd } from "../../linux/nftables.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { SO, bytesUnread, bytesUnsent } from "../../linux/socket-options.js";
 import {
@@ -56,6 +56,7 @@ import {
   hearReset,
   heardFirst,
 } from "./tcp-states.js";
+import { lock, lockId, unlock } from "./lock.js";
 import { liftLimits } from "./options.js";
 import { type TcpStreamEntry, tcpStreamEntry } from "./tcp.schema.js";
 
@@ -80,7 +81,6 @@ const NOBODY = 1;
 const FIRST_NUMBER = 1000;
 const MAPPED = Buffer.from("00000000000000000000ffff", "hex");
 const endText = ({ address, port }: TcpEnd) => `${address.toString("hex")}:${port}`;
-const lockName = (entry: InetSkEntry) => `floe-${endText(endOf(entry, "src"))}-${endText(endOf(entry, "dst"))}`.replaceAll(":", ".");
 
 /** Saves a connection when all of the tree are known. */
 export function saveConnection(file: OpenFile, entry: InetSkEntry, { session, stop }: { session: DumpSession; stop: Stop }): void {
@@ -89,20 +89,28 @@ export function saveConnection(file: OpenFile, entry: InetSkEntry, { session, st
   const [here, there] = [endOf(entry, "src"), endOf(entry, "dst")];
   known.add(`${endText(here)}-${endText(there)}`);
   const local = dupFrom(file.local, 0);
-  // Stays open until the tree is released: as long as repair mode is on.
-  let isInRepair = false;
-  session.takeBack(() => {
-    if (isInRepair) leaveRepair(local, entry);
+  // Stays open until the tree is released, or dead: then it is the last descriptor, and in repair mode its end is a silent one.
+  session.takeBack(() => closeSync(local));
+  session.afterDeath(() => {
+    setRepair(local, "on");
     closeSync(local);
   });
   afterFiles(session, () => {
     const isInside = known.has(`${endText(there)}-${endText(here)}`);
-    if (!isInside && session.options.networkLock !== "skip" && !lock(entry, { here, there, session, stop })) return;
-    setRepair(local, "on");
-    isInRepair = true;
-    const { value, extra } = readConnection(local, entry.state);
+    if (session.options.networkLock !== "skip" && !holdBack(here, there, { session, stop, isInside })) return;
+    const { value, extra } = inRepair(local, entry, () => readConnection(local, entry.state));
     session.images.append("TCP_STREAM", [entry.ino], { type: tcpStreamEntry, value, extra });
   });
+}
+
+/** Nobody ends repair mode for us should we die in it, so it lasts for a few calls only; segments are held back meanwhile. */
+function inRepair<T>(fd: Fd, entry: InetSkEntry, action: () => T): T {
+  setRepair(fd, "on");
+  try {
+    return action();
+  } finally {
+    leaveRepair(fd, entry);
+  }
 }
 
 /** The end of repair mode also ends SO_REUSEADDR, silently. */
@@ -111,18 +119,18 @@ function leaveRepair(fd: Fd, { opts }: InetSkEntry): void {
   if (opts.reuseaddr === true) setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
 }
 
-function lock(
-  entry: InetSkEntry,
-  { here, there, session, stop }: { here: TcpEnd; there: TcpEnd; session: DumpSession; stop: Stop },
+function holdBack(
+  here: TcpEnd,
+  there: TcpEnd,
+  { session, stop, isInside }: { session: DumpSession; stop: Stop; isInside: boolean },
 ): boolean {
-  const name = lockName(entry);
   try {
-    unsilence(name);
-    silence(name, here, there);
-    session.takeBack(() => unsilence(name));
+    lock(here, there, { session, isLasting: !isInside });
     return true;
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
+    // Both ends stand still, so next to nothing is sent anyway.
+    if (isInside) return true;
     stop(
       "NETWORK_LOCK_FAILED",
       `its segments cannot be held back: ${error.message}`,
@@ -200,9 +208,9 @@ export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSessi
 
 /** Lets a connection talk again: all that it needs exists. */
 export function startConnection(made: MadeConnection): void {
-  const { fd, entry, state, unsent } = made;
+  const { fd, state, unsent } = made;
   try {
-    unsilence(lockName(entry));
+    unlock(lockId(made.own, made.peer));
   } catch (error) {
     // Without nftables there is no lock either.
     if (!(error instanceof KernelError)) throw error;
