@@ -74,6 +74,10 @@ export interface DumpSession {
   fileId(file: PathFile): number;
   /** What undoes a change outside of the images; runs when the tree lives on: after a failure, or because it was asked for. */
   takeBack(undo: () => void): void;
+  /** Work for the moment right before a tree dies that does not run on; it may throw, and the tree lives. */
+  beforeDeath(work: () => void): void;
+  /** Work for right after that. */
+  afterDeath(work: () => void): void;
   /** Puts off work that needs nothing of the tree any more: done after a tree that runs on has been let go. */
   later(work: () => void): void;
   /** Memory that was copied before the tree was frozen, by pid. */
@@ -230,6 +234,8 @@ export interface FileKind<E> {
   open(entry: E, session: RestoreSession): Fd;
   /** Work that needs every file and task to exist (epoll targets, owners, locks); programs run in holders. */
   link?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): void;
+  /** Work that needs every thread to exist as well. */
+  finish?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): void;
   /** Looks for what certainly cannot be restored, before anything is made. */
   check?(entry: E, session: RestoreSession, use: FileUse): Problem[];
 }
