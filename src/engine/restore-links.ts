@@ -56,9 +56,10 @@ export function linkFiles(session: Session): void {
   for (const { fd, kind, message, holders } of files(session)) kind.link?.(message, { fd, session, holders });
 }
 
-/** Owners of signals about I/O, when all threads exist. */
+/** Owners of signals about I/O, and what else of files needs all threads. */
 export function giveOwners(session: Session): void {
-  for (const { fd, message, holders } of files(session)) {
+  for (const { fd, kind, message, holders } of files(session)) {
+    kind.finish?.(message, { fd, session, holders });
     const { fown, flags = 0 } = message as Owned;
     if (fown !== undefined) restoreOwner(fd, fown);
     if ((flags & O_ASYNC) !== 0) signalFromHolder(holders[0], flags);

@@ -11,12 +11,14 @@ import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, encodeEpollEvent, epollCre
 import { F_DUPFD_CLOEXEC, F_GETFD, setStatusFlags } from "../../linux/fcntl.js";
 import { O_CLOEXEC } from "../../linux/files.js";
 import { epollTargets } from "../../linux/proc/fdinfo-kinds.js";
+import { readFdNumbers } from "../../linux/proc/list.js";
 import { readFdInfo } from "../../linux/proc/read.js";
 import { kcmpFile, pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
 import { handOver } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
 import { run } from "../../target/run.js";
+import { fileEntry } from "../files/table.schema.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession, RestoreTask } from "../part.js";
 import { placeOf } from "./epoll-targets.js";
 import type { EventpollFileEntry, EventpollTfdEntry } from "./epoll.schema.js";
@@ -176,6 +178,30 @@ function addReported(set: Set, entries: readonly EventpollTfdEntry[]): void {
   const idle = epollTargets(readFdInfo(process.pid, set.local)).filter((target) => !wasReported(target));
   const waiting = entries.filter((entry) => idle.some((target) => target.fd === addedAs(entry) && target.data === entry.data));
   changeTargets(set, waiting, (entry) => ({ op: EPOLL_CTL_MOD, events: entry.events }));
+}
+
+/** Has the epolls that watch under this number watch `target`, a descriptor of ours: it was put there after they were filled. */
+export function watchAgain(target: Fd, numbers: ReadonlySet<number>, session: RestoreSession): void {
+  for (const { value } of session.images.records("FILES", [], fileEntry)) {
+    const candidates = value.epfd?.tfd.filter(({ tfd }) => numbers.has(tfd)) ?? [];
+    const set = candidates.length === 0 ? undefined : findSet(value.id, session);
+    if (set === undefined) continue;
+    const targets = candidates.filter(({ tfd, holder }) => {
+      const task = holder === undefined ? set.task : session.task(holder);
+      return task !== undefined && isOpenAs({ ...set, task }, tfd, target);
+    });
+    changeTargets(set, targets, add);
+  }
+}
+
+/** An epoll in the first process that holds it. */
+function findSet(id: number, session: RestoreSession): Set | undefined {
+  const local = session.file(id);
+  for (const task of session.tasks) {
+    const fd = readFdNumbers(task.traced.pid).find((number) => isOpenAs({ task, fd: number, local, session }, number, local));
+    if (fd !== undefined) return { task, fd, local, session };
+  }
+  return undefined;
 }
 
 export const epolls: FileKind<EventpollFileEntry> = {

@@ -1,21 +1,30 @@
 /**
- * Descriptors of processes: of any process of the tree, living or dead, and of processes that are gone.
+ * Descriptors of processes and threads: of any of the tree, living or dead, and of those that are gone.
  *
  * Read from   fdinfo: Pid, NSpid
  * Made with   pidfd_open(2); for one that is gone, of a process made and ended for it
+ *
+ * Descriptors are made before threads are. An event counter keeps the place of one of a thread other than the first.
  */
 import { closeSync } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
-import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
-import { O_ACCMODE } from "../../linux/files.js";
+import { EFD_CLOEXEC, eventfd2 } from "../../linux/events.js";
+import { FD_CLOEXEC, F_GETFD, dupFrom, setStatusFlags } from "../../linux/fcntl.js";
+import { O_ACCMODE, O_CLOEXEC } from "../../linux/files.js";
 import { pidfdInfo } from "../../linux/proc/fdinfo-kinds.js";
 import { readStat } from "../../linux/proc/read.js";
-import { PIDFD_THREAD, pidfdOpen } from "../../linux/process.js";
+import { PIDFD_THREAD, kcmpFile, pidfdOpen } from "../../linux/process.js";
 import { SIGKILL, pidfdSendSignal } from "../../linux/signals.js";
+import { SYS } from "../../linux/syscalls.js";
+import { handOver } from "../../target/hand-over.js";
+import { Program } from "../../target/program.js";
+import { run } from "../../target/run.js";
 import { startIdle, waitDeath } from "../../target/seed.js";
+import { restoreOwner } from "../files/table.js";
 import { fileEntry } from "../files/table.schema.js";
-import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
+import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession, RestoreTask } from "../part.js";
 import { pstreeEntry } from "../tasks/tree.schema.js";
+import { watchAgain } from "./epoll.js";
 import type { PidfdEntry } from "./pidfd.schema.js";
 
 /** What fdinfo and images have for a process that is gone. */
@@ -35,12 +44,26 @@ function isInTree(pid: number, session: DumpSession): boolean {
   }
 }
 
+/** Whether it is a thread of the tree, but no first one. */
+function isLaterThread(tid: number, session: DumpSession): boolean {
+  return session.tasks.some(({ traced }) => traced.pid !== tid && traced.threads.some((thread) => thread.tid === tid));
+}
+
+/** Whether the descriptor is on its way between processes, and not a process's own yet. */
+function isOnItsWay({ task, fd, local }: OpenFile): boolean {
+  try {
+    return kcmpFile({ pid: task.traced.pid, fd }, { pid: process.pid, fd: local }) !== 0;
+  } catch {
+    return true; // EBADF: the process has no such number
+  }
+}
+
 function whyNot(file: OpenFile, pid: number, session: DumpSession): { code: string; because: string } | undefined {
-  if (pid === GONE) return undefined;
-  if ((file.info.flags & PIDFD_THREAD) !== 0 && !isInTree(pid, session))
-    return { code: "PIDFD_OF_THREAD", because: "descriptors of a thread other than the first are not carried" };
-  if (!isInTree(pid, session)) return { code: "PIDFD_OUTSIDE", because: "the process is not of the tree" };
-  return undefined;
+  if (pid === GONE || isInTree(pid, session)) return undefined;
+  const isThread = (file.info.flags & PIDFD_THREAD) !== 0 && isLaterThread(pid, session);
+  if (!isThread) return { code: "PIDFD_OUTSIDE", because: "the process is not of the tree" };
+  if (!isOnItsWay(file)) return undefined;
+  return { code: "PIDFD_OF_THREAD", because: "it is on its way through a socket, where no descriptor of a later thread can be put" };
 }
 
 function dump(file: OpenFile, session: DumpSession): PidfdEntry {
@@ -90,6 +113,36 @@ function openGone(entry: PidfdEntry, session: RestoreSession): Fd {
   return dupFrom(known.get(entry.id) ?? -1, 0);
 }
 
+/** The thread that a descriptor is for, unless it is a first one. */
+function laterThread({ nspid, flags }: PidfdEntry, session: RestoreSession): { task: RestoreTask; index: number } | undefined {
+  if ((flags & PIDFD_THREAD) === 0) return undefined;
+  for (const task of session.tasks) {
+    const index = task.threads.findIndex(({ tid }) => tid === nspid);
+    if (index > 0) return { task, index };
+  }
+  return undefined;
+}
+
+/** Puts the descriptor of a thread where its stand-in is, also in epolls. */
+function replace(
+  local: Fd,
+  { session, holders }: { session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] },
+): void {
+  for (const { task, fd } of holders) {
+    const { leader } = task.traced;
+    const [there = -1] = handOver(leader, [local]);
+    const ask = new Program();
+    const flags = ask.call(SYS.fcntl, fd, F_GETFD, 0);
+    run(leader, ask);
+    const program = new Program();
+    program.call(SYS.dup3, there, fd, (flags.checked & BigInt(FD_CLOEXEC)) === 0n ? 0 : O_CLOEXEC).must("putting a descriptor into place");
+    program.call(SYS.close, there);
+    run(leader, program);
+    leader.closeOnDeath([]);
+  }
+  watchAgain(local, new Set(holders.map(({ fd }) => fd)), session);
+}
+
 export const pidfds: FileKind<PidfdEntry> = {
   name: "events/pidfd",
   rows: ["file.pidfd"],
@@ -98,6 +151,7 @@ export const pidfds: FileKind<PidfdEntry> = {
   matches: ({ link }) => link === "anon_inode:[pidfd]" || link.startsWith("pidfd:["),
   dump,
   open(entry, session) {
+    if (laterThread(entry, session) !== undefined) return eventfd2(0, EFD_CLOEXEC);
     const fd =
       entry.nspid === GONE
         ? openGone(entry, session)
@@ -105,8 +159,18 @@ export const pidfds: FileKind<PidfdEntry> = {
     setStatusFlags(fd, entry.flags);
     return fd;
   },
+  finish(entry, { session, holders }) {
+    const thread = laterThread(entry, session);
+    const tid = thread?.task.traced.threads[thread.index]?.tid;
+    if (tid === undefined) return;
+    const fd = pidfdOpen(tid, PIDFD_THREAD);
+    session.closeLater(fd);
+    setStatusFlags(fd, entry.flags);
+    restoreOwner(fd, entry.fown);
+    replace(fd, { session, holders });
+  },
   check(entry, session, { process, what }) {
-    if (entry.nspid === GONE) return [];
+    if (entry.nspid === GONE || laterThread(entry, session) !== undefined) return [];
     if (session.images.records("PSTREE", [], pstreeEntry).some((r) => r.value.pid === entry.nspid)) return [];
     return [
       new ImageError({

@@ -47,6 +47,13 @@ export const eventCases: readonly Case[] = [
   { workload: "events/signalfd", rows: ["file.signalfd"], claim: "descriptors for signals read what waits for them" },
   { workload: "events/pidfd", rows: ["file.pidfd"], claim: "descriptors of living, dead and gone processes are kept" },
   {
+    workload: "events/thread-pidfd",
+    rows: ["file.pidfd"],
+    claim: "descriptors of later threads are kept, and watched as before",
+    modes: ["alone", "in-place", "killed-restored"],
+    peerCannot: "it refuses descriptors of threads",
+  },
+  {
     workload: "events/inotify",
     args: ["named"],
     rows: ["file.inotify"],
