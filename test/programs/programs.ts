@@ -130,7 +130,7 @@ const build: Program = {
 const family: Program = {
   name: "200 processes",
   story: "a tree of 200 processes that pass a token around a ring of pipes",
-  prepare: () => [compile("family"), "200", "1500"],
+  prepare: () => [compile("family"), "200", "4000"],
   moments: [(folder) => linesOf(folder) > 100, (folder) => linesOf(folder) > 700],
   result: output,
 };
