@@ -24,6 +24,7 @@ import { MappedObjects } from "../resources/memory/objects.js";
 import { storedBytes } from "../resources/memory/page-source.js";
 import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved-space.js";
 import { type KernelPages, kernelPages } from "../resources/memory/vdso.js";
+import { adoptVdsos } from "../resources/memory/vdso-other.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
 import { takeTerminal } from "../resources/ttys/pty.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
@@ -103,11 +104,13 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   const findings = new Findings();
   const kernel = kernelPages();
   findings.add(...takenIds(saved));
+  const users = session.tasks.map((t) => ({ space: t.saved.living.space, threads: t.threads }));
+  findings.add(...(findings.try(() => adoptVdsos(users, kernel)) ?? []));
   const { pidfile } = session.options;
   if (pidfile !== undefined && existsSync(pidfile)) findings.add(pidfileError(pidfile, "it exists"));
   if (pidfile !== undefined && !existsSync(dirname(pidfile))) findings.add(pidfileError(pidfile, "there is no such directory"));
   for (const task of session.tasks) {
-    findings.add(...checkSpace(task.saved.living.space, session, kernel));
+    findings.add(...checkSpace(task.saved.living.space, session));
     findings.add(...checkTable(task, task.saved.living.table, { session, kinds: fileKinds }));
     for (const part of threadParts) findings.add(...(part.check?.(task, session) ?? []));
   }

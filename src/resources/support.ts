@@ -43,7 +43,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "mem.advice-lock-thp": { by: ["memory/finish"] },
   "mem.growsdown": { by: ["memory/address-space"] },
   "mem.cow": { by: ["memory/inherit"] },
-  "mem.vdso": { by: ["memory/vdso"], missing: "a vdso of another build is refused" },
+  "mem.vdso": { by: ["memory/vdso", "memory/vdso-other"] },
   "mem.wipe-droppable-guard": { by: ["memory/finish", "memory/pages"] },
   "mem.hugetlb": { by: ["memory/mappings", "memory/shared"] },
   "mem.aio": { by: ["memory/aio"], missing: "requests that never end, as polls: the kernel does not show them" },

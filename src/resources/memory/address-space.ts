@@ -10,7 +10,7 @@ import { readMaps } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
 import { closeRemote, handOver } from "../../target/hand-over.js";
 import { Program, type Result } from "../../target/program.js";
-import { run } from "../../target/run.js";
+import { run, writeTarget } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import type { Fd } from "../part.js";
 import { restoreContexts } from "./aio.js";
@@ -161,6 +161,7 @@ class Fill {
       if (result.value !== bytes)
         throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
     }
+    for (const { address, code } of this.#space.jumps) if (contains(runs, address)) writeTarget(leader, address, code);
     if (there.length > 0) closeRemote(leader, there);
     restoreContexts(this.#task, this.#space);
     return this.#opened;
@@ -277,6 +278,10 @@ class RunCursor {
     const run = this.#runs[this.#at];
     return run !== undefined && run.start < vma.end;
   }
+}
+
+function contains(runs: readonly StoredRun[], address: bigint): boolean {
+  return runs.some(({ start, end }) => start <= address && address < end);
 }
 
 /** Cuts runs into groups that follow one another in the image and that one preadv can take. */

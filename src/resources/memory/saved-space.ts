@@ -11,7 +11,7 @@ import { memfds } from "./memfd.js";
 import { type MmEntry, mmEntry } from "./mm.schema.js";
 import { type PageSource, openPageSource } from "./page-source.js";
 import { checkPolicies } from "./policies.js";
-import type { KernelPages } from "./vdso.js";
+import type { Jump } from "./vdso-other.js";
 import { isCompat } from "../tasks/compat.js";
 import type { CoreEntry } from "../tasks/core.schema.js";
 import type { VmaEntry } from "./vma.schema.js";
@@ -26,9 +26,11 @@ export interface SavedSpace {
   readonly comm: string;
   readonly mm: MmEntry;
   readonly pages: PageSource;
-  /** Where the kernel's own pages were. */
-  readonly vvar: VmaEntry | undefined;
-  readonly vdso: VmaEntry | undefined;
+  /** Where the kernel's own pages were; those of another build are given a new place (adoptVdsos). */
+  vvar: VmaEntry | undefined;
+  vdso: VmaEntry | undefined;
+  /** What is written over the code of a vdso of another build. */
+  jumps: readonly Jump[];
   /** Whether it is a 32-bit process, whose vdso is another one. */
   readonly isCompat: boolean;
 }
@@ -48,6 +50,7 @@ export function readSpace(images: ImageSource, process: { pid: number; comm: str
     pages,
     vvar: mm.vmas.find((v) => v.status & AREA.VVAR),
     vdso: mm.vmas.find((v) => v.status & AREA.VDSO),
+    jumps: [],
   };
 }
 
@@ -100,7 +103,7 @@ const RESTORABLE = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AR
 const NOT_YET = AREA.SOCKET;
 
 /** What certainly cannot be restored of an address space. */
-export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: KernelPages): Problem[] {
+export function checkSpace(space: SavedSpace, session: RestoreSession): Problem[] {
   const problems: Problem[] = [];
   const process = { pid: space.pid, comm: space.comm };
   const seen = new Set<bigint>();
@@ -125,7 +128,6 @@ export function checkSpace(space: SavedSpace, session: RestoreSession, kernel: K
   const entry = session.fileEntry(space.mm.exe_file_id);
   const exe = entry?.reg ?? entry?.memfd;
   if (exe === undefined) refuse("its executable", `files.img has no regular file ${space.mm.exe_file_id}`, "Dump the process again");
-  problems.push(...kernel.check(space));
   return problems;
 }
 

@@ -1,19 +1,17 @@
 /**
  * The kernel's own pages in every process: vdso (code) and vvar (data). They cannot be made, only moved.
  *
- * Read from   /proc/self/maps; the vdso's pages in the image show whether it is the same build
+ * Read from   /proc/self/maps; the vdso's pages in the image show whether it is the same build (see vdso-other.ts)
  * Made with   mremap(2) of the pages that a new process is born with
  */
-import { readSync } from "node:fs";
-import { Refusal } from "../../errors.js";
 import { MREMAP_FIXED, MREMAP_MAYMOVE, ownMemory } from "../../linux/memory.js";
 import { readProcessMemory } from "../../linux/ptrace.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { readMaps } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
 import type { Program } from "../../target/program.js";
-import type { Problem } from "../part.js";
 import type { SavedSpace } from "./saved-space.js";
+import { otherVdso, savedBytes } from "./vdso-other.js";
 
 /** A mapping of the kernel's, by its place relative to the first one. */
 interface Piece {
@@ -26,8 +24,10 @@ export interface KernelPages {
   readonly vvar: readonly Piece[];
   readonly vdso: Piece;
   readonly vvarBytes: bigint;
-  /** Whether the pages of a saved space can be had here. */
-  check(space: SavedSpace): Problem[];
+  /** All of them. */
+  readonly pages: readonly Piece[];
+  /** The bytes of the vdso. */
+  code(): Buffer;
 }
 
 /** Looks at our own kernel pages. */
@@ -39,32 +39,8 @@ export function kernelPages(): KernelPages {
   const vvar = own.filter((v) => v !== vdsoVma).map(piece);
   const vvarBytes = vvar.reduce((sum, p) => sum + p.length, 0n);
   const vdso = vdsoVma === undefined ? { offset: 0n, length: 0n } : piece(vdsoVma);
-  return { vvar, vdso, vvarBytes, check: (space) => checkVdso(space, { vdsoVma, vvarBytes }) };
-}
-
-function checkVdso(space: SavedSpace, own: { vdsoVma: Vma | undefined; vvarBytes: bigint }): Problem[] {
-  // The vdso of 32-bit processes can be looked at only in one (see checkCompatVdso).
-  if (space.vdso === undefined || space.isCompat) return [];
-  const same =
-    own.vdsoVma !== undefined &&
-    space.vdso.end - space.vdso.start === own.vdsoVma.end - own.vdsoVma.start &&
-    (space.vvar === undefined || space.vvar.end - space.vvar.start === own.vvarBytes) &&
-    sameCode(space, own.vdsoVma);
-  if (same) return [];
-  return [otherVdso(space)];
-}
-
-function otherVdso(space: SavedSpace): Refusal {
-  return new Refusal(
-    {
-      code: "OTHER_VDSO",
-      process: { pid: space.pid, comm: space.comm },
-      resource: "its vdso",
-      because: "this kernel's vdso is another build than the one the process uses, and moving between kernels is not built yet",
-      remedy: ["Restore on a machine with the same kernel"],
-    },
-    "restore",
-  );
+  const code = (): Buffer => ownMemory({ address: vdsoVma?.start ?? 0n, sizeBytes: vdso.length });
+  return { pages: own.map(piece), vvar, vdso, vvarBytes, code };
 }
 
 /** asm/prctl.h */
@@ -81,23 +57,11 @@ export function mapOtherVdso(program: Program, space: SavedSpace, old: readonly 
 
 /** Whether the vdso that a 32-bit process now has is the one it had. */
 export function checkCompatVdso(space: SavedSpace, pid: number): void {
-  const { vdso } = space;
-  const run = space.pages.runs.find((r) => vdso !== undefined && r.start <= vdso.start && r.end >= vdso.end);
-  if (!space.isCompat || run === undefined || vdso === undefined) return;
-  const saved = Buffer.alloc(Number(vdso.end - vdso.start));
-  readSync(run.fd, saved, 0, saved.length, run.offset + (vdso.start - run.start));
+  const saved = space.isCompat && space.vdso !== undefined ? savedBytes(space, space.vdso) : undefined;
+  if (saved === undefined || space.vdso === undefined) return;
   const now = Buffer.alloc(saved.length);
-  if (readProcessMemory(pid, vdso.start, now) !== now.length || !now.equals(saved)) throw otherVdso(space);
-}
-
-/** Compares the saved pages of the vdso with ours; images without them are taken on trust of their size. */
-function sameCode(space: SavedSpace, own: Vma): boolean {
-  const { vdso } = space;
-  const run = space.pages.runs.find((r) => vdso !== undefined && r.start <= vdso.start && r.end >= vdso.end);
-  if (run === undefined || vdso === undefined) return true;
-  const bytes = Buffer.alloc(Number(vdso.end - vdso.start));
-  readSync(run.fd, bytes, 0, bytes.length, run.offset + (vdso.start - run.start));
-  return bytes.equals(ownMemory({ address: own.start, sizeBytes: BigInt(bytes.length) }));
+  if (readProcessMemory(pid, space.vdso.start, now) !== now.length || !now.equals(saved))
+    throw otherVdso(space, "32-bit processes are not moved between kernels");
 }
 
 /** Adds the calls that move the kernel's pages from `from` (address of the first of them) to where `space` had them. */
