@@ -4,27 +4,32 @@
 import type { DumpSink } from "../images/sink.js";
 import { readStat, readStatus } from "../linux/proc/read.js";
 import { type CoreEntry, coreEntry } from "../resources/tasks/core.schema.js";
-import { pstreeEntry } from "../resources/tasks/tree.schema.js";
+import { planTree } from "../resources/tasks/tree-plan.js";
+import type { TreeTask } from "../resources/tasks/tree-steps.js";
+import { type PstreeEntry, pstreeEntry } from "../resources/tasks/tree.schema.js";
 import type { FrozenTree } from "../target/freeze.js";
 import { type CollectedTask, TASK_STATE } from "./collect.js";
 
 const MARCH_X86_64 = 1;
 
-/** Writes the tree: parents before children, ids as the root's pid namespace sees them. */
-export function writeTree(tree: FrozenTree, tasks: readonly CollectedTask[], context: { sink: DumpSink; rootPid: number }): void {
+/** Writes the tree: parents before children, ids as the root's pid namespace sees them. Returns it as planners see it. */
+export function writeTree(tree: FrozenTree, tasks: readonly CollectedTask[], context: { sink: DumpSink; rootPid: number }): TreeTask[] {
   const { sink } = context;
+  const written: TreeTask[] = [];
+  const write = (value: PstreeEntry, comm: string, state: "alive" | "zombie"): void => {
+    sink.append("PSTREE", [], { type: pstreeEntry, value });
+    written.push({ ...value, comm, state });
+  };
   const nsPidOf = new Map(tasks.map((t) => [t.traced.tgid, t.pid]));
   for (const task of tasks) {
-    sink.append("PSTREE", [], {
-      type: pstreeEntry,
-      value: {
-        pid: task.pid,
-        ppid: task.traced.tgid === context.rootPid ? 0 : (nsPidOf.get(task.stat.ppid) ?? 0),
-        pgid: task.status.nsPgid.at(-1) ?? task.stat.pgrp,
-        sid: task.status.nsSid.at(-1) ?? task.stat.session,
-        threads: [...(task.traced.hasLostLeader ? [task.pid] : []), ...task.traced.threads.map((t) => t.nsTid)],
-      },
-    });
+    const entry = {
+      pid: task.pid,
+      ppid: task.traced.tgid === context.rootPid ? 0 : (nsPidOf.get(task.stat.ppid) ?? 0),
+      pgid: task.status.nsPgid.at(-1) ?? task.stat.pgrp,
+      sid: task.status.nsSid.at(-1) ?? task.stat.session,
+      threads: [...(task.traced.hasLostLeader ? [task.pid] : []), ...task.traced.threads.map((t) => t.nsTid)],
+    };
+    write(entry, task.comm, "alive");
   }
   for (const zombie of tree.zombies) {
     const stat = readStat(zombie.pid);
@@ -42,16 +47,14 @@ export function writeTree(tree: FrozenTree, tasks: readonly CollectedTask[], con
         sigactions: [],
       },
     };
-    sink.append("PSTREE", [], {
-      type: pstreeEntry,
-      value: {
-        pid,
-        ppid: nsPidOf.get(stat.ppid) ?? 0,
-        pgid: status.nsPgid.at(-1) ?? stat.pgrp,
-        sid: status.nsSid.at(-1) ?? stat.session,
-        threads: [pid],
-      },
-    });
+    const [pgid, sid] = [status.nsPgid.at(-1) ?? stat.pgrp, status.nsSid.at(-1) ?? stat.session];
+    write({ pid, ppid: nsPidOf.get(stat.ppid) ?? 0, pgid, sid, threads: [pid] }, stat.comm, "zombie");
     sink.append("CORE", [pid], { type: coreEntry, value: core });
   }
+  return written;
+}
+
+/** Throws a refusal when no order of making the processes leads to this tree. */
+export function checkRebuildable(tree: readonly TreeTask[], tasks: readonly CollectedTask[]): void {
+  planTree(tree, { shellJob: true, verb: "dump", objects: new Map(tasks.map((task) => [task.pid, task.ids])) });
 }

@@ -51,7 +51,7 @@ import { rehearse } from "./rehearsal.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
 import { namespaceIds } from "../resources/namespaces/ids.js";
-import { writeTree } from "./dump-tree.js";
+import { checkRebuildable, writeTree } from "./dump-tree.js";
 
 /** What a dump did. */
 export interface DumpResult {
@@ -160,7 +160,8 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
       if (mm !== undefined) session.later(() => sink.append("MM", [task.pid], { type: mmEntry, value: mm }));
       writeCores(task, session);
     });
-    writeTree(tree, tasks, { sink, rootPid: options.tree });
+    const saved = writeTree(tree, tasks, { sink, rootPid: options.tree });
+    session.later(() => checkRebuildable(saved, tasks));
     writeInventory(sink, options.tcpClose);
     writeFilters(session);
     session.throwProblems();

@@ -27,8 +27,6 @@ export interface TreeBuild {
   readonly rootBelowSeed: boolean;
   /** Name of a saved task, for messages. */
   comm(pid: number): string;
-  /** Objects (CLONE_FILES, …) that a new task shares with its creator. */
-  shares(pid: number, by: number): bigint;
   /** The first slot that is its own of the region that it shares with others. */
   firstSlot(pid: number): number;
   /** Wait status with which a dead task of the tree ended. */
@@ -82,7 +80,7 @@ function create(build: TreeBuild, actor: number, batch: readonly (TreeStep & { d
     comm: build.comm(step.pid),
     // From the seed: a child of the coordinator, who is the seed's parent.
     asSibling: step.asSibling || (actor === OUTSIDE && !build.rootBelowSeed),
-    shares: build.shares(step.pid, actor),
+    shares: build.plan.shares.get(step.pid) ?? 0n,
     firstSlot: build.firstSlot(step.pid),
   }));
   try {
@@ -110,6 +108,9 @@ function single(build: TreeBuild, step: Exclude<TreeStep, { do: "create" }>): vo
     case "setsid":
       callIn(task(build, step.pid), SYS.setsid, [], `making process ${step.pid} a session leader`);
       build.afterSetsid(task(build, step.pid), step.pid);
+      return;
+    case "unshare":
+      callIn(task(build, step.pid), SYS.unshare, [Number(step.what)], `giving process ${step.pid} its own`);
       return;
     case "setpgid":
       callIn(task(build, step.pid), SYS.setpgid, [0, groupNumber(build, step.pgid)], `putting process ${step.pid} into group ${step.pgid}`);

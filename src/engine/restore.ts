@@ -27,9 +27,11 @@ import { type KernelPages, kernelPages } from "../resources/memory/vdso.js";
 import { adoptVdsos } from "../resources/memory/vdso-other.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
 import { takeTerminal } from "../resources/ttys/pty.js";
+import type { TaskKobjIdsEntry } from "../resources/tasks/core.schema.js";
+import type { KernelIds } from "../resources/tasks/kernel-ids.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
-import { OUTSIDE, type TreePlan } from "../resources/tasks/tree-steps.js";
-import { CLONE, createThreads } from "../target/create.js";
+import type { TreePlan } from "../resources/tasks/tree-steps.js";
+import { createThreads } from "../target/create.js";
 import { regionBytes } from "../target/region.js";
 import { letGo } from "../target/release.js";
 import { SEED_PAGE_BYTES, killTask, startSeed } from "../target/seed.js";
@@ -116,7 +118,11 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   }
   const ids = new Set(saved.flatMap((t) => [t.pid, ...(t.living?.threads.map((th) => th.tid) ?? [])]));
   const tree = findings.try(() =>
-    planTree(saved.map(treeTask), { shellJob: session.options.shellJob, isTaken: (pid) => ids.has(pid) || existsSync(`/proc/${pid}`) }),
+    planTree(saved.map(treeTask), {
+      shellJob: session.options.shellJob,
+      isTaken: (pid) => ids.has(pid) || existsSync(`/proc/${pid}`),
+      objects: new Map(session.tasks.map((t) => [t.pid, objectsOf(t.saved.living.ids)])),
+    }),
   );
   const shared = new SharedSpaces(session.tasks);
   if (tree !== undefined) findings.add(...shared.check(tree));
@@ -135,6 +141,10 @@ function treeTask(task: SavedTask) {
   const { pid, ppid, pgid, sid } = task.tree;
   const threads = task.living?.threads.map((t) => t.tid) ?? [pid];
   return { pid, ppid, pgid, sid, threads, comm: task.comm, state: task.living === undefined ? "zombie" : "alive" } as const;
+}
+
+function objectsOf(ids: TaskKobjIdsEntry): KernelIds {
+  return { vm: ids.vm_id, files: ids.files_id, fs: ids.fs_id, sighand: ids.sighand_id };
 }
 
 function noRoom(task: TaskInMaking | undefined): Refusal {
@@ -252,7 +262,6 @@ function makeTree(
     living: on.living,
     rootBelowSeed: mustLoseParent(session),
     comm: (pid) => savedByPid.get(pid)?.comm ?? "temporary",
-    shares: (pid, by) => sharedWith(savedByPid.get(pid), by === OUTSIDE ? undefined : savedByPid.get(by)),
     firstSlot: (pid) => shared.firstSlot(pid),
     exitStatus: (pid) => savedByPid.get(pid)?.core.tc?.exit_code ?? 0,
     afterSetsid(task, pid) {
@@ -294,15 +303,6 @@ function makeTree(
 function mustLoseParent(session: Session): boolean {
   if (!session.options.restoreDetached) return false;
   return session.tasks[0]?.threads.some((t) => (t.core.thread_core?.pdeath_sig ?? 0) !== 0) === true;
-}
-
-/** Objects that a task shares with its creator. */
-function sharedWith(task: SavedTask | undefined, creator: SavedTask | undefined): bigint {
-  const a = task?.living?.ids;
-  const b = creator?.living?.ids;
-  if (a === undefined || b === undefined) return 0n;
-  const memory = a.vm_id === b.vm_id ? CLONE.VM | (a.sighand_id === b.sighand_id ? CLONE.SIGHAND : 0n) : 0n;
-  return memory | (a.files_id === b.files_id ? CLONE.FILES : 0n) | (a.fs_id === b.fs_id ? CLONE.FS : 0n);
 }
 
 /** `endSeed`: called when nothing is to be made from the seed any more, and before a parent's death can be noticed. */

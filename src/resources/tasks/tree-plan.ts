@@ -13,6 +13,7 @@ import { addEnds, addHelperEnds, addZombies } from "./tree-ends.js";
 import { treeOrder } from "./tree-entries.js";
 import { addGroups } from "./tree-groups.js";
 import { type Layout, makeLayout } from "./tree-layout.js";
+import { type SharedObjects, planSharing } from "./tree-sharing.js";
 import { findPlaces } from "./tree-search.js";
 import { differences, emptyWorld, simulate } from "./tree-simulate.js";
 import type { Inherited, TreePlan, TreeTask } from "./tree-steps.js";
@@ -26,6 +27,8 @@ export interface PlanOptions {
   readonly file?: string;
   /** A dump may plan too, to refuse what could not be restored. */
   readonly verb?: "dump" | "restore";
+  /** Which kernel objects the living tasks share. */
+  readonly objects?: SharedObjects;
 }
 
 /** The plan for a tree; throws ImageError, Refusal or Problems when there is none. */
@@ -46,8 +49,17 @@ export function planTree(tasks: readonly TreeTask[], options: PlanOptions = {}):
   const build = draft.takeRounds();
   addHelperEnds(draft);
   const finish = draft.takeRounds();
-  const { temporary, memoryFrom } = draft;
-  const plan = { build, finish, temporary, memoryFrom, signalled: draft.signalled(), inherited };
+  const { objects = new Map() } = options;
+  const sharing = planSharing(build, { tasks: ordered, inherited, objects }, verb);
+  const plan = {
+    build: sharing.build,
+    finish,
+    temporary: draft.temporary,
+    memoryFrom: sharing.memoryFrom ?? draft.memoryFrom,
+    signalled: draft.signalled(),
+    inherited,
+    shares: sharing.flags,
+  };
   prove(plan, ordered);
   return plan;
 }

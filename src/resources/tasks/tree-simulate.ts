@@ -34,6 +34,9 @@ export function applyStep(model: TreeModel, step: TreeStep, inherited: Inherited
     case "memory":
       model.alive(step.pid, "filling the memory");
       return;
+    case "unshare":
+      model.alive(step.pid, "unshare()");
+      return;
     case "setsid":
       model.setsid(step.pid);
       return;

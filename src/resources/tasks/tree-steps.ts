@@ -37,6 +37,8 @@ export type TreeStep =
   | { readonly do: "setsid"; readonly pid: number }
   /** The task calls setpgid(0, pgid). `pgid` equal to the plan's `inherited.pgid` means the coordinator's own group. */
   | { readonly do: "setpgid"; readonly pid: number; readonly pgid: number }
+  /** unshare(what): CLONE_FILES or CLONE_FS that the task had only to pass it on. */
+  | { readonly do: "unshare"; readonly pid: number; readonly what: bigint }
   /** prctl(PR_SET_CHILD_SUBREAPER): only for the plan's purposes, always off again at the end. */
   | { readonly do: "subreaper"; readonly pid: number; readonly on: boolean }
   /** The task ends: a temporary one, a zombie (with its saved status), a helper. */
@@ -84,4 +86,6 @@ export interface TreePlan {
   /** Tasks of the tree to which the kernel sends SIGCHLD while the plan runs: their pending signals need clearing. */
   readonly signalled: readonly number[];
   readonly inherited: Inherited | undefined;
+  /** Clone flags for what a new task shares with its creator, by its pid; none: 0. */
+  readonly shares: ReadonlyMap<number, bigint>;
 }

@@ -43,4 +43,17 @@ export const treeCases: readonly Case[] = [
     claim: "fs structs are shared as before",
     peerCannot: "it refuses tasks that share a fs struct",
   },
+  {
+    workload: "tree/shared-apart",
+    rows: ["tree.shared-kobj"],
+    claim: "tables are shared by tasks of which neither made the other",
+    peerCannot: "it refuses tasks that share a fs struct",
+  },
+  {
+    workload: "tree/shared-apart",
+    args: ["memory"],
+    rows: ["tree.shared-kobj"],
+    claim: "memory is shared by siblings of which one made the other, as its parent's child",
+    peerCannot: "it refuses memory that processes share",
+  },
 ];
