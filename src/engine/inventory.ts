@@ -3,6 +3,7 @@
  */
 import { inventoryEntry } from "../images/inventory.schema.js";
 import type { DumpSink } from "../images/sink.js";
+import { activeLsm } from "../resources/security/lsm.js";
 import { namespaceIds } from "../resources/namespaces/ids.js";
 import { ROOT_CGROUP_SET } from "./collect.js";
 
@@ -19,7 +20,7 @@ export function writeInventory(sink: DumpSink, tcpClose = false): void {
       root_ids,
       ns_per_id: true,
       root_cg_set: ROOT_CGROUP_SET,
-      lsmtype: 0,
+      lsmtype: activeLsm(),
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
       dump_criu_run_id: run,

@@ -40,4 +40,6 @@ export interface PolicyOptions {
   readonly fileValidation: "filesize" | "buildid";
   readonly skipFileRwxCheck: boolean;
   readonly filePolicy: FilePolicies;
+  /** Security label for all threads instead of the saved ones, as `apparmor:NAME` or `selinux:CONTEXT`. */
+  readonly lsmProfile?: string | undefined;
 }

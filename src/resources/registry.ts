@@ -16,6 +16,7 @@ import { inetSockets } from "./sockets/inet.js";
 import { netlinkSockets } from "./sockets/netlink.js";
 import { otherSockets } from "./sockets/other.js";
 import { unixSocketKind } from "./sockets/unix.js";
+import { lsmLabels } from "./security/lsm.js";
 import { seccomp, sharedSeccomp } from "./security/seccomp.js";
 import { actions } from "./signals/actions.js";
 import { altstack } from "./signals/altstack.js";
@@ -70,6 +71,7 @@ export const threadParts: readonly ThreadPart[] = [
   rseq,
   pending,
   seccomp,
+  lsmLabels,
   credentials,
   parentDeathSignal,
   denyWriteExecute,

@@ -5,11 +5,12 @@
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { Refusal, UsageError } from "../errors.js";
 import { readProc } from "../linux/proc/read.js";
-import { errnoText, kernelError } from "../linux/errno.js";
+import { kernelError } from "../linux/errno.js";
 import {
   PTRACE_O_SUSPEND_SECCOMP,
   PTRACE_O_TRACESYSGOOD,
   WNOHANG,
+  type WaitStatus,
   ptraceCont,
   ptraceDetach,
   ptraceGetRegs,
@@ -382,18 +383,41 @@ function doesNotStop(thread: TracedThread): Error {
 
 /** Lets go of every thread; registers and masks must be in place. Dead threads are passed over. */
 export function releaseTree(tree: FrozenTree, options: { only?: ReadonlyMap<number, TracedThread> } = {}): void {
+  const waiting: TracedThread[] = [];
   for (const task of tree.tasks) {
     for (const thread of task.threads) {
       if (options.only !== undefined && !options.only.has(thread.tid)) continue;
       if (thread.userDispatch !== undefined) ptraceSetUserDispatch(thread.tid, thread.userDispatch);
-      if (ptraceDetach(thread.tid) === 0) continue;
-      // Not stopped yet (a failure while freezing): wait for the interrupt, then let go.
-      const status = waitThread(thread.tid);
-      const signal = status.kind === "signal-stop" ? status.signal : 0;
-      const error = status.kind === "exited" || status.kind === "killed" ? -ESRCH : ptraceDetach(thread.tid, signal);
-      if (error !== 0 && error !== -ESRCH) {
-        throw kernelError(`ptrace(PTRACE_DETACH, ${thread.tid}): ${errnoText(-error)}`, error);
-      }
+      // Not stopped yet (a failure while freezing): the interrupt is still due.
+      if (ptraceDetach(thread.tid) !== 0) waiting.push(thread);
     }
+  }
+  for (const until = performance.now() + LAST_WAIT_MS; waiting.length > 0 && performance.now() < until; Atomics.wait(nap, 0, 0, 0.2)) {
+    removeDetached(waiting);
+  }
+  if (waiting.length === 0) return;
+  // In an uninterruptible wait, which may last. The kernel detaches from it when we end; until then it must not find us asleep.
+  const timer = setInterval(() => {
+    removeDetached(waiting);
+    if (waiting.length === 0) clearInterval(timer);
+  }, LAST_WAIT_MS);
+  timer.unref();
+}
+
+/** How long a thread that is to be let go may take to stop first, in milliseconds. */
+const LAST_WAIT_MS = 20;
+
+/** Lets go of those that have stopped or died by now, and takes them off the list. */
+function removeDetached(waiting: TracedThread[]): void {
+  for (const thread of [...waiting]) {
+    let status: WaitStatus;
+    try {
+      status = waitThread(thread.tid, WNOHANG);
+    } catch {
+      status = { kind: "exited", code: 0 }; // ECHILD: it is not ours any more, and the others must be let go
+    }
+    if (status.kind === "none") continue;
+    if (status.kind !== "exited" && status.kind !== "killed") ptraceDetach(thread.tid, status.kind === "signal-stop" ? status.signal : 0);
+    waiting.splice(waiting.indexOf(thread), 1);
   }
 }

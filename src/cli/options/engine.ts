@@ -33,6 +33,7 @@ function commonOptions(settings: Settings): CommonOptions {
     fileValidation: settings.fileValidation,
     filePolicy: settings.filePolicy ?? DEFAULT_POLICY.filePolicy,
     skipFileRwxCheck: settings.skipFileRwxCheck,
+    lsmProfile: settings.lsmProfile,
   };
 }
 

@@ -52,6 +52,17 @@ export const fileValidation: Rules = {
   isSet: (settings) => settings.fileValidation !== "buildid",
 };
 
+export const lsmProfile: Rules = {
+  argument: "required",
+  expects: "apparmor:NAME or selinux:CONTEXT",
+  apply(settings, text) {
+    if (text === undefined || !/^(apparmor|selinux):./.test(text)) return false;
+    settings.lsmProfile = text;
+    return true;
+  },
+  isSet: (settings) => settings.lsmProfile !== undefined,
+};
+
 export const preCopy: Rules = {
   argument: "required",
   expects: `one of ${quoted(PRE_COPY)}`,

@@ -2,7 +2,7 @@
  * Options about things outside the tree, and about kinds of resources that need the user's leave.
  */
 import type { OptionSpec } from "./spec.js";
-import { extUnixSk, filePolicy, fileValidation, ghostLimit, manageCgroups, networkLock } from "./special.js";
+import { extUnixSk, filePolicy, fileValidation, ghostLimit, lsmProfile, manageCgroups, networkLock } from "./special.js";
 
 export const externalOptions: readonly OptionSpec[] = [
   {
@@ -270,13 +270,13 @@ export const resourceOptions: readonly OptionSpec[] = [
     help: "do not compare the permissions of files",
   },
   {
-    kind: "text",
+    kind: "special",
     name: "lsm-profile",
-    key: "lsmProfile",
+    ...lsmProfile,
     argumentName: "TYPE:NAME",
     rpc: "lsm_profile",
     commands: ["restore"],
-    built: false,
+    built: true,
     help: "use this security profile instead of the saved one",
   },
   {

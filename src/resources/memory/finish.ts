@@ -3,7 +3,7 @@
  *
  * Made with   mprotect(2), madvise(2), mlock(2), prctl(PR_SET_THP_DISABLE), prctl(PR_SET_MM_MAP), prctl(PR_SET_DUMPABLE)
  */
-import { closeSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import { MADV_GUARD_INSTALL, MAP_LOCKED, MLOCK_ONFAULT } from "../../linux/memory.js";
 import { SYS } from "../../linux/syscalls.js";
 import { handOver } from "../../target/hand-over.js";
@@ -42,16 +42,20 @@ export function finishSpaces(filled: readonly Filled[]): void {
   const jobs: Job[] = [];
   for (const { task, space, opened } of filled) {
     const program = new Program();
-    // Before locks: a locked mapping takes no guard.
-    for (const { start, end } of guardsOf(space))
-      program.call(SYS.madvise, start, end - start, MADV_GUARD_INSTALL).must("making a range fault");
-    for (const vma of space.mm.vmas) {
-      if (!isOrdinary(vma)) continue;
+    const vmas = space.mm.vmas.filter(isOrdinary);
+    for (const vma of vmas) {
       const bytes = vma.end - vma.start;
       if (opened.has(vma)) program.call(SYS.mprotect, vma.start, bytes, vma.prot).must("setting the protection of a mapping");
       for (const advice of adviceOf(vma)) program.call(SYS.madvise, vma.start, bytes, advice).must(`advice ${advice} about a mapping`);
-      if (vma.flags & MAP_LOCKED)
-        program.call(SYS.mlock2, vma.start, bytes, vma.locked_on_fault === true ? MLOCK_ONFAULT : 0).must("locking a mapping");
+    }
+    // After advice, which may part a mapping from its neighbour: both would be marked as having guards. Before locks: a locked
+    // mapping takes none.
+    for (const { start, end } of guardsOf(space))
+      program.call(SYS.madvise, start, end - start, MADV_GUARD_INSTALL).must("making a range fault");
+    for (const vma of vmas) {
+      if ((vma.flags & MAP_LOCKED) === 0) continue;
+      const onFault = vma.locked_on_fault === true ? MLOCK_ONFAULT : 0;
+      program.call(SYS.mlock2, vma.start, vma.end - vma.start, onFault).must("locking a mapping");
     }
     if (space.mm.lock_future !== undefined) program.call(SYS.mlockall, space.mm.lock_future).must("locking what will be mapped");
     if (space.mm.thp_disabled === true) program.call(SYS.prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0).must("disabling huge pages");
@@ -111,8 +115,18 @@ function openExecutable({ mm, pid }: SavedSpace, session: RestoreSession): Fd {
   return openRegular({ ...entry.reg, pos: 0n }, session, O_RDONLY);
 }
 
-/** Whether others may trace and dump it: after credentials, whose change resets it. 2 (by the kernel only) cannot be set. */
+/**
+ * Whether others may trace and dump it: after credentials, whose change resets it.
+ *
+ * 2 (only root may read a core dump) cannot be set, EINVAL; it comes with a change of credentials where the sysctl
+ * fs.suid_dumpable says so. Elsewhere 0 is what gives nobody a right that was not there.
+ */
 export function addDumpable(program: Program, space: SavedSpace): void {
   const { dumpable } = space.mm;
-  if (dumpable === 0 || dumpable === 1) program.call(SYS.prctl, PR_SET_DUMPABLE, dumpable, 0, 0, 0).must("setting the dumpable flag");
+  if (dumpable === 2 && readSuidDumpable() === 2) return;
+  if (dumpable !== undefined) program.call(SYS.prctl, PR_SET_DUMPABLE, dumpable === 1 ? 1 : 0, 0, 0, 0).must("setting the dumpable flag");
+}
+
+function readSuidDumpable(): number {
+  return Number(readFileSync("/proc/sys/fs/suid_dumpable", "latin1"));
 }

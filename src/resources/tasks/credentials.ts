@@ -54,6 +54,8 @@ function restoreIds(program: Program, creds: CredsEntry): void {
   program.call(SYS.setresgid, creds.gid, creds.egid, creds.sgid).must("setting group ids");
   program.call(SYS.setfsgid, creds.fsgid);
   program.call(SYS.setresuid, creds.uid, creds.euid, creds.suid).must("setting user ids");
+  // The first of them so that something changes: that makes the dumpable flag what fs.suid_dumpable says.
+  program.call(SYS.setfsuid, creds.fsuid + 1);
   program.call(SYS.setfsuid, creds.fsuid);
 }
 

@@ -4,4 +4,10 @@ export const signalCases: readonly Case[] = [
   { workload: "signals/pending", rows: ["sig.pending"], claim: "pending signals of process and threads keep their order and siginfo" },
   { workload: "signals/handlers", rows: ["sig.handlers"], claim: "the dispositions of all signals are kept and work" },
   { workload: "signals/altstack", rows: ["sig.altstack"], claim: "alternate stacks are kept, also one in use" },
+  {
+    workload: "signals/sigtrap",
+    rows: ["sig.pending-sigtrap", "sig.handlers"],
+    claim: "SIGTRAPs that wait are kept, and their handlers work",
+    peerCannot: "it refuses pending SIGTRAPs",
+  },
 ];
