@@ -31,7 +31,7 @@ import { autogroup, coreDumpFilter, denyWriteExecute, memoryMerge } from "./task
 import { affinity, ioPriority, scheduling } from "./tasks/scheduling.js";
 import { threadBits } from "./tasks/thread-bits.js";
 import { userDispatch } from "./tasks/user-dispatch.js";
-import { vectorState } from "./tasks/vector-state.js";
+import { tileRoom, vectorState } from "./tasks/vector-state.js";
 import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
 import { timerfds } from "./timers/timerfd.js";
@@ -56,6 +56,7 @@ export const threadParts: readonly ThreadPart[] = [
   sharedSeccomp,
   itimers,
   posixTimers,
+  tileRoom,
   limits,
   threadName,
   affinity,

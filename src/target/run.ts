@@ -16,6 +16,8 @@ const SIGSTOP = 19;
 export interface Job {
   readonly thread: TracedThread;
   readonly program: Program;
+  /** Code that is gone through first and jumps to the stub. */
+  readonly entry?: bigint;
 }
 
 interface Running {
@@ -74,13 +76,15 @@ export function startProgram(job: Job): void {
 }
 
 function start(job: Job, from: number): Running {
-  const { thread, program } = job;
+  const { thread, program, entry } = job;
   const slot = thread.slot;
   if (slot === undefined) throw new Error(`internal error: thread ${thread.tid} has no stub`);
   const round = layOut(program, from, { base: slot.table, capacity: slot.tableBytes });
   writeTarget(thread, slot.table, round.image);
   armCleanup(thread, slot);
-  ptraceSetRegs(thread.tid, arch.stubRegs(thread.regs, slot));
+  const regs = arch.stubRegs(thread.regs, slot);
+  if (entry !== undefined && from === 0) arch.setInstructionPointer(regs, entry);
+  ptraceSetRegs(thread.tid, regs);
   ptraceCont(thread.tid);
   return { job, round };
 }

@@ -36,6 +36,8 @@ export interface Case {
   readonly peerCannotRestore?: string;
   /** Why Floe does not do it yet: then it is tried with the peer only. */
   readonly floeCannot?: string;
+  /** What the machine lacks for it: then it is not tried at all. */
+  readonly machineCannot?: string | undefined;
   /** Lines of the snapshot (by prefix) that the peer does not carry. */
   readonly peerLoses?: readonly string[];
   /** Time for the whole case. */

@@ -31,6 +31,7 @@ function modesOf(one: Case, options: SuiteOptions): readonly Mode[] {
 const restores = (mode: Mode): boolean => mode === "killed-restored" || mode === "twice" || mode === "chained";
 
 function skipReason(one: Case, tools: Tools, mode: Mode): string | false {
+  if (one.machineCannot !== undefined) return one.machineCannot;
   if (mode === "alone") return false;
   const names = [tools.dump.name, tools.restore.name];
   if (one.peerCannot !== undefined && names.includes("criu")) return `the peer: ${one.peerCannot}`;

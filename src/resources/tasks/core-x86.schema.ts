@@ -56,6 +56,9 @@ export const userX86XsaveEntry = message("user_x86_xsave_entry", {
   hi16_zmm: repeated.uint64(7),
   pkru: repeated.uint32(8),
   cet: optional.message(9, () => userX86CetEntry, { hex: true }),
+  /** Components 17 and 18 (AMX), which other readers skip: xstate_bv has no bits of theirs. */
+  tile_config: optional.bytes(1000, { floe: true }),
+  tile_data: optional.bytes(1001, { floe: true }),
 });
 export type UserX86XsaveEntry = Infer<typeof userX86XsaveEntry>;
 

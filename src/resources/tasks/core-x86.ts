@@ -4,8 +4,8 @@
  * Read from   PTRACE_GETREGS, PTRACE_GETREGSET(NT_X86_XSTATE), PTRACE_GET_THREAD_AREA, prctl(PR_GET_TID_ADDRESS)
  * Made with   PTRACE_SETREGSET, PTRACE_SETREGS, set_tid_address(2)
  *
- * The image's fields hold the components that CRIU knows: up to AVX-512 and PKRU. What uses others (AMX tiles, APX) is
- * refused (vector-state.ts).
+ * The image's fields hold the components that CRIU knows, up to AVX-512 and PKRU, and AMX tiles in fields of our own. What
+ * uses others (APX) is refused (vector-state.ts).
  */
 import type { Program } from "../../target/program.js";
 import { getReg, setReg, type RegisterName } from "../../target/x86_64/registers.js";
@@ -107,8 +107,20 @@ export function fpregsToImage(area: Buffer, layout: XstateLayout): UserX86Fpregs
     // No shadow stack.
     cet: { cet: 0n, ssp: 0n },
   };
+  const tiles = out.xsave.xstate_bv & TILES;
+  out.xsave.xstate_bv &= ~TILES;
+  const bytes = (n: number): Buffer | undefined => {
+    const found = (tiles >> BigInt(n)) & 1n ? layout.components.get(n) : undefined;
+    return found && Buffer.from(area.subarray(found.offset, found.offset + found.sizeBytes));
+  };
+  const [config, data] = [bytes(XSTATE.tileConfig), bytes(XSTATE.tileData)];
+  if (config !== undefined) out.xsave.tile_config = config;
+  if (data !== undefined) out.xsave.tile_data = data;
   return out;
 }
+
+/** Bits of the components of AMX. */
+const TILES = (1n << BigInt(XSTATE.tileConfig)) | (1n << BigInt(XSTATE.tileData));
 
 /**
  * Message → XSAVE area of `sizeBytes` for PTRACE_SETREGSET.
@@ -143,6 +155,14 @@ export function fpregsFromImage(entry: UserX86FpregsEntry, layout: XstateLayout)
     if (has(XSTATE.zmmHi256)) put64(XSTATE.zmmHi256, xsave.zmm_upper.slice(0, 64));
     if (has(XSTATE.hi16Zmm)) put64(XSTATE.hi16Zmm, xsave.hi16_zmm.slice(0, 128));
     if (has(XSTATE.pkru)) put32(XSTATE.pkru, xsave.pkru.slice(0, 2));
+    for (const [n, bytes] of [
+      [XSTATE.tileConfig, xsave.tile_config],
+      [XSTATE.tileData, xsave.tile_data],
+    ] as const) {
+      if (bytes === undefined) continue;
+      area.set(bytes.subarray(0, layout.components.get(n)?.sizeBytes ?? 0), component(layout, area, n) ?? 0);
+      bv |= 1n << BigInt(n);
+    }
   }
   if (layout.sizeBytes > XSTATE.headerOffset) area.writeBigUInt64LE(bv & layout.supported, XSTATE.headerOffset);
   return area;

@@ -9,6 +9,8 @@
 import { Refusal } from "../../errors.js";
 import { SYS } from "../../linux/syscalls.js";
 import { cpuid } from "../../target/x86_64/xstate.js";
+import { useTile } from "../../target/x86_64/tiles.js";
+import type { CoreEntry } from "./core.schema.js";
 import type { DumpSession, DumpTask, ThreadPart } from "../part.js";
 
 /** asm/prctl.h */
@@ -16,8 +18,9 @@ const ARCH_GET_XCOMP_PERM = 0x1022;
 const ARCH_REQ_XCOMP_PERM = 0x1023;
 /** Number of the tile data; the only component that has to be asked for. */
 const TILE_DATA = 18;
-/** x87, SSE, AVX, MPX (two), AVX-512 (three), PKRU. */
-const CARRIED = 0x2ffn;
+const TILE_CONFIG = 17;
+/** x87, SSE, AVX, MPX (two), AVX-512 (three), PKRU, AMX (two). */
+const CARRIED = 0x6_02ffn;
 /** Leaf of cpuid that tells the components which the processor can save. */
 const XSAVE_LEAF = 0xd;
 const XSTATE_BV_OFFSET = 512;
@@ -32,11 +35,29 @@ export function refuseUncarried(area: Buffer, of: { session: DumpSession; task: 
       code: "VECTOR_STATE_NOT_CARRIED",
       process: { pid: of.task.pid, comm: of.task.comm },
       resource: `registers of thread ${of.tid}`,
-      because: `it uses components 0x${beyond.toString(16)} of the extended state (AMX tiles, for example), which images cannot hold`,
-      remedy: ["Dump it while it is not in the middle of such a computation (after tilerelease)"],
+      because: `it uses components 0x${beyond.toString(16)} of the extended state, which images cannot hold`,
+      remedy: ["Dump it while it is not in the middle of such a computation"],
     }),
   );
 }
+
+/** Components that hold something in a saved thread. */
+function usedBy(core: CoreEntry): bigint {
+  const xsave = core.thread_info?.fpregs.xsave;
+  const config = xsave?.tile_config === undefined ? 0n : 1n << BigInt(TILE_CONFIG);
+  const data = xsave?.tile_data === undefined ? 0n : 1n << BigInt(TILE_DATA);
+  return (xsave?.xstate_bv ?? 0n) | config | data;
+}
+
+/** Room for tile data in threads that have some; the registers themselves are set last of all. */
+export const tileRoom: ThreadPart = {
+  name: "tasks/tile-room",
+  rows: ["cpu.fpregs"],
+  stage: "thread",
+  restore({ core, thread }) {
+    return core.thread_info?.fpregs.xsave?.tile_data === undefined ? undefined : () => useTile(thread);
+  },
+};
 
 export const vectorState: ThreadPart = {
   name: "tasks/vector-state",
@@ -56,7 +77,7 @@ export const vectorState: ThreadPart = {
   check(task) {
     const { eax, edx } = cpuid(XSAVE_LEAF, 0);
     const here = (BigInt(edx) << 32n) | BigInt(eax);
-    const used = task.threads.reduce((bits, { core }) => bits | (core.thread_info?.fpregs.xsave?.xstate_bv ?? 0n), 0n);
+    const used = task.threads.reduce((bits, { core }) => bits | usedBy(core), 0n);
     const missing = used & CARRIED & ~here;
     if (missing === 0n) return [];
     return [

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { CAVE, CAVE_CODE } from "./cave.js";
+import { tileCode } from "./tiles.js";
 import { STUB_CODE, STUB_PAUSE_OFFSET, STUB_STOP_OFFSET } from "./stub.js";
 
 function assemble(name: string): { code: Buffer; symbols: Map<string, number> } {
@@ -42,4 +43,10 @@ test("the cave's bytes are what cave.S assembles to", () => {
   assert.equal(symbols.get("slots"), CAVE.slots);
   assert.equal(symbols.get("target"), CAVE.target);
   assert.equal(code.subarray(CAVE.jump, CAVE.jump + 2).toString("hex"), "ff25");
+});
+
+test("the code that uses a tile is what tiles.S assembles to", () => {
+  const { code, symbols } = assemble("tiles");
+  assert.equal(tileCode(0n).toString("hex"), code.toString("hex"));
+  assert.equal(tileCode(0x1122334455667788n).readBigUInt64LE(symbols.get("next")), 0x1122334455667788n);
 });

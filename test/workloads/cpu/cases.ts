@@ -1,4 +1,7 @@
+import { readFileSync } from "node:fs";
 import type { Case } from "../../harness/run-case.js";
+
+const flags = readFileSync("/proc/cpuinfo", "latin1");
 
 export const cpuCases: readonly Case[] = [
   {
@@ -7,5 +10,12 @@ export const cpuCases: readonly Case[] = [
     claim: "threads spinning in user code keep every general register, the flags and the red zone",
   },
   { workload: "cpu/vector", rows: ["cpu.fpregs"], claim: "threads keep x87, vector registers, MXCSR and PKRU" },
+  {
+    workload: "cpu/tiles",
+    rows: ["cpu.fpregs"],
+    claim: "threads keep their AMX tiles and the right to them",
+    machineCannot: /^flags.* amx_tile\b/m.test(flags) ? undefined : "this processor has no AMX",
+    peerCannot: "it does not know them",
+  },
   { workload: "cpu/rseq", rows: ["cpu.rseq"], claim: "rseq stays registered and a critical section that was interrupted is aborted" },
 ];
