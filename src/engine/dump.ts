@@ -162,7 +162,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     });
     const saved = writeTree(tree, tasks, { sink, rootPid: options.tree });
     session.later(() => checkRebuildable(saved, tasks));
-    writeInventory(sink, options.tcpClose);
+    writeInventory(sink, options);
     writeFilters(session);
     session.throwProblems();
     phases.enter("writing");

@@ -9,7 +9,7 @@ import { ROOT_CGROUP_SET } from "./collect.js";
 
 const IMAGE_VERSION = 2;
 
-export function writeInventory(sink: DumpSink, tcpClose = false): void {
+export function writeInventory(sink: DumpSink, marks: { tcpClose?: boolean; allowUprobes?: boolean | undefined } = {}): void {
   const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds(process.pid) };
   const run = crypto.randomUUID();
   sink.append("INVENTORY", [], {
@@ -24,7 +24,8 @@ export function writeInventory(sink: DumpSink, tcpClose = false): void {
       network_lock_method: 0,
       plugins_entry: { plugins: [] },
       dump_criu_run_id: run,
-      ...(tcpClose ? { tcp_close: true } : {}),
+      ...(marks.tcpClose === true ? { tcp_close: true } : {}),
+      ...(marks.allowUprobes === true ? { allow_uprobes: true } : {}),
     },
   });
 }

@@ -40,6 +40,8 @@ export interface PolicyOptions {
   readonly fileValidation: "filesize" | "buildid";
   readonly skipFileRwxCheck: boolean;
   readonly filePolicy: FilePolicies;
+  /** Accept processes in whose code somebody has put uprobes. */
+  readonly allowUprobes?: boolean;
   /** Security label for all threads instead of the saved ones, as `apparmor:NAME` or `selinux:CONTEXT`. */
   readonly lsmProfile?: string | undefined;
 }

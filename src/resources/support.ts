@@ -50,6 +50,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "mem.growsdown": { by: ["memory/address-space"] },
   "mem.cow": { by: ["memory/inherit"] },
   "mem.vdso": { by: ["memory/vdso", "memory/vdso-other"] },
+  "mem.uprobes": { by: ["memory/mappings"] },
   "mem.wipe-droppable-guard": { by: ["memory/finish", "memory/pages"] },
   "mem.hugetlb": { by: ["memory/mappings", "memory/shared"] },
   "mem.aio": { by: ["memory/aio"], missing: "requests that never end, as polls: the kernel does not show them" },

@@ -34,6 +34,7 @@ function commonOptions(settings: Settings): CommonOptions {
     filePolicy: settings.filePolicy ?? DEFAULT_POLICY.filePolicy,
     skipFileRwxCheck: settings.skipFileRwxCheck,
     lsmProfile: settings.lsmProfile,
+    allowUprobes: settings.allowUprobes,
   };
 }
 

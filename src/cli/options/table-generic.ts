@@ -192,7 +192,7 @@ export const genericOptions: readonly OptionSpec[] = [
     built: false,
     help: "skip sysctls that the kernel lacks",
   },
-  { kind: "flag", name: "allow-uprobes", key: "allowUprobes", negatable: true, built: false, help: "accept a [uprobes] area" },
+  { kind: "flag", name: "allow-uprobes", key: "allowUprobes", negatable: true, built: true, help: "accept a [uprobes] area" },
 ];
 
 export const checkOptions: readonly OptionSpec[] = [

@@ -58,7 +58,18 @@ const ADVICE: readonly (readonly [letters: string, advice: number])[] = [
 ];
 
 /** What a mapping is, as far as dump and restore treat it differently. */
-export type AreaKind = "anonymous" | "shared-anonymous" | "file" | "memfd" | "sysv" | "vvar" | "vdso" | "vsyscall" | "aio" | "special";
+export type AreaKind =
+  | "anonymous"
+  | "shared-anonymous"
+  | "file"
+  | "memfd"
+  | "sysv"
+  | "vvar"
+  | "vdso"
+  | "vsyscall"
+  | "aio"
+  | "uprobes"
+  | "special";
 
 /** Kind of a living mapping, from what /proc says. */
 export function areaKind(vma: Vma): AreaKind {
@@ -70,7 +81,8 @@ export function areaKind(vma: Vma): AreaKind {
     if (name === "[vdso]") return "vdso";
     if (name === "[vvar]" || name === "[vvar_vclock]") return "vvar";
     if (name === "[vsyscall]") return "vsyscall";
-    if (name.startsWith("[uprobes]") || name.startsWith("anon_inode:")) return "special";
+    if (name.startsWith("[uprobes")) return "uprobes";
+    if (name.startsWith("anon_inode:")) return "special";
     return "anonymous";
   }
   if (name.startsWith("/dev/zero (deleted)") || name.startsWith("[anon_shmem:")) return vma.shared ? "shared-anonymous" : "memfd";

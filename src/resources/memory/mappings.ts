@@ -149,6 +149,8 @@ function vmaEntries(task: DumpTask, session: DumpSession): VmaEntry[] {
   const entries: VmaEntry[] = [];
   for (const vma of task.vmas) {
     const kind = kindInImage(vma, session);
+    // The kernel makes this area itself where a probe is met.
+    if (kind === "uprobes" && session.options.allowUprobes === true) continue;
     const refusal = refusalOf(task, vma, kind);
     if (refusal !== undefined) {
       session.refuse(refusal);
@@ -235,6 +237,10 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
     });
   if (kind === "sysv" && vma.flags.has("ht")) {
     return refuse("MAPPING_SYSV", "System V segments of huge pages are not carried yet", "Detach the segment (shmdt) before the dump");
+  }
+  if (kind === "uprobes") {
+    const remedy = "Use --allow-uprobes (the kernel makes active probes again when it is restored), or end the tracing";
+    return refuse("MAPPING_UPROBES", "somebody traces the program by uprobes", remedy);
   }
   if (kind === "special")
     return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");

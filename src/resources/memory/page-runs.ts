@@ -15,6 +15,7 @@ import {
 } from "../../linux/pagemap.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { TASK_END, areaKind } from "./area.js";
+import { isProbed, withoutBreakpoints } from "./uprobes.js";
 
 /** Neighbouring pages to be saved. */
 export interface PageRun {
@@ -58,7 +59,8 @@ export function findRuns(pid: number, vmas: readonly Vma[], isTracked = false): 
   } finally {
     closeSync(pagemap);
   }
-  return { runs: withKernelPages(runs, vmas), guards };
+  const own = isProbed(vmas) ? withoutBreakpoints(pid, runs, vmas) : runs;
+  return { runs: withKernelPages(own, vmas), guards };
 }
 
 /** So many scans cost more than the looks at pages that they save. */
