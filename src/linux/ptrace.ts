@@ -291,3 +291,43 @@ function transfer(nr: number, pid: number, address: bigint, memory: Uint8Array):
   remote.writeBigUInt64LE(BigInt(memory.length), 8);
   return Number(syscall(nr, pid, single, 1, remote, 1, 0));
 }
+
+/** Bytes and where they belong in another process. */
+export interface Piece {
+  readonly address: bigint;
+  readonly bytes: Uint8Array;
+}
+
+/** Pieces that one call can take (UIO_MAXIOV). */
+const MAX_PIECES = 1024;
+const here = Buffer.alloc(MAX_PIECES * 16);
+const there = Buffer.alloc(MAX_PIECES * 16);
+
+/** process_vm_writev(2) of many ranges; returns whether all of them were written, or a negative errno. */
+export function writeProcessMemoryPieces(pid: number, pieces: readonly Piece[]): boolean | number {
+  for (let from = 0; from < pieces.length; from += MAX_PIECES) {
+    const some = pieces.slice(from, from + MAX_PIECES);
+    const bytes = fillVectors(some);
+    const wrote = Number(syscall(SYS.process_vm_writev, pid, here, some.length, there, some.length, 0));
+    if (wrote !== bytes) return wrote < 0 ? wrote : false;
+  }
+  return true;
+}
+
+/** process_vm_readv(2) of at most 1024 ranges into the pieces' bytes; returns the bytes read, or a negative errno. */
+export function readProcessMemoryPieces(pid: number, pieces: readonly Piece[]): number {
+  fillVectors(pieces);
+  return Number(syscall(SYS.process_vm_readv, pid, here, pieces.length, there, pieces.length, 0));
+}
+
+function fillVectors(pieces: readonly Piece[]): number {
+  let total = 0;
+  pieces.forEach(({ address, bytes }, i) => {
+    here.writeBigUInt64LE(addressOf(bytes), i * 16);
+    here.writeBigUInt64LE(BigInt(bytes.length), i * 16 + 8);
+    there.writeBigUInt64LE(address, i * 16);
+    there.writeBigUInt64LE(BigInt(bytes.length), i * 16 + 8);
+    total += bytes.length;
+  });
+  return total;
+}

@@ -101,7 +101,7 @@ function settle(state: Seized): void {
     let found = 0;
     for (const task of [...state.tree.tasks]) found += seizeThreads(state, task);
     // Only a thread that stands still makes no more children: to look earlier would be to look twice.
-    if (found === 0 && !state.isAlone) for (const task of [...state.tree.tasks]) found += seizeChildren(state, task);
+    if (found === 0 && !state.isAlone) found = seizeAllChildren(state);
     if (found > 0) continue;
     for (const task of state.tree.tasks) readIdentity(state, task);
     return;
@@ -224,6 +224,24 @@ function seizeThread(thread: TracedThread): number {
   return -error;
 }
 
+/** From so many threads on it may be cheaper to look at all processes than at the children of each thread. */
+const MANY_THREADS = 256;
+
+function seizeAllChildren(state: Seized): number {
+  const tasks = [...state.tree.tasks];
+  const threads = tasks.reduce((sum, task) => sum + task.threads.length, 0);
+  const processes = threads < MANY_THREADS ? [] : readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  if (threads < MANY_THREADS || processes.length > threads / 2) return tasks.reduce((sum, task) => sum + seizeChildren(state, task), 0);
+  const parents = new Set(tasks.map((task) => task.tgid));
+  let found = 0;
+  for (const pid of processes.map(Number)) {
+    if (state.known.has(pid) || parents.has(pid)) continue;
+    const ppid = readStat(pid)?.ppid ?? 0;
+    if (parents.has(ppid)) found += seizeTask(state, pid, ppid);
+  }
+  return found;
+}
+
 function seizeChildren(state: Seized, task: TracedTask): number {
   let found = 0;
   for (const { tid } of task.threads) {
@@ -325,13 +343,14 @@ function statusField(text: string, name: string): string {
   return new RegExp(`^${name}:\\s*(.*)$`, "m").exec(text)?.[1] ?? "";
 }
 
-function readStat(pid: number): { comm: string; state: string; threads: number } | undefined {
+function readStat(pid: number): { comm: string; state: string; ppid: number; threads: number } | undefined {
   try {
     const text = readProc(`/proc/${pid}/stat`).toString("latin1");
     const close = text.lastIndexOf(")");
     return {
       comm: text.slice(text.indexOf("(") + 1, close),
       state: text.charAt(close + 2),
+      ppid: Number(text.slice(close + 2).split(" ")[1]),
       threads: Number(text.slice(close + 2).split(" ")[17]),
     };
   } catch {

@@ -165,6 +165,7 @@ export function parkThread(thread: TracedThread, index: number, region: bigint):
   thread.slot = slot;
   ptraceSetRegs(thread.tid, arch.stubRegs(thread.regs, slot));
   ptraceSetSigmask(thread.tid, ALL_SIGNALS & ~(1n << BigInt(task.trapSignal - 1)));
+  thread.isAtStart = true;
 }
 
 /** Takes the stub out of `task` and puts every thread's registers and mask back; the threads stay stopped. */

@@ -26,6 +26,8 @@ export class TracedThread {
   /** Whether its seccomp filters do not act while we hold it. */
   isSeccompSuspended = false;
 
+  /** Its registers stand at the beginning of the stub, and it has run nothing there yet. */
+  isAtStart = false;
   /** Descriptors in the task that are ours: it closes them itself when the tracer dies before it could. */
   strayFds: readonly number[] = [];
 

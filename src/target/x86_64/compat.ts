@@ -26,6 +26,7 @@ export function compatCall(thread: TracedThread, nr: number, args: readonly (num
   setReg(regs, "orig_rax", NO_SYSCALL);
   setReg(regs, "cs", USER_CS);
   ptraceSetRegs(thread.tid, regs);
+  thread.isAtStart = false;
   for (let stop = 0; stop < 2; stop++) {
     ptraceSyscall(thread.tid);
     for (;;) {
