@@ -3,8 +3,6 @@ import { execFileSync } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
-import { DirectorySource } from "../../src/images/source.js";
-import { statsEntry } from "../../src/images/stats.schema.js";
 import { projectRoot } from "../../test/harness/compile.js";
 import { describeExit, type Lane, withTimeout } from "../../test/harness/lane.js";
 import type { Scenario } from "./scenarios.js";
@@ -59,10 +57,15 @@ function imageBytes(folder: string): number {
   return images.reduce((sum, name) => sum + statSync(join(folder, name)).blocks * 512, 0);
 }
 
-function frozenMs(images: string): number {
-  const stats = new DirectorySource(images).single("STATS_DUMP", [], statsEntry);
-  if (stats.dump === undefined) throw new Error(`${images} has no statistics of a dump`);
-  return stats.dump.frozen_time / 1000;
+/** How long the workload stood still, as it says itself; asks it. */
+async function longestGap(lane: Lane, pid: number, output: string): Promise<number> {
+  lane.kill(pid, "USR1");
+  let gap: string | undefined;
+  await until(() => {
+    gap = /^gap ([\d.]+) ms$/m.exec(readFileSync(output, "utf8"))?.[1];
+    return gap !== undefined;
+  }, "Answer of the workload");
+  return Number(gap);
 }
 
 /**
@@ -87,25 +90,30 @@ export interface Round {
 }
 
 async function steps({ lane, tool, scenario, program }: Round, folder: string): Promise<Figures> {
-  const images = join(folder, "images");
-  mkdirSync(images);
   const output = join(folder, "out");
   const pid = await lane.spawn({ argv: [program, ...scenario.workload], cwd: folder, output, session: true });
   const death = lane.nextExit(pid);
   await until(() => existsSync(output) && readFileSync(output, "utf8").includes("ready"), "Start of the workload");
   warmMemory(scenario);
-  const log = join(images, "tool.log");
-  const common = ["-D", images, "-o", log];
-  const dump = [...tool.command, "dump", "-t", String(pid), ...common, ...(scenario.goesOn === true ? ["-R"] : [])];
-  const dumpMs = await timed(lane, { argv: dump, cwd: folder, log });
+  const place = (name: string) => {
+    const images = join(folder, name);
+    mkdirSync(images);
+    const log = join(images, "tool.log");
+    return { images, log, common: ["-D", images, "-o", log] };
+  };
+  const going = place("going");
+  const leave = [...tool.command, "dump", "-t", String(pid), ...going.common, "-R"];
+  const leaveMs = await timed(lane, { argv: leave, cwd: folder, log: going.log });
+  const frozenMs = await longestGap(lane, pid, output);
   if (scenario.goesOn === true) {
     lane.kill(pid, "TERM");
     const exit = await withTimeout(death, limitMs, "End of the workload");
     if (exit.code !== 0) throw new Error(`the workload ${describeExit(exit)}: its state is not what it was`);
-    const gap = /^gap ([\d.]+) ms$/m.exec(readFileSync(output, "utf8"))?.[1];
-    if (gap === undefined) throw new Error("the workload did not say how long it stood still");
-    return { frozenMs: Number(gap), dumpMs, imageMib: imageBytes(images) / 2 ** 20 };
+    return { frozenMs, dumpMs: leaveMs, imageMib: imageBytes(going.images) / 2 ** 20 };
   }
+  rmSync(going.images, { recursive: true });
+  const { images, log, common } = place("images");
+  const dumpMs = await timed(lane, { argv: [...tool.command, "dump", "-t", String(pid), ...common], cwd: folder, log });
   await withTimeout(death, limitMs, "Death of what was dumped");
   // A restore needs the same pids again: not before the last of the dead was reaped.
   await until(async () => !(await lane.inspect()).some((line) => line.startsWith("process")), "Death of the dumped tree");
@@ -114,7 +122,7 @@ async function steps({ lane, tool, scenario, program }: Round, folder: string): 
   lane.kill(pid, "TERM");
   const exit = await withTimeout(end, limitMs, "End of the restored workload");
   if (exit.code !== 0) throw new Error(`the restored workload ${describeExit(exit)}: its state is not what it was`);
-  return { frozenMs: frozenMs(images), dumpMs, restoreMs, imageMib: imageBytes(images) / 2 ** 20 };
+  return { frozenMs, dumpMs, restoreMs, imageMib: imageBytes(images) / 2 ** 20 };
 }
 
 /** Runs a scenario once; nothing of it is left afterwards. */

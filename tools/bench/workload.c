@@ -3,7 +3,8 @@
  *
  *   workload tiny|memory MIB|processes N|threads N|descriptors N|mappings N|writer MIB
  *
- * Says "ready", waits for SIGTERM, checks that all of its state is as it was, and exits with 0 if so.
+ * Says "ready", waits for SIGTERM, checks that all of its state is as it was, and exits with 0 if so. At SIGUSR1 it says how
+ * long it stood still at most: the longest time between two looks at the clock.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -35,17 +36,61 @@ static void die(const char *what)
 	exit(2);
 }
 
-static void wait_for_term(void)
+static double now_ms(void)
 {
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static double last, longest;
+
+/* Looks at the clock: the longest time between two looks is how long we stood still. */
+static void look(void)
+{
+	double now = now_ms();
+
+	if (now - last > longest)
+		longest = now - last;
+	last = now;
+}
+
+static void say_ready(void)
+{
+	puts("ready");
+	fflush(stdout);
+	last = now_ms();
+}
+
+/* Tells the longest gap since the last time when asked by SIGUSR1; whether SIGTERM has come. */
+static int is_over(void)
+{
+	struct timespec at_once = { 0, 0 };
 	sigset_t set;
 	int signal;
 
-	puts("ready");
-	fflush(stdout);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
-	while (sigwait(&set, &signal) != 0 || signal != SIGTERM)
-		;
+	sigaddset(&set, SIGUSR1);
+	signal = sigtimedwait(&set, NULL, &at_once);
+	if (signal == SIGUSR1) {
+		printf("gap %.3f ms\n", longest);
+		fflush(stdout);
+		longest = 0;
+	}
+	return signal == SIGTERM;
+}
+
+static void wait_for_term(void)
+{
+	struct timespec nap = { 0, 50000 };
+
+	say_ready();
+	do {
+		nanosleep(&nap, NULL);
+		look();
+	} while (!is_over());
 }
 
 /* Contents that neither compress nor repeat: every word is its own. */
@@ -176,14 +221,6 @@ static int mappings(void)
 	return 0;
 }
 
-static double now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 /* Writes 20 000 pages in a second, here and there, and tells the longest time between two looks at the clock. */
 static int writer(void)
 {
@@ -191,17 +228,13 @@ static int writer(void)
 	uint64_t *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t *written = calloc(pages, sizeof(*written));
 	struct timespec nap = { 0, 1000000 };
-	double last, longest = 0;
 	uint64_t random = 1;
-	sigset_t pending;
 
 	if (memory == MAP_FAILED)
 		die("mmap");
 	for (size_t i = 0; i < pages; i++)
 		memory[i * WORDS] = i;
-	puts("ready");
-	fflush(stdout);
-	last = now_ms();
+	say_ready();
 	do {
 		for (int k = 0; k < 20; k++) {
 			random = random * 6364136223846793005u + 1442695040888963407u;
@@ -209,13 +242,8 @@ static int writer(void)
 			memory[i * WORDS + 1] = ++written[i];
 		}
 		nanosleep(&nap, NULL);
-		double now = now_ms();
-		if (now - last > longest)
-			longest = now - last;
-		last = now;
-		sigpending(&pending);
-	} while (!sigismember(&pending, SIGTERM));
-	printf("gap %.3f ms\n", longest);
+		look();
+	} while (!is_over());
 	for (size_t i = 0; i < pages; i++)
 		if (memory[i * WORDS] != i || memory[i * WORDS + 1] != written[i])
 			return 1;
@@ -241,6 +269,7 @@ int main(int argc, char **argv)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (argc > 2)
 		amount = strtoul(argv[2], NULL, 10);

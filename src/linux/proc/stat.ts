@@ -48,31 +48,119 @@ export function parseStat(bytes: Buffer, path: string): ProcStat {
   if (open < 1 || close < open || rest.length < LAST_FIELD - 2 || !text.endsWith("\n")) {
     throw procTextError(path, "it is cut off");
   }
-  const int = (n: number) => Number.parseInt(rest[n - 3] ?? "", 10);
-  const big = (n: number) => BigInt(rest[n - 3] ?? "");
-  return {
-    pid: Number.parseInt(text, 10),
-    comm: utf8(text.slice(open + 1, close)),
-    state: rest[0] ?? "",
-    ppid: int(4),
-    pgrp: int(5),
-    session: int(6),
-    ttyNr: int(7),
-    tpgid: int(8),
-    flags: int(9),
-    nice: int(19),
-    threads: int(20),
-    startTimeTicks: big(22),
-    startCode: big(26),
-    endCode: big(27),
-    startStack: big(28),
-    startData: big(45),
-    endData: big(46),
-    startBrk: big(47),
-    argStart: big(48),
-    argEnd: big(49),
-    envStart: big(50),
-    envEnd: big(51),
-    exitCode: int(LAST_FIELD),
-  };
+  return new StatText(text, { open, close, rest });
+}
+
+/** Numbers are made of fields when they are asked for: thousands of these files are read while a tree stands still. */
+class StatText implements ProcStat {
+  readonly #text: string;
+  readonly #name: { readonly open: number; readonly close: number };
+  readonly #rest: readonly string[];
+
+  constructor(text: string, parts: { open: number; close: number; rest: readonly string[] }) {
+    this.#text = text;
+    this.#name = parts;
+    this.#rest = parts.rest;
+  }
+
+  /** Field `n` of the manual. */
+  #int(n: number): number {
+    return Number.parseInt(this.#rest[n - 3] ?? "", 10);
+  }
+
+  #big(n: number): bigint {
+    return BigInt(this.#rest[n - 3] ?? "");
+  }
+
+  get pid(): number {
+    return Number.parseInt(this.#text, 10);
+  }
+
+  get comm(): string {
+    return utf8(this.#text.slice(this.#name.open + 1, this.#name.close));
+  }
+
+  get state(): string {
+    return this.#rest[0] ?? "";
+  }
+
+  get ppid(): number {
+    return this.#int(4);
+  }
+
+  get pgrp(): number {
+    return this.#int(5);
+  }
+
+  get session(): number {
+    return this.#int(6);
+  }
+
+  get ttyNr(): number {
+    return this.#int(7);
+  }
+
+  get tpgid(): number {
+    return this.#int(8);
+  }
+
+  get flags(): number {
+    return this.#int(9);
+  }
+
+  get nice(): number {
+    return this.#int(19);
+  }
+
+  get threads(): number {
+    return this.#int(20);
+  }
+
+  get startTimeTicks(): bigint {
+    return this.#big(22);
+  }
+
+  get startCode(): bigint {
+    return this.#big(26);
+  }
+
+  get endCode(): bigint {
+    return this.#big(27);
+  }
+
+  get startStack(): bigint {
+    return this.#big(28);
+  }
+
+  get startData(): bigint {
+    return this.#big(45);
+  }
+
+  get endData(): bigint {
+    return this.#big(46);
+  }
+
+  get startBrk(): bigint {
+    return this.#big(47);
+  }
+
+  get argStart(): bigint {
+    return this.#big(48);
+  }
+
+  get argEnd(): bigint {
+    return this.#big(49);
+  }
+
+  get envStart(): bigint {
+    return this.#big(50);
+  }
+
+  get envEnd(): bigint {
+    return this.#big(51);
+  }
+
+  get exitCode(): number {
+    return this.#int(LAST_FIELD);
+  }
 }

@@ -94,35 +94,122 @@ export function parseStatus(bytes: Buffer, path: string): ProcStatus {
   if (!text.startsWith("\nName:\t") || !text.includes("\nSigCgt:\t") || !text.endsWith("\n")) {
     throw procTextError(path, "it is cut off");
   }
-  const lines = new Lines(text);
-  // In the kernel's order.
-  return {
-    name: taskName(lines.value("Name") ?? ""),
-    umask: lines.int("Umask", 8),
-    state: lines.value("State")?.charAt(0) ?? "",
-    tgid: lines.int("Tgid"),
-    ppid: lines.int("PPid"),
-    tracerPid: lines.int("TracerPid"),
-    uids: lines.ids("Uid"),
-    gids: lines.ids("Gid"),
-    groups: lines.list("Groups"),
-    nsTgid: lines.list("NStgid"),
-    nsPid: lines.list("NSpid"),
-    nsPgid: lines.list("NSpgid"),
-    nsSid: lines.list("NSsid"),
-    lockedKib: lines.int("VmLck"),
-    threads: lines.int("Threads"),
-    sigPnd: lines.bits("SigPnd"),
-    shdPnd: lines.bits("ShdPnd"),
-    sigBlk: lines.bits("SigBlk"),
-    sigIgn: lines.bits("SigIgn"),
-    sigCgt: lines.bits("SigCgt"),
-    capInh: lines.bits("CapInh"),
-    capPrm: lines.bits("CapPrm"),
-    capEff: lines.bits("CapEff"),
-    capBnd: lines.bits("CapBnd"),
-    capAmb: lines.bits("CapAmb"),
-    noNewPrivs: lines.int("NoNewPrivs") === 1,
-    seccomp: lines.int("Seccomp"),
-  };
+  return new StatusText(text);
+}
+
+/** Lines are taken apart when they are asked for: thousands of these files are read while a tree stands still. */
+class StatusText implements ProcStatus {
+  readonly #lines: Lines;
+
+  constructor(text: string) {
+    this.#lines = new Lines(text);
+  }
+
+  get name(): string {
+    return taskName(this.#lines.value("Name") ?? "");
+  }
+
+  get umask(): number {
+    return this.#lines.int("Umask", 8);
+  }
+
+  get state(): string {
+    return this.#lines.value("State")?.charAt(0) ?? "";
+  }
+
+  get tgid(): number {
+    return this.#lines.int("Tgid");
+  }
+
+  get ppid(): number {
+    return this.#lines.int("PPid");
+  }
+
+  get tracerPid(): number {
+    return this.#lines.int("TracerPid");
+  }
+
+  get uids(): IdSet {
+    return this.#lines.ids("Uid");
+  }
+
+  get gids(): IdSet {
+    return this.#lines.ids("Gid");
+  }
+
+  get groups(): readonly number[] {
+    return this.#lines.list("Groups");
+  }
+
+  get nsTgid(): readonly number[] {
+    return this.#lines.list("NStgid");
+  }
+
+  get nsPid(): readonly number[] {
+    return this.#lines.list("NSpid");
+  }
+
+  get nsPgid(): readonly number[] {
+    return this.#lines.list("NSpgid");
+  }
+
+  get nsSid(): readonly number[] {
+    return this.#lines.list("NSsid");
+  }
+
+  get lockedKib(): number {
+    return this.#lines.int("VmLck");
+  }
+
+  get threads(): number {
+    return this.#lines.int("Threads");
+  }
+
+  get sigPnd(): bigint {
+    return this.#lines.bits("SigPnd");
+  }
+
+  get shdPnd(): bigint {
+    return this.#lines.bits("ShdPnd");
+  }
+
+  get sigBlk(): bigint {
+    return this.#lines.bits("SigBlk");
+  }
+
+  get sigIgn(): bigint {
+    return this.#lines.bits("SigIgn");
+  }
+
+  get sigCgt(): bigint {
+    return this.#lines.bits("SigCgt");
+  }
+
+  get capInh(): bigint {
+    return this.#lines.bits("CapInh");
+  }
+
+  get capPrm(): bigint {
+    return this.#lines.bits("CapPrm");
+  }
+
+  get capEff(): bigint {
+    return this.#lines.bits("CapEff");
+  }
+
+  get capBnd(): bigint {
+    return this.#lines.bits("CapBnd");
+  }
+
+  get capAmb(): bigint {
+    return this.#lines.bits("CapAmb");
+  }
+
+  get noNewPrivs(): boolean {
+    return this.#lines.int("NoNewPrivs") === 1;
+  }
+
+  get seccomp(): number {
+    return this.#lines.int("Seccomp");
+  }
 }

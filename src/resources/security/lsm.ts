@@ -10,6 +10,8 @@ import { inventoryEntry } from "../../images/inventory.schema.js";
 import { SYS } from "../../linux/syscalls.js";
 import { Refusal } from "../../errors.js";
 import type { Program } from "../../target/program.js";
+import type { CoreEntry } from "../tasks/core.schema.js";
+import type { CredsEntry } from "../tasks/credentials.schema.js";
 import type { DumpTask, Problem, RestoreSession, RestoreTask, ThreadPart } from "../part.js";
 
 /** lsmtype of the image format. */
@@ -98,6 +100,13 @@ function write(program: Program, name: string, text: string): void {
   program.call(SYS.close, fd).must();
 }
 
+const labels = new WeakMap<CoreEntry, Pick<CredsEntry, "lsm_profile" | "lsm_sockcreate">>();
+
+/** Labels that were read of a thread, for the message about its credentials. */
+export function labelsOf(core: CoreEntry): Pick<CredsEntry, "lsm_profile" | "lsm_sockcreate"> {
+  return labels.get(core) ?? {};
+}
+
 export const lsmLabels: ThreadPart = {
   name: "security/lsm",
   rows: ["cred.apparmor", "cred.selinux"],
@@ -107,22 +116,19 @@ export const lsmLabels: ThreadPart = {
     const lsm = activeLsm();
     if (lsm === LSM.NONE) return undefined;
     return () => {
-      const creds = core.thread_core?.creds;
       const folder = `/proc/${task.traced.pid}/task/${thread.tid}/attr`;
       const label = labelOf(lsm, textOf(`${folder}/current`));
       const sockets = lsm === LSM.SELINUX ? textOf(`${folder}/sockcreate`) : "";
       if (label !== undefined && lsm === LSM.APPARMOR && isStacked(label)) session.refuse(stacked(task, thread.nsTid, label));
-      if (creds === undefined) return;
-      if (label !== undefined) creds.lsm_profile = label;
-      if (sockets !== "") creds.lsm_sockcreate = sockets;
+      labels.set(core, { ...(label === undefined ? {} : { lsm_profile: label }), ...(sockets === "" ? {} : { lsm_sockcreate: sockets }) });
     };
   },
 
   check(task, session) {
-    const labels = task.threads.flatMap(({ core }) => core.thread_core?.creds?.lsm_profile ?? []);
+    const saved = task.threads.flatMap(({ core }) => core.thread_core?.creds?.lsm_profile ?? []);
     const given = givenLabel(session);
     const lsm = given?.lsm ?? savedLsm(session);
-    const label = given?.label ?? labels[0];
+    const label = given?.label ?? saved[0];
     return label === undefined || lsm === activeLsm() ? [] : [absent(task, lsm, label)];
   },
 

@@ -9,6 +9,7 @@
 import { SYS } from "../../linux/syscalls.js";
 import { readStatus } from "../../linux/proc/read.js";
 import type { Program } from "../../target/program.js";
+import { labelsOf } from "../security/lsm.js";
 import type { ThreadPart } from "../part.js";
 import type { CredsEntry } from "./credentials.schema.js";
 
@@ -64,9 +65,10 @@ export const credentials: ThreadPart = {
   rows: ["cred.ids-groups", "cred.caps", "cred.no-new-privs"],
   stage: "last",
 
-  dump({ status, program, core }) {
+  dump({ session, status, program, core }) {
     const securebits = program.call(SYS.prctl, PR_GET_SECUREBITS, 0, 0, 0, 0).must("reading securebits");
-    return () => {
+    // All that it needs is known by then; taking status apart is no work for the time of the freeze.
+    const save = () => {
       if (core.thread_core === undefined) return;
       const [uid, euid, suid, fsuid] = status.uids;
       const [gid, egid, sgid, fsgid] = status.gids;
@@ -87,8 +89,10 @@ export const credentials: ThreadPart = {
         groups: [...status.groups],
         cap_amb: words(status.capAmb),
         ...(status.noNewPrivs ? { no_new_privs: 1 } : {}),
+        ...labelsOf(core),
       };
     };
+    return () => session.later(save);
   },
 
   restore({ program, core, thread }) {
