@@ -26,6 +26,7 @@ import { savePages } from "../resources/memory/pages.js";
 import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
+import { shadowStackOf } from "../resources/tasks/shadow-stack.js";
 import { refuseUncarried } from "../resources/tasks/vector-state.js";
 import { withDeadLeader } from "../resources/tasks/dead-leader.js";
 import { fpregsToImage } from "../resources/tasks/core-x86.js";
@@ -338,7 +339,7 @@ function collectThreads(session: Session): void {
       const area = readXstate(thread.tid, layout);
       refuseUncarried(area, { session, task, tid: thread.nsTid });
       session.later(() => {
-        if (core.thread_info !== undefined) core.thread_info.fpregs = fpregsToImage(area, layout);
+        if (core.thread_info !== undefined) core.thread_info.fpregs = fpregsToImage(area, layout, shadowStackOf(core));
       });
       cores.push(core);
       contexts.push({

@@ -31,6 +31,7 @@ import { autogroup, coreDumpFilter, denyWriteExecute, memoryMerge } from "./task
 import { affinity, ioPriority, scheduling } from "./tasks/scheduling.js";
 import { threadBits } from "./tasks/thread-bits.js";
 import { userDispatch } from "./tasks/user-dispatch.js";
+import { shadowStack } from "./tasks/shadow-stack.js";
 import { tileRoom, vectorState } from "./tasks/vector-state.js";
 import { itimers } from "./timers/itimers.js";
 import { posixTimers } from "./timers/posix-timers.js";
@@ -76,6 +77,7 @@ export const threadParts: readonly ThreadPart[] = [
   credentials,
   parentDeathSignal,
   denyWriteExecute,
+  shadowStack,
 ];
 
 /** Kinds of open file, asked in this order whether a file is theirs. */

@@ -12,6 +12,7 @@ import { closeRemote, handOver } from "../../target/hand-over.js";
 import { Program, type Result } from "../../target/program.js";
 import { run, writeTarget } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
+import { fillShadowStacks, partShadowStacks } from "../tasks/shadow-stack.js";
 import type { Fd } from "../part.js";
 import { restoreContexts } from "./aio.js";
 import { AREA, TASK_END, isDroppable, isOrdinary, isPrivate } from "./area.js";
@@ -154,13 +155,15 @@ class Fill {
     for (const vma of fresh) if ((vma.status & (AREA.SYSV | AREA.AIO)) === 0) this.#map(vma, remote, filled.meets(vma));
     const failedPolicies = addPolicies(this.#program, this.#space.mm, this.#parent?.mm);
     this.#openForFilling(runs);
-    const reads = this.#read(runs, remote);
+    const { shadow, others } = partShadowStacks(runs, this.#space.mm.vmas);
+    const reads = this.#read(others, remote);
     run(leader, this.#program);
     for (const what of failedPolicies()) this.#build.warn(`process ${this.#space.pid}: this machine does not take ${what}`);
     for (const { result, bytes } of reads) {
       if (result.value !== bytes)
         throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
     }
+    fillShadowStacks(this.#task.pid, shadow);
     for (const { address, code } of this.#space.jumps) if (contains(runs, address)) writeTarget(leader, address, code);
     if (there.length > 0) closeRemote(leader, there);
     restoreContexts(this.#task, this.#space);
@@ -178,6 +181,10 @@ class Fill {
   }
 
   #map(vma: VmaEntry, remote: ReadonlyMap<Fd, number>, isFilled: boolean): void {
+    if (vma.status & AREA.SHSTK) {
+      this.#program.call(SYS.map_shadow_stack, vma.start, vma.end - vma.start, 0).must("mapping a shadow stack");
+      return;
+    }
     const object = this.#build.objects.of(vma);
     const fd = object === undefined ? -1 : (remote.get(object) ?? -1);
     let flags = (vma.flags & ~MAP_LOCKED) | MAP_FIXED_NOREPLACE;

@@ -36,6 +36,7 @@ export const AREA = {
   VVAR: 0x1000,
   AIO: 0x2000,
   MEMFD: 0x4000,
+  SHSTK: 0x8000,
   /** No mapping: a range of one that faults. CRIU writes it among the mappings, from 4.2 on. */
   GUARD: 0x10000,
 } as const;

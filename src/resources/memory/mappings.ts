@@ -221,7 +221,7 @@ function statusOf(vma: Vma, kind: AreaKind): number {
     case "file":
       return AREA.REGULAR | (vma.shared ? AREA.FILE_SHARED : AREA.FILE_PRIVATE);
     default:
-      return AREA.REGULAR | AREA.ANON_PRIVATE | (vma.name === "[heap]" ? AREA.HEAP : 0);
+      return AREA.REGULAR | AREA.ANON_PRIVATE | (vma.name === "[heap]" ? AREA.HEAP : 0) | (vma.flags.has("ss") ? AREA.SHSTK : 0);
   }
 }
 

@@ -11,7 +11,7 @@ import type { Program } from "../../target/program.js";
 import { getReg, setReg, type RegisterName } from "../../target/x86_64/registers.js";
 import { XSTATE, type XstateLayout, component } from "../../target/x86_64/xstate.js";
 import { SYS } from "../../linux/syscalls.js";
-import type { ThreadInfoX86, UserX86FpregsEntry, UserX86RegsEntry } from "./core-x86.schema.js";
+import type { ThreadInfoX86, UserX86CetEntry, UserX86FpregsEntry, UserX86RegsEntry } from "./core-x86.schema.js";
 
 const PR_GET_TID_ADDRESS = 40;
 const MODE_NATIVE = 1;
@@ -77,7 +77,7 @@ function words64(area: Buffer, offset: number, count: number): bigint[] {
 }
 
 /** XSAVE area (standard format, as ptrace gives it) → message. */
-export function fpregsToImage(area: Buffer, layout: XstateLayout): UserX86FpregsEntry {
+export function fpregsToImage(area: Buffer, layout: XstateLayout, shadowStack?: UserX86CetEntry): UserX86FpregsEntry {
   const out: UserX86FpregsEntry = {
     cwd: area.readUInt16LE(0),
     swd: area.readUInt16LE(2),
@@ -104,8 +104,7 @@ export function fpregsToImage(area: Buffer, layout: XstateLayout): UserX86Fpregs
     zmm_upper: list64(XSTATE.zmmHi256, 64),
     hi16_zmm: list64(XSTATE.hi16Zmm, 128),
     pkru: list32(XSTATE.pkru, 2),
-    // No shadow stack.
-    cet: { cet: 0n, ssp: 0n },
+    cet: shadowStack ?? { cet: 0n, ssp: 0n },
   };
   const tiles = out.xsave.xstate_bv & TILES;
   out.xsave.xstate_bv &= ~TILES;
