@@ -27,6 +27,7 @@ import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
 import { shadowStackOf } from "../resources/tasks/shadow-stack.js";
+import { dumpClocks } from "../resources/namespaces/clocks.js";
 import { refuseUncarried } from "../resources/tasks/vector-state.js";
 import { withDeadLeader } from "../resources/tasks/dead-leader.js";
 import { fpregsToImage } from "../resources/tasks/core-x86.js";
@@ -142,6 +143,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     phases.enter("collecting");
     faultPoint("dump-frozen");
     for (const problem of foreignNamespaces(tasks)) session.refuse(problem);
+    if (tasks[0] !== undefined) dumpClocks(tasks[0], session);
     for (const task of tasks) attachStub(task.traced, task.code);
     faultPoint("dump-stub");
     collectThreads(session);

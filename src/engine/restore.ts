@@ -28,6 +28,7 @@ import { adoptVdsos } from "../resources/memory/vdso-other.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
 import { takeTerminal } from "../resources/ttys/pty.js";
 import type { TaskKobjIdsEntry } from "../resources/tasks/core.schema.js";
+import { giveClocks, wantedOffsets } from "../resources/namespaces/clocks.js";
 import type { KernelIds } from "../resources/tasks/kernel-ids.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
 import type { TreePlan } from "../resources/tasks/tree-steps.js";
@@ -100,6 +101,8 @@ interface Design {
   readonly room: bigint;
   readonly regionBytes: number;
   readonly shared: SharedSpaces;
+  /** What is added to the machine's clocks for the tree; undefined: it sees ours. */
+  readonly clocks: ReturnType<typeof wantedOffsets>;
 }
 
 function plan(saved: readonly SavedTask[], session: Session): Design {
@@ -108,6 +111,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   findings.add(...takenIds(saved));
   const users = session.tasks.map((t) => ({ space: t.saved.living.space, threads: t.threads }));
   findings.add(...(findings.try(() => adoptVdsos(users, kernel)) ?? []));
+  const clocks = findings.try(() => wantedOffsets(session.images));
   const { pidfile } = session.options;
   if (pidfile !== undefined && existsSync(pidfile)) findings.add(pidfileError(pidfile, "it exists"));
   if (pidfile !== undefined && !existsSync(dirname(pidfile))) findings.add(pidfileError(pidfile, "there is no such directory"));
@@ -134,7 +138,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   if (room === undefined) findings.add(noRoom(session.tasks[0]));
   findings.throwAny();
   if (tree === undefined || room === undefined) throw new Error("internal error: a failed plan was not reported");
-  return { saved, tree, kernel, room, regionBytes: bytes, shared };
+  return { saved, tree, kernel, room, regionBytes: bytes, shared, clocks };
 }
 
 function treeTask(task: SavedTask) {
@@ -176,6 +180,7 @@ function make(design: Design, tools: Tools): RestoreResult {
   let gone = false;
   let pidfile: string | undefined;
   try {
+    if (design.clocks !== undefined) giveClocks(seed, design.clocks);
     faultPoint("restore-seed");
     const figures = { restored: 0, compared: 0, inherited: 0 };
     const filled = makeTree(design, { tools, seed, living, figures });

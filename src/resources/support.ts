@@ -44,6 +44,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "file.procfs": { by: ["files/proc-path"] },
   "file.inotify": { by: [], missing: "unread events become an overflow (IN_Q_OVERFLOW)" },
   "file.fanotify": { by: [], missing: "unread events are lost; marks that decide about permissions are refused" },
+  "time.clocks-timens": { by: ["namespaces/clocks"] },
   "mem.vma-layout": { by: ["memory/pages", "memory/address-space"] },
   "mem.file-maps": { by: ["memory/mappings", "memory/objects"] },
   "mem.shared-anon": { by: ["memory/shared"] },

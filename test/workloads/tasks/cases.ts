@@ -37,4 +37,9 @@ export const taskCases: readonly Case[] = [
   },
   { workload: "tasks/vdso", rows: ["mem.vdso"], claim: "the vdso works" },
   { workload: "tasks/vdso", args: ["moved"], rows: ["mem.vdso"], claim: "a moved vdso works where it is" },
+  {
+    workload: "tasks/quiet",
+    rows: ["thr.membarrier", "cred.loginuid"],
+    claim: "membarrier registrations and the login uid are kept",
+  },
 ];
