@@ -18,6 +18,7 @@ export interface Support {
 const OWN: Readonly<Record<string, Support>> = {
   "cpu.gpregs": { by: ["tasks/core-x86"] },
   "cpu.fpregs": { by: ["tasks/core-x86"] },
+  "cpu.foreign-arch": { by: [], missing: "x86-64 only; images of other processors can be looked at (crit)" },
   "cpu.shstk": { by: [], missing: "built to the kernel's documentation; no machine with shadow stacks was at hand to try it" },
   "cpu.syscall-restart": { by: ["target/x86_64"] },
   "thr.dead-leader": { by: ["tasks/dead-leader"] },

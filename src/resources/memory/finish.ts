@@ -24,6 +24,8 @@ const PR_SET_DUMPABLE = 4;
 const PR_SET_MM = 35;
 const PR_SET_MM_MAP = 14;
 const PR_SET_THP_DISABLE = 41;
+const PR_SET_VMA = 0x53564d41;
+const PR_SET_VMA_ANON_NAME = 0;
 const MM_MAP_BYTES = 104;
 const O_RDONLY = 0;
 
@@ -46,6 +48,7 @@ export function finishSpaces(filled: readonly Filled[]): void {
     for (const vma of vmas) {
       const bytes = vma.end - vma.start;
       if (opened.has(vma)) program.call(SYS.mprotect, vma.start, bytes, vma.prot).must("setting the protection of a mapping");
+      if (vma.anon_name !== undefined) addName(program, vma, vma.anon_name);
       for (const advice of adviceOf(vma)) program.call(SYS.madvise, vma.start, bytes, advice).must(`advice ${advice} about a mapping`);
     }
     // After advice, which may part a mapping from its neighbour: both would be marked as having guards. Before locks: a locked
@@ -62,6 +65,11 @@ export function finishSpaces(filled: readonly Filled[]): void {
     if (program.entries.length > 0) jobs.push({ thread: task.leader, program });
   }
   runAll(jobs);
+}
+
+/** A kernel without names (CONFIG_ANON_VMA_NAME) says EINVAL; nobody but who looks at the process misses them. */
+function addName(program: Program, { start, end }: { start: bigint; end: bigint }, name: string): void {
+  program.call(SYS.prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, end - start, program.cstring(name));
 }
 
 /** Guard ranges as Floe and as CRIU 4.2 write them. */

@@ -184,6 +184,8 @@ function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind;
   };
   if (madv !== 0n) entry.madv = madv;
   if (vma.flags.has("lf")) entry.locked_on_fault = true;
+  const called = /^\[anon(_shmem)?:(.*)\]$/.exec(vma.name)?.[2];
+  if (called !== undefined) entry.anon_name = called;
   if (kind === "shared-anonymous") entry.shmid = sharedMemoryId(vma.inode, session);
   if (kind === "sysv") {
     entry.shmid = vma.inode;

@@ -16,5 +16,7 @@ export const vmaEntry = message("vma_entry", {
   fdflags: optional.uint32(10, { hex: true }),
   /** Of a locked mapping: its pages are locked when they are touched (MLOCK_ONFAULT). */
   locked_on_fault: optional.bool(1000, { floe: true }),
+  /** Of an anonymous mapping: what the process calls it (PR_SET_VMA_ANON_NAME). */
+  anon_name: optional.string(1001, { floe: true }),
 });
 export type VmaEntry = Infer<typeof vmaEntry>;

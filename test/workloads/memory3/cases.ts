@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
 import type { Case } from "../../harness/run-case.js";
 
 const NO_EXE = "it looks for the executable among regular files only";
@@ -107,4 +109,19 @@ export const memory3Cases: readonly Case[] = [
     claim: "System V shared memory that was removed in use comes back",
     peerCannot: NO_HOST_IPC,
   },
+  {
+    workload: "memory3/names",
+    rows: ["mem.vma-layout"],
+    claim: "names of anonymous mappings are kept",
+    machineCannot: hasNames() ? undefined : "this kernel has no names of mappings (CONFIG_ANON_VMA_NAME)",
+    peerCannot: "it does not know them",
+  },
 ];
+
+function hasNames(): boolean {
+  try {
+    return gunzipSync(readFileSync("/proc/config.gz")).includes("CONFIG_ANON_VMA_NAME=y");
+  } catch {
+    return true; // nobody knows: tried, it fails by name
+  }
+}
