@@ -7,6 +7,7 @@ import { pidfds } from "./events/pidfd.js";
 import { fileLocks } from "./files/locks.js";
 import { regularFiles } from "./files/regular.js";
 import { memfds } from "./memory/memfd.js";
+import { secretMemoryFiles } from "./memory/secret.js";
 import { memoryPolicy } from "./memory/numa.js";
 import { namespaceFiles } from "./namespaces/nsfile.js";
 import type { FileKind, ThreadPart } from "./part.js";
@@ -97,6 +98,7 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   inotifies,
   fanotifies,
   terminals,
+  secretMemoryFiles,
   memfds,
   regularFiles,
 ];

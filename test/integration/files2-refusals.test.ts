@@ -36,6 +36,8 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
       words: ["work/sparse", "12288 bytes", "--ghost-limit 12288"],
       options: ["--ghost-limit", "8K"],
     }));
+  test("secret memory, open and mapped", () =>
+    refusedDump(["memory3/secret"], { code: "SECRET_MEMORY", words: ["fd 3", "mapping ", "memfd_secret"] }));
   test("names that are gone without --link-remap", () =>
     refusedDump(["files2/hard-links"], { code: "FILE_NAME_GONE", words: ["work/name", "work/directory/name", "--link-remap"] }));
 });

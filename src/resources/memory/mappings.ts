@@ -19,6 +19,7 @@ import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from 
 import { dumpInode, isDumpedAsFile, memfdFileId, memfdName, sharedMemoryId } from "./memfd-dump.js";
 import type { MmEntry } from "./mm.schema.js";
 import { dumpPolicies } from "./policies.js";
+import { isSecret, secretMemory } from "./secret.js";
 import type { VmaEntry } from "./vma.schema.js";
 
 /** uapi/linux/prctl.h */
@@ -244,6 +245,7 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
     const remedy = "Use --allow-uprobes (the kernel makes active probes again when it is restored), or end the tracing";
     return refuse("MAPPING_UPROBES", "somebody traces the program by uprobes", remedy);
   }
+  if (isSecret(vma)) return secretMemory(task, `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`);
   if (kind === "special")
     return refuse("MAPPING_SPECIAL", "the object behind it has no form that can be saved", "Close or unmap it before the dump");
   if (kind !== "vvar" && (vma.flags.has("io") || vma.flags.has("pf"))) {
