@@ -1,6 +1,7 @@
 /**
  * Everything that Floe carries, in the order in which it is restored.
  */
+import { bpfMaps } from "./devices/bpf-map.js";
 import { epolls } from "./events/epoll.js";
 import { eventfds } from "./events/eventfd.js";
 import { pidfds } from "./events/pidfd.js";
@@ -95,6 +96,7 @@ export const fileKinds: readonly FileKind<unknown>[] = [
   timerfds,
   pidfds,
   namespaceFiles,
+  bpfMaps,
   inotifies,
   fanotifies,
   terminals,

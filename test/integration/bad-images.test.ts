@@ -22,7 +22,7 @@ import { describeExit } from "../harness/lane.js";
 import { isRoot, type Outcome, Subject } from "../harness/subject.js";
 
 /** Images that a restore does not need: without them, and whatever is in them, all is well. */
-const unneeded = ["seccomp.img", "stats-dump"];
+const unneeded = ["seccomp.img", "stats-dump", "timens-0.img"];
 const hangMs = 10_000;
 const mutationsRead = 4000;
 const mutationsRestored = Number(process.env["FLOE_MUTATIONS"] ?? "120");

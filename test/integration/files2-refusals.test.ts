@@ -36,6 +36,7 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
       words: ["work/sparse", "12288 bytes", "--ghost-limit 12288"],
       options: ["--ghost-limit", "8K"],
     }));
+  test("a BPF map that is no plain data", () => refusedDump(["events/bpf", "ring"], { code: "BPF_MAP_KIND", words: ["fd 3", "type 27"] }));
   test("secret memory, open and mapped", () =>
     refusedDump(["memory3/secret"], { code: "SECRET_MEMORY", words: ["fd 3", "mapping ", "memfd_secret"] }));
   test("names that are gone without --link-remap", () =>

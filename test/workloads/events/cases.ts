@@ -100,4 +100,18 @@ export const eventCases: readonly Case[] = [
   timerfd("monotonic"),
   ...["realtime", "boottime"].map((clock) => timerfd(clock, { modes: fewModes })),
   ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { modes: fewModes, peerCannot: "it knows no alarm clocks" })),
+  {
+    workload: "events/bpf",
+    args: ["plain"],
+    rows: ["file.bpf-map"],
+    claim: "BPF hashes and arrays keep their elements",
+    modes: fewModes,
+    peerCannot: "this build of it has no support for BPF",
+  },
+  {
+    workload: "events/bpf",
+    rows: ["file.bpf-map"],
+    claim: "BPF maps keep their elements, and who is frozen or shares one",
+    peerCannot: "it knows hashes and arrays only",
+  },
 ];
