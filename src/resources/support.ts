@@ -43,6 +43,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "file.ghost-mapped": { by: ["files/deleted"] },
   "file.link-remap": { by: ["files/remap"] },
   "file.procfs": { by: ["files/proc-path"] },
+  "tty.console-vt": { by: [], missing: "as a controlling terminal only with --shell-job" },
   "file.inotify": { by: [], missing: "unread events become an overflow (IN_Q_OVERFLOW)" },
   "file.fanotify": { by: [], missing: "unread events are lost; marks that decide about permissions are refused" },
   "time.clocks-timens": { by: ["namespaces/clocks"] },

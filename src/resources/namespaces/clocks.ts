@@ -8,6 +8,7 @@
  * namespace is needed. Elsewhere they go on from the moment of the dump.
  */
 import { readFileSync, writeFileSync } from "node:fs";
+import { ImageError } from "../../errors.js";
 import { clockGettime } from "../../linux/timers.js";
 import type { ClockOffset, TimeOffsets } from "../../linux/proc/time-offsets.js";
 import { readTimeOffsets } from "../../linux/proc/read.js";
@@ -49,9 +50,28 @@ export function dumpClocks(task: DumpTask, session: DumpSession): void {
 export function wantedOffsets(images: ImageSource): Clocks | undefined {
   if (!images.exists("TIMENS", [0])) return undefined;
   const saved = images.single("TIMENS", [0], timensEntry);
+  checkTimes(saved);
   const offsets = chooseOffsets(saved, { host: hostClocks(), bootId: bootId() });
   const own = offsetsOf("self");
   return offsets.monotonic === own.monotonic && offsets.boottime === own.boottime ? undefined : offsets;
+}
+
+/** Half of what the kernel can count to: no clock may be set further. */
+const MOST_SECONDS = 4_611_686_018n;
+
+function checkTimes(saved: TimensEntry): void {
+  for (const field of ["monotonic", "boottime"] as const) {
+    const { tv_sec, tv_nsec } = saved[field];
+    const offset = saved[`${field}_offset`] ?? 0n;
+    const isIn = tv_sec < MOST_SECONDS && tv_nsec < SECOND && offset < MOST_SECONDS * SECOND && offset <= tv_sec * SECOND + tv_nsec;
+    if (isIn && offset > -MOST_SECONDS * SECOND) continue;
+    throw new ImageError({
+      code: "IMAGE_BAD_VALUE",
+      place: { file: "timens-0.img", message: "timens_entry", field },
+      because: "no clock says that",
+      remedy: ["Use an intact copy of the images directory", "Dump the process again"],
+    });
+  }
 }
 
 /** The rule alone, for tests. */

@@ -13,16 +13,21 @@ export const PTS_MAJORS = 8;
 export const TTY_MAJOR = 4;
 export const TTYAUX_MAJOR = 5;
 const PTMX_MINOR = 2;
+/** Minors from here on are serial lines. */
+const VIRTUAL_TERMINALS = 64;
 
 /** What kind of terminal a device is. */
-export type TerminalKind = "master" | "slave" | "controlling" | "other";
+export type TerminalKind = "master" | "slave" | "controlling" | "console" | "virtual" | "other";
 
 export function terminalKind(stat: OpenFile["stat"]): TerminalKind {
   const { major, minor } = fromStatDevice(stat.rdev);
   if (major >= PTS_MAJOR && major < PTS_MAJOR + PTS_MAJORS) return "slave";
   if (major === TTYAUX_MAJOR && minor === PTMX_MINOR) return "master";
-  return major === TTYAUX_MAJOR && minor === 0 ? "controlling" : "other";
+  if (major === TTYAUX_MAJOR && minor <= 1) return minor === 0 ? "controlling" : "console";
+  return major === TTY_MAJOR && minor < VIRTUAL_TERMINALS ? "virtual" : "other";
 }
+
+const TYPES: Partial<Record<TerminalKind, number>> = { controlling: ttyType.values.CTTY, console: ttyType.values.CONSOLE };
 
 /** Index of a pseudo-terminal's slave side by its device. */
 export function slaveIndex(stat: OpenFile["stat"]): number {
@@ -63,7 +68,7 @@ export function infoId(file: OpenFile, session: DumpSession, known: KnownOfTermi
     type: ttyInfoEntry,
     value: {
       id,
-      type: known.index !== undefined ? ttyType.values.PTY : kind === "controlling" ? ttyType.values.CTTY : ttyType.values.VT,
+      type: known.index !== undefined ? ttyType.values.PTY : (TYPES[kind] ?? ttyType.values.VT),
       locked: known.locked,
       exclusive: tiocgexcl(file.local),
       packet_mode: known.packetMode,

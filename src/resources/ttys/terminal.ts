@@ -6,15 +6,16 @@
  * Made with   one of our own standard descriptors that is a terminal, opened again through /proc/self/fd; /dev/tty;
  *             TCSETS and TIOCSPGRP, when the job was in the foreground and the restore is
  */
+import { statSync } from "node:fs";
 import { isatty } from "node:tty";
 import { Refusal } from "../../errors.js";
-import { fromStatDevice } from "../../linux/device-numbers.js";
+import { fromStatDevice, fromTtyNumber } from "../../linux/device-numbers.js";
 import { O_CLOEXEC, O_NOCTTY, openat } from "../../linux/files.js";
 import { readStat } from "../../linux/proc/read.js";
 import { tcsets, tiocspgrp } from "../../linux/terminals.js";
 import { describeFile } from "../files/regular.js";
 import { fdTypes, fileEntry } from "../files/table.schema.js";
-import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
+import type { DumpSession, Fd, FileKind, FileUse, OpenFile, RestoreSession } from "../part.js";
 import { PTMX_MAJOR, PTS_MAJOR, PTS_MAJORS, TTYAUX_MAJOR, TTY_MAJOR, infoId, infoOf, modesOf, slaveIndex, terminalKind } from "./info.js";
 import { checkInside, closeToOthers, dumpInside, insideIndex, isInside, openInside, setForeground } from "./pty.js";
 import { type TtyFileEntry, type TtyInfoEntry, ttyType } from "./tty.schema.js";
@@ -32,13 +33,14 @@ function isTerminal(stat: OpenFile["stat"]): boolean {
 
 export const terminals: FileKind<TtyFileEntry> = {
   name: "ttys/terminal",
-  rows: ["mode.shell-job", "tty.pty", "tty.ctty"],
+  rows: ["mode.shell-job", "tty.pty", "tty.ctty", "tty.console-vt"],
   type: "TTY",
   field: "tty",
   matches: ({ stat }) => isTerminal(stat),
   dump(file, session) {
     const inside = insideIndex(file, session);
-    const problem = inside === undefined ? refusalOf(file, session) : undefined;
+    const isDevice = isMachines(file, session);
+    const problem = inside === undefined && !isDevice ? refusalOf(file, session) : undefined;
     if (problem !== undefined) {
       session.refuse(problem);
       return undefined;
@@ -49,7 +51,7 @@ export const terminals: FileKind<TtyFileEntry> = {
     session.images.append("FILES", [], { type: fileEntry, value: { type: fdTypes.values.REG, id: regf_id, reg } });
     return {
       id: file.id,
-      tty_info_id: inside === undefined ? outsideId(file, session) : dumpInside(file, session, inside),
+      tty_info_id: inside !== undefined ? dumpInside(file, session, inside) : isDevice ? deviceId(file, session) : outsideId(file, session),
       flags: info.flags,
       fown,
       regf_id,
@@ -59,6 +61,7 @@ export const terminals: FileKind<TtyFileEntry> = {
     const info = infoOf(entry, session);
     if (info !== undefined && isInside(info, session)) return openInside(entry, info, session);
     const flags = entry.flags | O_CLOEXEC | O_NOCTTY;
+    if (info !== undefined && isDeviceOfImage(info)) return openDevice(entry, info, { session, flags });
     if (info?.type === ttyType.values.CTTY) return openat(AT_FDCWD, "/dev/tty", { flags });
     const own = STANDARD.find((fd) => isatty(fd));
     return openat(AT_FDCWD, `/proc/self/fd/${own}`, { flags });
@@ -66,6 +69,7 @@ export const terminals: FileKind<TtyFileEntry> = {
   link(entry, { fd, session }) {
     const info = infoOf(entry, session);
     if (info === undefined) return;
+    if (isDeviceOfImage(info)) return;
     if (!isInside(info, session)) return bringToForeground(fd, info, session);
     setForeground(info, session);
     closeToOthers(info, session);
@@ -73,6 +77,7 @@ export const terminals: FileKind<TtyFileEntry> = {
   check(entry, session, use) {
     const info = infoOf(entry, session);
     if (info !== undefined && isInside(info, session)) return checkInside(info, use);
+    if (info !== undefined && isDeviceOfImage(info)) return checkDevice(entry, info, { session, use });
     const refuse = (because: string, remedy: string) => [
       new Refusal(
         { code: "TERMINAL_FROM_OUTSIDE", process: use.process, resource: use.what.replace("file", "terminal"), because, remedy: [remedy] },
@@ -110,6 +115,58 @@ function outsideId(file: OpenFile, session: DumpSession): number {
     sid: stat.session,
     pgrp: Math.max(0, stat.tpgid),
   });
+}
+
+/**
+ * A console or virtual terminal that controls no session of the tree: a device of the machine, as it is when a program writes
+ * its messages there. It is opened again by its name; its modes are the machine's own.
+ */
+function isMachines(file: OpenFile, session: DumpSession): boolean {
+  const kind = terminalKind(file.stat);
+  if (kind !== "console" && kind !== "virtual") return false;
+  const { major, minor } = fromStatDevice(file.stat.rdev);
+  return !session.tasks.some(({ stat }) => {
+    const own = fromTtyNumber(stat.ttyNr);
+    return own.major === major && own.minor === minor;
+  });
+}
+
+function deviceId(file: OpenFile, session: DumpSession): number {
+  return infoId(file, session, { index: undefined, isMaster: false, locked: false, packetMode: false, sid: 0, pgrp: 0 });
+}
+
+/** Whether an image speaks of such a device; a terminal that a session has is given with the session's number. */
+function isDeviceOfImage(info: TtyInfoEntry): boolean {
+  return (info.type === ttyType.values.CONSOLE || info.type === ttyType.values.VT) && info.sid === 0;
+}
+
+/** Name of the device, as the entry of its file says. */
+function deviceName(entry: TtyFileEntry, session: RestoreSession): string | undefined {
+  return session.fileEntry(entry.regf_id ?? 0)?.reg?.name;
+}
+
+function openDevice(entry: TtyFileEntry, info: TtyInfoEntry, on: { session: RestoreSession; flags: number }): Fd {
+  const name = deviceName(entry, on.session);
+  if (name === undefined) throw new Error(`internal error: terminal ${info.id} has no name`);
+  return openat(AT_FDCWD, name, { flags: on.flags });
+}
+
+function checkDevice(entry: TtyFileEntry, info: TtyInfoEntry, on: { session: RestoreSession; use: FileUse }): Refusal[] {
+  const name = deviceName(entry, on.session);
+  const found = name === undefined ? undefined : statSync(name, { throwIfNoEntry: false });
+  if (found?.isCharacterDevice() === true && found.rdev === info.rdev) return [];
+  return [
+    new Refusal(
+      {
+        code: "TERMINAL_FROM_OUTSIDE",
+        process: on.use.process,
+        resource: on.use.what.replace("file", "terminal"),
+        because: `${name === undefined ? "its device" : `"${name}"`} is not on this machine, or is another one`,
+        remedy: ["Restore on a machine that has this console or virtual terminal"],
+      },
+      "restore",
+    ),
+  ];
 }
 
 /** Only a terminal from outside is carried, and only when the user says that there will be another one. */

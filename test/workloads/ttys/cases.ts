@@ -1,4 +1,7 @@
+import { existsSync } from "node:fs";
 import type { Case } from "../../harness/run-case.js";
+
+const devices = ["/dev/console", "/dev/tty1"];
 
 export const ptyCases: readonly Case[] = [
   {
@@ -9,4 +12,10 @@ export const ptyCases: readonly Case[] = [
   },
   { workload: "ttys/pty", args: ["packet"], rows: ["tty.pty"], claim: "a master stays in packet mode" },
   { workload: "ttys/pty", args: ["alone"], rows: ["tty.pty"], claim: "a master without slaves has hung up as before" },
+  {
+    workload: "ttys/console",
+    rows: ["tty.console-vt"],
+    claim: "the console and a virtual terminal are opened again",
+    machineCannot: devices.every((path) => existsSync(path)) ? undefined : `there is no ${devices.join(" or ")}`,
+  },
 ];
