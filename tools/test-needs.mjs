@@ -20,6 +20,8 @@ const wishes = [
   { package: "openssl", there: () => hasCommand("openssl") },
   { package: "redis-server", there: () => hasCommand("redis-server") },
   { package: "memcached", there: () => hasCommand("memcached") },
+  { package: "inotify-tools", there: () => hasCommand("inotifywait") },
+  { package: "less", there: () => hasCommand("less") },
   { package: "nginx-light", there: () => hasCommand("nginx") },
 ];
 

@@ -1,4 +1,4 @@
-/** Real programs in terminals that the tree provides itself: vim and top below a tmux server. */
+/** Real programs in terminals that the tree provides itself: vim, top, less and a shell with a job below a tmux server. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,7 +8,7 @@ import { test } from "node:test";
 
 import { findTool } from "../harness/tool.js";
 
-const missing = ["tmux", "vim", "top"].filter((name) => spawnSync("sh", ["-c", `command -v ${name}`]).status !== 0);
+const missing = ["tmux", "vim", "top", "less"].filter((name) => spawnSync("sh", ["-c", `command -v ${name}`]).status !== 0);
 const skip = missing.length > 0 ? `not installed: ${missing.join(", ")}` : process.getuid?.() !== 0 ? "needs root" : false;
 
 /** Terminals of its own, so that their numbers come free; then a server, frozen, killed and brought back. */
@@ -17,9 +17,14 @@ mount -t devpts devpts /dev/pts -o newinstance,ptmxmode=0666,mode=620 && mount -
 export TERM=xterm TMUX_TMPDIR=$PWD HOME=$PWD
 tmux -f /dev/null new-session -d -s s -x 80 -y 24 'vim -u NONE -n' || exit 11
 tmux new-window -t s top
+seq 1 500 > numbers
+tmux new-window -t s 'less numbers'
+tmux new-window -t s 'sh -i'
 sleep 1
 server=$(tmux display-message -p '#{pid}')
 tmux send-keys -t s:0 'ifirst line' Escape
+tmux send-keys -t s:2 Space
+tmux send-keys -t s:3 'x=41; sleep 1000 &' Enter
 sleep 0.5
 mkdir images
 ${floe} dump -t $server -D images -o dump.log -v4 || exit 12
@@ -28,13 +33,17 @@ while kill -0 $server 2> /dev/null; do tries=$((tries + 1)); [ $tries -gt 100 ] 
 ${floe} restore -d -D images -o restore.log -v4 || exit 14
 sleep 0.5
 tmux send-keys -t s:0 'osecond line' Escape
+tmux send-keys -t s:2 Space
+tmux send-keys -t s:3 'clear; echo $((x + 1)); jobs; kill %1' Enter
 sleep 0.7
 tmux capture-pane -t s:0 -p | head -2
 tmux capture-pane -t s:1 -p | grep -c Tasks
+tmux capture-pane -t s:2 -p | head -1
+tmux capture-pane -t s:3 -p | grep -c -e '^42$' -e 'Running.*sleep 1000'
 tmux kill-server
 `;
 
-test("vim and top in tmux go on with their screens and take keys", { skip, timeout: 60_000 }, () => {
+test("vim, top, less and a shell in tmux go on with their screens and take keys", { skip, timeout: 60_000 }, () => {
   const tool = findTool("floe");
   assert.ok(!("missing" in tool));
   const folder = mkdtempSync(join(tmpdir(), "floe-tmux-"));
@@ -42,7 +51,7 @@ test("vim and top in tmux go on with their screens and take keys", { skip, timeo
     const command = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script(tool.command.join(" "))];
     const { status, stdout, stderr } = spawnSync("unshare", command, { cwd: folder, encoding: "utf8", timeout: 50_000 });
     assert.equal(status, 0, `${stdout}\n${stderr}`);
-    assert.deepEqual(stdout.split("\n").slice(0, 3), ["first line", "second line", "1"]);
+    assert.deepEqual(stdout.split("\n").slice(0, 5), ["first line", "second line", "1", "47", "2"]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -4,7 +4,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { projectRoot } from "../harness/compile.js";
@@ -86,6 +86,28 @@ const node: Program = {
   result: output,
 };
 
+const piecesIn = (folder: string): string[] =>
+  readdirSync(folder)
+    .filter((name) => name.startsWith("piece-"))
+    .sort();
+
+const archive: Program = {
+  name: "tar, gzip, split",
+  story: "an archive that tar writes, gzip compresses and split cuts into pieces",
+  prepare(folder) {
+    writeInput(join(folder, "input.txt"));
+    const names = ["a.txt", "b.txt", "c.txt", "d.txt"];
+    for (const name of names) copyFileSync(join(folder, "input.txt"), join(folder, name));
+    const tar = `tar --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - ${names.join(" ")}`;
+    return ["sh", "-c", `${tar} | gzip -9n | split -b 100k - piece-`];
+  },
+  moments: [1, 10, 40].map((count) => (folder) => piecesIn(folder).length >= count),
+  result: (folder) =>
+    piecesIn(folder)
+      .map((name) => `${name} ${hashOf(join(folder, name))}`)
+      .join("\n"),
+};
+
 /** A program in C of many files, each long enough for the compiler to have something to do. */
 function writeSources(folder: string, files: number): void {
   const names = Array.from({ length: files }, (_, i) => `part${i}`);
@@ -120,7 +142,7 @@ const build: Program = {
     writeSources(folder, 24);
     return ["make", "-j2", "-s"];
   },
-  moments: [(folder) => objectsIn(folder) >= 4, (folder) => objectsIn(folder) >= 14],
+  moments: [3, 7, 11, 15, 19].map((count) => (folder) => objectsIn(folder) >= count),
   result(folder) {
     const ran = spawnSync(join(folder, "program"), { encoding: "utf8" });
     return `${ran.stdout}${objectsIn(folder)} objects, ${hashOf(join(folder, "program"))}`;
@@ -156,5 +178,5 @@ function memory(mib: number): Program {
 
 /** All programs; the last one has so much memory. */
 export function programs(mib: number): readonly Program[] {
-  return [pipeline, python, node, build, family, crowd, memory(mib)];
+  return [pipeline, archive, python, node, build, family, crowd, memory(mib)];
 }

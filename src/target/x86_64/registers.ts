@@ -64,6 +64,8 @@ const ERESTARTNOHAND = 514n;
 const ERESTART_RESTARTBLOCK = 516n;
 const NR_RESTART_SYSCALL = 219n;
 const NR_RESTART_SYSCALL_32 = 0n;
+const NR_POLL = 7n;
+const NR_POLL_32 = 168n;
 const EINTR = 4n;
 
 /**
@@ -72,7 +74,8 @@ const EINTR = 4n;
  * A thread frozen inside a system call that the kernel wants to restart has a restart code in rax; the kernel would
  * rewind rip itself on its way out, but only when it leaves through its signal code. So the rewind is done here.
  * `keepsRestartBlock`: the task still has its restart_block (it was not killed meanwhile): a sleep goes on for the rest of
- * its time by restart_syscall(2). Otherwise the call ends with EINTR, as it does after a handler.
+ * its time by restart_syscall(2). Otherwise the call ends with EINTR, as it does after a handler; but for poll(2), which
+ * begins again with the time it was given: programs without handlers (tail) take EINTR for a failure there, signal(7).
  */
 export function resumeRegs(regs: Buffer, keepsRestartBlock: boolean): Buffer {
   const out = Buffer.from(regs);
@@ -86,6 +89,9 @@ export function resumeRegs(regs: Buffer, keepsRestartBlock: boolean): Buffer {
     } else if (code === ERESTART_RESTARTBLOCK) {
       if (keepsRestartBlock) {
         setReg(out, "rax", compat ? NR_RESTART_SYSCALL_32 : NR_RESTART_SYSCALL);
+        setReg(out, "rip", getReg(regs, "rip") - 2n);
+      } else if (orig === (compat ? NR_POLL_32 : NR_POLL)) {
+        setReg(out, "rax", orig);
         setReg(out, "rip", getReg(regs, "rip") - 2n);
       } else setReg(out, "rax", -EINTR);
     }
