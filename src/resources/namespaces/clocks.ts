@@ -10,6 +10,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { ImageError } from "../../errors.js";
 import { clockGettime } from "../../linux/timers.js";
+import { kernelError } from "../../linux/errno.js";
 import type { ClockOffset, TimeOffsets } from "../../linux/proc/time-offsets.js";
 import { readTimeOffsets } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
@@ -93,7 +94,12 @@ export function giveClocks(seed: TracedTask, offsets: Clocks): void {
   program.call(SYS.unshare, CLONE_NEWTIME).must("making a time namespace, so that clocks do not jump");
   run(seed.leader, program);
   const line = (name: string, value: bigint) => `${name} ${floorSeconds(value)} ${value - floorSeconds(value) * SECOND}\n`;
-  writeFileSync(`/proc/${seed.pid}/timens_offsets`, line("monotonic", offsets.monotonic) + line("boottime", offsets.boottime));
+  const path = `/proc/${seed.pid}/timens_offsets`;
+  try {
+    writeFileSync(path, line("monotonic", offsets.monotonic) + line("boottime", offsets.boottime));
+  } catch (error) {
+    throw kernelError(`write("${path}")`, (error as NodeJS.ErrnoException).errno ?? -22, "setting the clocks of the tree");
+  }
 }
 
 function hostClocks(): Clocks {

@@ -1,5 +1,18 @@
 import type { Case } from "../../harness/run-case.js";
 
+/** Twenty trees with random lives at once. */
+function randomTrees(seed: number): Case {
+  return {
+    workload: "tree/random",
+    args: [String(seed), "20"],
+    rows: ["tree.pids", "tree.sessions", "tree.zombies"],
+    claim: "trees with random lives come back as they were",
+    modes: seed === 1 ? ["alone", "killed-restored"] : ["killed-restored"],
+    peerCannot: "it cannot make most of them",
+    timeoutMs: 60_000,
+  };
+}
+
 export const treeCases: readonly Case[] = [
   {
     workload: "tree/storm",
@@ -56,4 +69,5 @@ export const treeCases: readonly Case[] = [
     claim: "memory is shared by siblings of which one made the other, as its parent's child",
     peerCannot: "it refuses memory that processes share",
   },
+  ...Array.from({ length: 10 }, (_, i) => randomTrees(i + 1)),
 ];
