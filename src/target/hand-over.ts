@@ -4,7 +4,7 @@
  * Into the task by SCM_RIGHTS over a socket pair that the task makes itself: this needs no right of the task over Floe
  * and crosses every namespace. Out of the task by pidfd_getfd(2).
  */
-import { checked } from "../linux/errno.js";
+import { ERRNO, checked, kernelError } from "../linux/errno.js";
 import { addressOf, syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { pidfdOpen } from "../linux/process.js";
 import { SYS } from "../linux/syscalls.js";
@@ -165,6 +165,8 @@ function send(socket: number, fds: readonly number[]): void {
 function receive(thread: TracedThread, socket: number, { count, index }: { count: number; index: number }): number[] {
   const program = new Program();
   const control = program.buffer(Math.ceil((16 + count * 4) / 8) * 8);
+  // A process whose table is full gets fewer than were sent: what did not come must not look like descriptor 0.
+  control.content.fill(0xff, 16);
   const byte = program.buffer(8);
   const rest = program.buffer(16 + 56); // struct iovec, then struct msghdr
   for (const [at, place] of [
@@ -180,5 +182,9 @@ function receive(thread: TracedThread, socket: number, { count, index }: { count
   program.call(SYS.recvmsg, socket, rest.at(16), MSG_CMSG_CLOEXEC).must("receiving descriptors");
   noteForCleanup(program, thread, { from: control.at(16), count, index });
   run(thread, program);
-  return Array.from({ length: count }, (_, i) => control.bytes().readInt32LE(16 + i * 4));
+  const numbers = Array.from({ length: count }, (_, i) => control.bytes().readInt32LE(16 + i * 4));
+  const came = numbers.filter((fd) => fd >= 0);
+  if (came.length === count) return numbers;
+  if (came.length > 0) closeRemote(thread, came);
+  throw kernelError(`recvmsg(SCM_RIGHTS × ${count})`, ERRNO.EMFILE, `passing descriptors to process ${thread.task.pid}`);
 }

@@ -49,6 +49,7 @@ export function run(thread: TracedThread, program: Program): void {
 export function runAll(jobs: readonly Job[], meanwhile?: () => void): void {
   let pending = jobs.filter((job) => job.program.entries.length > 0).map((job) => ({ job, from: 0 }));
   let failure: Error | undefined;
+  if (pending.length === 0) meanwhile?.();
   while (pending.length > 0) {
     const running: Running[] = [];
     try {

@@ -7,7 +7,8 @@
  * No page passes through JavaScript, but for those the process itself has no right to read.
  */
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
-import { kernelError } from "../../linux/errno.js";
+import { KernelError } from "../../errors.js";
+import { ERRNO, kernelError } from "../../linux/errno.js";
 import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { SYS } from "../../linux/syscalls.js";
@@ -95,6 +96,8 @@ class TaskPages {
   readonly #writes: { readonly result: Result; readonly ranges: readonly PageRun[]; readonly bytes: bigint; readonly offset: bigint }[] =
     [];
   #remote: readonly number[] = [];
+  /** The process's descriptor table is full: it cannot write itself. */
+  #isFromOutside = false;
 
   constructor(task: DumpTask, session: DumpSession, pagesId: number) {
     this.#task = task;
@@ -127,7 +130,13 @@ class TaskPages {
 
   /** Hands over the descriptor of the pages image. */
   prepare(): void {
-    if (this.#toWrite.length > 0) this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);
+    if (this.#toWrite.length === 0) return;
+    try {
+      this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);
+    } catch (error) {
+      if (!(error instanceof KernelError) || error.errno !== ERRNO.EMFILE) throw error;
+      this.#isFromOutside = true;
+    }
   }
 
   /** Bytes to be written. */
@@ -137,6 +146,10 @@ class TaskPages {
 
   /** The program that writes everything, as few calls as vectors and transfer limits allow; for progress one for each step. */
   jobs(): Job[] {
+    if (this.#isFromOutside) {
+      copyFromOutside(this.#task.traced.pid, this.#toWrite, { fd: this.#pagesFd, offset: 0n });
+      return [];
+    }
     const [fd] = this.#remote;
     if (fd === undefined) return [];
     const isWatched = this.#session.progress !== undefined;

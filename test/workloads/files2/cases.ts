@@ -1,5 +1,17 @@
 import type { Case } from "../../harness/run-case.js";
 
+function fullTable(room: string): Case {
+  return {
+    workload: "files2/full",
+    args: [room],
+    rows: ["file.fd-table"],
+    claim: `a descriptor table with ${room} free places is kept, and nothing is put into the wrong one`,
+    modes: room === "0" ? ["alone", "left-running", "killed-restored"] : ["left-running", "killed-restored"],
+    peerCannot: "it needs free places in the table",
+    settleMs: 150,
+  };
+}
+
 export const deletedCases: readonly Case[] = [
   { workload: "files2/deleted", rows: ["file.ghost"], claim: "deleted files keep contents, attributes, identity and the name they had" },
   {
@@ -51,6 +63,7 @@ export const deletedCases: readonly Case[] = [
     rows: ["file.link-remap"],
     claim: "files with names elsewhere stay the same files",
   },
+  ...["0", "1", "2", "3"].map((room) => fullTable(room)),
 ];
 
 export const lockCases: readonly Case[] = [
