@@ -7,6 +7,7 @@ import { OPTIONS } from "./options/table.js";
 const SAME = [
   "leave-running", "leave-stopped", "pre-copy", "prev-images-dir", "auto-dedup", "shell-job", "timeout",  "file-validation", "file-policy", "file-locks", "link-remap", "ghost-limit", "external", "inherit-fd",
   "skip-file-rwx-check", "pidfile",
+  "tcp-established", "tcp-close", "tcp-policy", "map-ip", "skip-in-flight", "network-lock", "ext-unix-sk",
   "work-dir", "log-file", "verbosity", "display-stats", "extra", "experimental", "all", "feature", "help", "version",
 ]; // biome-ignore format: one word a line says no more
 

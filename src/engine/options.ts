@@ -68,6 +68,8 @@ export const DEFAULT_POLICY: PolicyOptions = {
   ghostLimitBytes: 1 << 20,
   tcpEstablished: false,
   tcpClose: false,
+  tcpPolicy: { general: undefined, byPort: new Map() },
+  mapIp: [],
   skipInFlight: false,
   extUnixSk: false,
   extUnixSkInodes: [],

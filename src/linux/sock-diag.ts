@@ -3,8 +3,9 @@
  *
  * Source: uapi/linux/sock_diag.h, uapi/linux/unix_diag.h, uapi/linux/inet_diag.h.
  */
-import { AF_INET, AF_INET6 } from "./addresses.js";
-import { AF_UNIX } from "./addresses.js";
+import { KernelError } from "../errors.js";
+import { AF_INET, AF_INET6, AF_UNIX } from "./addresses.js";
+import { ERRNO } from "./errno.js";
 import { close } from "./files.js";
 import { NLM_F_DUMP, NLM_F_REQUEST, encodeMessage, exchange, openNetlink } from "./netlink.js";
 
@@ -133,6 +134,43 @@ export function inetConnections(states: number): string[] {
       return `${end(INET_DIAG_SRC_AT, INET_DIAG_SPORT_AT)}-${end(INET_DIAG_DST_AT, INET_DIAG_DPORT_AT)}`;
     });
   });
+}
+
+const INET_DIAG_ID_AT = 8;
+const NO_COOKIE = 0xffff_ffff;
+
+/** One end of a connection. */
+interface InetEnd {
+  readonly family: "inet" | "inet6";
+  readonly address: Buffer;
+  readonly port: number;
+}
+
+/** Inode of the TCP socket at `own` that is connected to `peer`; undefined: this network namespace has none. */
+export function connectionInode(own: InetEnd, peer: InetEnd): number | undefined {
+  const request = Buffer.alloc(INET_DIAG_REQ_BYTES);
+  request.writeUInt8(own.family === "inet" ? AF_INET : AF_INET6, 0);
+  request.writeUInt8(IPPROTO_TCP, 1);
+  request.writeUInt32LE(TCP_STATES_WITH_PEER, 4);
+  request.writeUInt16BE(own.port, INET_DIAG_ID_AT);
+  request.writeUInt16BE(peer.port, INET_DIAG_ID_AT + 2);
+  own.address.copy(request, INET_DIAG_ID_AT + 4);
+  peer.address.copy(request, INET_DIAG_ID_AT + 20);
+  request.writeUInt32LE(NO_COOKIE, INET_DIAG_ID_AT + 40);
+  request.writeUInt32LE(NO_COOKIE, INET_DIAG_ID_AT + 44);
+  const fd = openNetlink(NETLINK_SOCK_DIAG);
+  try {
+    const bytes = encodeMessage({ type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST, sequence: 1, body: request });
+    const [found] = exchange(fd, bytes, "asking for a TCP connection").filter((a) => a.type === SOCK_DIAG_BY_FAMILY);
+    // A socket that listens there is an answer as well.
+    if (found === undefined || ((1 << found.body.readUInt8(1)) & TCP_STATES_WITH_PEER) === 0) return undefined;
+    return found.body.readUInt32LE(INET_DIAG_INODE_AT);
+  } catch (error) {
+    if (error instanceof KernelError && error.errno === ERRNO.ENOENT) return undefined;
+    throw error;
+  } finally {
+    close(fd);
+  }
 }
 
 /** Attributes (struct nlattr) behind a header, by type. */

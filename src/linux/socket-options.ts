@@ -93,6 +93,18 @@ export function setTimeout(fd: number, name: number, { sec, usec }: { sec: bigin
   setsockopt(fd, { level: SOL_SOCKET, name }, bytes);
 }
 
+const IFNAMSIZ = 16;
+
+/** SO_BINDTODEVICE — the name; undefined: any device. */
+export function boundDevice(fd: number): string | undefined {
+  const name = getsockopt(fd, { level: SOL_SOCKET, name: SO.BINDTODEVICE }, IFNAMSIZ).toString("latin1").replace(/\0.*$/s, "");
+  return name === "" ? undefined : name;
+}
+
+export function bindToDevice(fd: number, device: string): void {
+  setsockopt(fd, { level: SOL_SOCKET, name: SO.BINDTODEVICE }, Buffer.from(`${device}\0`));
+}
+
 /** SO_LINGER: seconds, undefined when off. */
 export function getLinger(fd: number): number | undefined {
   const bytes = getsockopt(fd, { level: SOL_SOCKET, name: SO.LINGER }, LINGER_BYTES);

@@ -18,6 +18,22 @@ export interface FilePolicies {
   readonly byPath: ReadonlyMap<string, FilePolicy>;
 }
 
+/** What becomes of a TCP connection: it is carried; it comes back closed; it comes back broken off (ECONNRESET). */
+export const TCP_POLICIES = ["keep", "close", "reset"] as const;
+export type TcpPolicy = (typeof TCP_POLICIES)[number];
+
+/** A policy for all connections, and others by the port of either end. */
+export interface TcpPolicies {
+  readonly general: TcpPolicy | undefined;
+  readonly byPort: ReadonlyMap<number, TcpPolicy>;
+}
+
+/** An address (4 or 16 bytes) that another takes the place of. */
+export interface AddressPair {
+  readonly from: Buffer;
+  readonly to: Buffer;
+}
+
 /** The engine's options satisfy it. */
 export interface PolicyOptions {
   readonly shellJob: boolean;
@@ -28,6 +44,10 @@ export interface PolicyOptions {
   readonly tcpEstablished: boolean;
   /** Connections are not saved, and come back as closed sockets. */
   readonly tcpClose: boolean;
+  /** Comes before both of these. */
+  readonly tcpPolicy: TcpPolicies;
+  /** Addresses that sockets get in place of those they had. */
+  readonly mapIp: readonly AddressPair[];
   /** Leave out TCP connections that no program has accepted yet. */
   readonly skipInFlight: boolean;
   /** Allow UNIX datagram sockets that are connected to one outside the tree: all, or those with these inodes outside. */

@@ -44,6 +44,8 @@ export function defaultSettings(): Settings {
     tcpEstablished: false,
     skipInFlight: false,
     tcpClose: false,
+    tcpPolicy: undefined,
+    mapIp: [],
     networkLock: "iptables",
     evasiveDevices: false,
     linkRemap: false,

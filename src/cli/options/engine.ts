@@ -24,6 +24,8 @@ function commonOptions(settings: Settings): CommonOptions {
     ghostLimitBytes: settings.ghostLimitBytes ?? DEFAULT_POLICY.ghostLimitBytes,
     tcpEstablished: settings.tcpEstablished,
     tcpClose: settings.tcpClose,
+    tcpPolicy: settings.tcpPolicy ?? DEFAULT_POLICY.tcpPolicy,
+    mapIp: settings.mapIp,
     skipInFlight: settings.skipInFlight,
     extUnixSk: settings.extUnixSk,
     extUnixSkInodes: settings.extUnixSkInodes,

@@ -3,7 +3,7 @@
  *
  * One table of these serves the command line, configuration files, the help text and, by the RPC field names, the service.
  */
-import type { FilePolicies } from "../../resources/policy.js";
+import type { AddressPair, FilePolicies, TcpPolicies } from "../../resources/policy.js";
 
 /** Commands of CRIU, as the words on its command line. */
 export const COMMANDS = [
@@ -65,6 +65,8 @@ export interface Settings {
   tcpEstablished: boolean;
   skipInFlight: boolean;
   tcpClose: boolean;
+  tcpPolicy: TcpPolicies | undefined;
+  mapIp: AddressPair[];
   networkLock: "iptables" | "nftables" | "skip";
   evasiveDevices: boolean;
   linkRemap: boolean;

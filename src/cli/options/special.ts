@@ -1,7 +1,8 @@
 /**
  * Options with rules of their own: words out of a list, sizes, counts, optional arguments.
  */
-import { FILE_POLICIES, type FilePolicy } from "../../resources/policy.js";
+import { parseIpAddress } from "../../linux/ip-text.js";
+import { FILE_POLICIES, type FilePolicy, TCP_POLICIES, type TcpPolicy } from "../../resources/policy.js";
 import type { CgroupsMode, Settings, SpecialSpec } from "./spec.js";
 import { parseNumber, parseSize } from "./values.js";
 
@@ -120,6 +121,43 @@ export const filePolicy: Rules = {
     return true;
   },
   isSet: (settings) => settings.filePolicy !== undefined,
+};
+
+const PORTS = 65_536;
+
+/** `keep`, `close,5432=keep`: the first word without a port is for all other connections. */
+export const tcpPolicy: Rules = {
+  argument: "required",
+  expects: `${TCP_POLICIES.join(", ")}, or PORT and one of these, as in "close,5432=keep"`,
+  apply(settings, text = "") {
+    let general = settings.tcpPolicy?.general;
+    const byPort = new Map<number, TcpPolicy>(settings.tcpPolicy?.byPort);
+    for (const part of text.split(",")) {
+      const [, port, word = ""] = /^(?:(\d+)=)?([^=]*)$/.exec(part) ?? [];
+      const policy = TCP_POLICIES.find((p) => p === word);
+      if (policy === undefined || Number(port ?? 1) < 1 || Number(port ?? 1) >= PORTS) return false;
+      if (port === undefined) general = policy;
+      else byPort.set(Number(port), policy);
+    }
+    settings.tcpPolicy = { general, byPort };
+    return true;
+  },
+  isSet: (settings) => settings.tcpPolicy !== undefined,
+};
+
+/** `10.0.0.1=10.0.0.2`; given several times, or as a list, the pairs add up. */
+export const mapIp: Rules = {
+  argument: "required",
+  expects: 'two addresses of one family, as in "10.0.0.1=10.0.0.2"',
+  apply(settings, text = "") {
+    return text.split(",").every((pair) => {
+      const [from, to, ...more] = pair.split("=").map(parseIpAddress);
+      if (from === undefined || to === undefined || from.length !== to.length || more.length > 0) return false;
+      settings.mapIp.push({ from, to });
+      return true;
+    });
+  },
+  isSet: (settings) => settings.mapIp.length > 0,
 };
 
 export const ghostLimit: Rules = {

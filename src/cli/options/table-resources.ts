@@ -2,7 +2,7 @@
  * Options about things outside the tree, and about kinds of resources that need the user's leave.
  */
 import type { OptionSpec } from "./spec.js";
-import { extUnixSk, filePolicy, fileValidation, ghostLimit, lsmProfile, manageCgroups, networkLock } from "./special.js";
+import { extUnixSk, filePolicy, fileValidation, ghostLimit, lsmProfile, manageCgroups, mapIp, networkLock, tcpPolicy } from "./special.js";
 
 export const externalOptions: readonly OptionSpec[] = [
   {
@@ -173,6 +173,24 @@ export const resourceOptions: readonly OptionSpec[] = [
     rpc: "tcp_close",
     built: true,
     help: "restore TCP connections as closed ones",
+  },
+  {
+    kind: "special",
+    name: "tcp-policy",
+    ...tcpPolicy,
+    argumentName: "POLICY[,PORT=POLICY…]",
+    commands: ["dump", "restore"],
+    built: true,
+    help: "TCP connections, all or by a port of either end: keep, close, reset",
+  },
+  {
+    kind: "special",
+    name: "map-ip",
+    ...mapIp,
+    argumentName: "OLD=NEW[,…]",
+    commands: ["restore"],
+    built: true,
+    help: "give sockets the address NEW where they had OLD",
   },
   {
     kind: "special",

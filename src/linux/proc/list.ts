@@ -31,6 +31,11 @@ export function readFdNumbers(pid: number): number[] {
   return numbers(`/proc/${pid}/fd`).sort((a, b) => a - b);
 }
 
+/** Texts of the links of all open descriptors of a process. */
+export function readFdLinks(pid: number): string[] {
+  return readFdNumbers(pid).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+}
+
 /** Every process that the mounted /proc shows. */
 export function readPids(): number[] {
   return numbers("/proc");

@@ -141,6 +141,18 @@ export function setEarlyOptions(fd: Fd, entry: InetSkEntry): void {
   for (const { level, name, value } of entry.more) setsockoptInt(fd, { level, name }, value);
 }
 
+const IP_TRANSPARENT = 19;
+const IPV6_TRANSPARENT = 75;
+
+/** Whether a socket may have addresses that no interface has. */
+export function canBindAnywhere({ ip_opts, more }: InetSkEntry): boolean {
+  return ip_opts?.freebind === true || more.some(({ name }) => name === IP_TRANSPARENT || name === IPV6_TRANSPARENT);
+}
+
+export function setAnywhere(fd: Fd, family: number): void {
+  setsockoptInt(fd, family === AF_INET6 ? ip6(IPV6_FREEBIND) : ip(IP_FREEBIND), 1);
+}
+
 /** Everything else. */
 export function setInetOptions(fd: Fd, entry: InetSkEntry): void {
   const is6 = entry.family === AF_INET6;

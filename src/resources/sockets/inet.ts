@@ -5,15 +5,14 @@
  * Made with   socket(2), bind(2), connect(2), listen(2); queued datagrams are sent again from the address they came from
  */
 import { closeSync } from "node:fs";
-import { ImageError, KernelError, Refusal } from "../../errors.js";
-import { AF_INET, AF_INET6, type SocketAddress } from "../../linux/addresses.js";
+import { KernelError, Refusal } from "../../errors.js";
+import { AF_INET, type SocketAddress } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
 import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
 import { SOCKET_STATE, inetPeers, inetShutdowns } from "../../linux/sock-diag.js";
 import { bytesToRead } from "../../linux/pipes.js";
-import { SO, bytesUnread } from "../../linux/socket-options.js";
+import { SO, bytesUnread, setLinger } from "../../linux/socket-options.js";
 import {
-  SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
@@ -21,54 +20,40 @@ import {
   connect,
   getpeername,
   getsockname,
-  getsockoptInt,
   listen,
   pollOnce,
   setsockoptInt,
   shutdown,
-  socket,
 } from "../../linux/sockets.js";
-import { fileEntry } from "../files/table.schema.js";
 import { tcpInfo } from "../../linux/tcp.js";
 import { afterDescriptors } from "../files/table.js";
 import { namespaceIds } from "../namespaces/ids.js";
-import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
-import {
-  IPPROTO_TCP,
-  IPPROTO_UDP,
-  IPPROTO_UDPLITE,
-  type InetKind,
-  readInetOptions,
-  setEarlyOptions,
-  setInetOptions,
-} from "./inet-options.js";
+import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
+import { IPPROTO_TCP, type InetKind, readInetOptions, setInetOptions } from "./inet-options.js";
 import type { InetSkEntry } from "./inet.schema.js";
-import { addressOf, placeFields } from "./inet-address.js";
+import { checkInet } from "./inet-check.js";
+import { addressOf, inetEntries, placed, placeFields } from "./inet-address.js";
 import { isOfOtherNetns, readOptions, setOptions, unreadableOption } from "./options.js";
 import { socketTitle } from "./other.js";
 import { peekMessages } from "./peek.js";
 import { saveQueue } from "./queue.js";
-import { hasConnection, makeConnection, makeRemains, notAllowed, saveConnection, saveRemains, startConnection } from "./tcp-connection.js";
+import { BOTH, bound, isCarried, isOver, kindOf, plain } from "./inet-socket.js";
+import {
+  forgetConnection,
+  hasConnection,
+  makeConnection,
+  makeRemains,
+  saveConnection,
+  saveRemains,
+  startConnection,
+} from "./tcp-connection.js";
+import { type Fate, asOver, fateAtDump, fateAtRestore } from "./tcp-policy.js";
 import { TCP_STATE, isConnection } from "./tcp-states.js";
 import { refillUdp } from "./udp-queue.js";
 
 const READ = 1;
 const WRITE = 2;
-const BOTH = 3;
 const O_NONBLOCK = 0o4000;
-/** States of sockets that need no image of a connection. */
-const UNCONNECTED: readonly number[] = [TCP_STATE.LISTEN, TCP_STATE.CLOSE, TCP_STATE.SYN_SENT];
-
-const option = (fd: Fd, name: number) => getsockoptInt(fd, { level: SOL_SOCKET, name });
-
-function kindOf(fd: Fd): InetKind {
-  return { family: option(fd, SO.DOMAIN), type: option(fd, SO.TYPE), proto: option(fd, SO.PROTOCOL) };
-}
-
-function isCarried({ family, type, proto }: InetKind): boolean {
-  if (family !== AF_INET && family !== AF_INET6) return false;
-  return (type === SOCK_STREAM && proto === IPPROTO_TCP) || (type === SOCK_DGRAM && (proto === IPPROTO_UDP || proto === IPPROTO_UDPLITE));
-}
 
 export const inetSockets: FileKind<InetSkEntry> = {
   name: "sockets/inet",
@@ -90,6 +75,7 @@ export const inetSockets: FileKind<InetSkEntry> = {
   matches: ({ link, local }) => link.startsWith("socket:[") && isCarried(kindOf(local)),
   dump: (file, session) => dumpInet(file, session),
   open: (entry, session) => openInet(entry, session),
+  finish: (entry, { session }) => tellEnd(entry, session),
   check: (entry, session, use) => checkInet(entry, session, use),
 };
 
@@ -109,9 +95,12 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
     );
   const unreadable = unreadableOption(local);
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
-  const state = kind.proto === IPPROTO_TCP ? tcpState(local, { session, stop }) : udpState(file, kind, stop);
   const own = getsockname(local);
-  const peer = state.state === TCP_STATE.SYN_SENT ? askedPeer(kind, Number(file.stat.ino)) : peerOf(local);
+  const isTcp = kind.proto === IPPROTO_TCP;
+  const now = isTcp ? tcpInfo(local).state : undefined;
+  const peer = now === TCP_STATE.SYN_SENT ? askedPeer(kind, Number(file.stat.ino)) : peerOf(local);
+  const fate = now !== undefined && isUnderWay(now) ? fateAtDump(own, peer, session) : undefined;
+  const state = isTcp ? tcpState(local, { session, stop, fate }) : udpState(file, kind, stop);
   const entry: InetSkEntry = {
     id: file.id,
     ino: Number(file.stat.ino),
@@ -129,8 +118,9 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
   } as InetSkEntry;
   if (own.family === "inet6" && own.scopeId !== 0) entry.scope_id = own.scopeId;
   if (kind.type === SOCK_DGRAM) saveDatagrams(file, session);
-  else if (isConnection(entry.state) && session.options.tcpEstablished) saveConnection(file, entry, { session, stop });
-  else if (isOver(entry) && !session.options.tcpClose && bytesToRead(local) > 0) saveRemains(file, entry, session);
+  else if (isConnection(entry.state) && fate === "keep") saveConnection(file, entry, { session, stop });
+  else if (isOver(entry) && bytesToRead(local) > 0) saveRemains(file, entry, session);
+  if (fate === "reset") breakOffLater(local, session);
   return entry;
 }
 
@@ -151,7 +141,7 @@ function askedPeer({ family, proto }: InetKind, inode: number): SocketAddress | 
 
 function tcpState(
   fd: Fd,
-  { session, stop }: { session: DumpSession; stop: Stop },
+  { session, stop, fate }: { session: DumpSession; stop: Stop; fate: Fate | undefined },
 ): Pick<InetSkEntry, "state" | "backlog"> & Partial<Pick<InetSkEntry, "shutdown" | "broken_off">> {
   const { state, backlog } = tcpInfo(fd);
   if (state === SOCKET_STATE.LISTEN) {
@@ -168,19 +158,32 @@ function tcpState(
     const { isOver, hasError } = pollNow(fd);
     return { state, backlog: 0, ...(isOver ? { shutdown: BOTH } : {}), ...(hasError ? { broken_off: true } : {}) };
   }
-  if (session.options.tcpClose && (isConnection(state) || state === TCP_STATE.SYN_SENT))
-    return { state: SOCKET_STATE.CLOSE, backlog: 0, shutdown: BOTH };
-  if (isConnection(state) && !session.options.tcpEstablished)
+  if (fate === "close" || fate === "reset")
+    return { state: SOCKET_STATE.CLOSE, backlog: 0, shutdown: BOTH, ...(fate === "reset" ? { broken_off: true } : {}) };
+  if (isConnection(state) && fate === "unsaid")
     stop(
       "TCP_CONNECTED",
       "it is a TCP connection",
       "Allow connections with --tcp-established",
       "Have connections closed in the restored program with --tcp-close",
+      "Say what to do with each by --tcp-policy",
       "Let the program close its connections first",
     );
   else if (!isConnection(state) && state !== TCP_STATE.SYN_SENT)
     stop("TCP_CLOSING", `its connection is in the unknown state ${state}`, "Let the connection come to its end first");
   return { state, backlog: 0 };
+}
+
+const isUnderWay = (state: number) => isConnection(state) || state === TCP_STATE.SYN_SENT;
+
+/** The other end of a connection that is not kept learns of it when the tree is dead. */
+function breakOffLater(fd: Fd, session: DumpSession): void {
+  const local = dupFrom(fd, 0);
+  session.takeBack(() => closeSync(local));
+  session.afterDeath(() => {
+    setLinger(local, 0); // The last descriptor goes with a reset then.
+    closeSync(local);
+  });
 }
 
 /** A datagram socket is "established" when it is connected. */
@@ -233,15 +236,15 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
   if (made === undefined) {
     made = new Map();
     streamSockets.set(session, made);
-    const entries = session.images
-      .records("FILES", [], fileEntry)
-      .flatMap(({ value }) => (value.isk?.type === SOCK_STREAM ? [value.isk] : []));
+    const entries = inetEntries(session)
+      .filter(({ type }) => type === SOCK_STREAM)
+      .map((e) => asAllowed(e, session));
     const keep = (e: InetSkEntry, fd: Fd) => {
       made?.set(e.id, fd);
       session.closeLater(fd);
       return fd;
     };
-    const isLive = (e: InetSkEntry) => isConnection(e.state) && !session.options.tcpClose;
+    const isLive = (e: InetSkEntry) => isConnection(e.state);
     // Who asks comes last: the one that answers may be among them.
     const isAsking = (e: InetSkEntry) => e.state === TCP_STATE.SYN_SENT;
     for (const e of entries.filter((e) => !isLive(e) && !isAsking(e))) openUnconnected(e, (fd) => keep(e, fd), session);
@@ -257,6 +260,29 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
   return dupFrom(fd, 0);
 }
 
+/** The other end of a connection that is not kept is told so, if the address can be had; else it learns of it when it says something. */
+function tellEnd(entry: InetSkEntry, session: RestoreSession): void {
+  if (entry.type !== SOCK_STREAM || !isConnection(entry.state)) return;
+  const fate = fateAtRestore(placed(entry, session), session);
+  if (fate === "keep" || !hasConnection(entry, session)) return;
+  const fd = plain(entry);
+  try {
+    startConnection(makeConnection(fd, entry, session));
+    if (fate === "reset") setLinger(fd, 0);
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    forgetConnection(entry);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What the user lets it be: a connection, or one that is over. */
+function asAllowed(entry: InetSkEntry, session: RestoreSession): InetSkEntry {
+  const fate = isUnderWay(entry.state) ? fateAtRestore(entry, session) : "keep";
+  return fate === "close" || fate === "reset" ? asOver(entry, fate) : entry;
+}
+
 /** A socket that listens, that never had a connection, that asks for one, or whose connection is over. */
 function openUnconnected(entry: InetSkEntry, keep: (fd: Fd) => Fd, session: RestoreSession): void {
   if (entry.state !== SOCKET_STATE.LISTEN && entry.state !== TCP_STATE.SYN_SENT && (entry.state !== SOCKET_STATE.CLOSE || isOver(entry))) {
@@ -265,14 +291,13 @@ function openUnconnected(entry: InetSkEntry, keep: (fd: Fd) => Fd, session: Rest
   }
   const fd = keep(bound(entry));
   if (entry.state === SOCKET_STATE.LISTEN) listen(fd, entry.backlog);
-  if (entry.state === TCP_STATE.SYN_SENT && session.options.tcpClose) shutDown(fd, BOTH);
-  else if (entry.state === TCP_STATE.SYN_SENT) askAgain(fd, entry);
+  if (entry.state === TCP_STATE.SYN_SENT) askAgain(fd, entry);
   finish(fd, entry);
 }
 
-/** Its connection is over: nobody minds which address it had if that cannot be had now. */
+/** Its connection is over: nobody minds which address it had if that cannot be had now. It never keeps a restore from being made. */
 function openOver(entry: InetSkEntry, keep: (fd: Fd) => Fd, session: RestoreSession): void {
-  const hasRemains = entry.state === SOCKET_STATE.CLOSE && !session.options.tcpClose && session.images.exists("TCP_STREAM", [entry.ino]);
+  const hasRemains = session.images.exists("TCP_STREAM", [entry.ino]);
   const own = addressOf(entry, "src");
   for (const address of [...(own === undefined ? [] : [own]), loopback(entry.family)]) {
     const fd = plain(entry);
@@ -287,9 +312,14 @@ function openOver(entry: InetSkEntry, keep: (fd: Fd) => Fd, session: RestoreSess
       return;
     } catch (error) {
       closeSync(fd);
-      if (address !== own || !(error instanceof KernelError)) throw error;
+      if (!(error instanceof KernelError)) throw error;
     }
   }
+  const fd = keep(plain(entry));
+  if (hasRemains)
+    session.warn(`what could still be read from the closed TCP connection at port ${entry.src_port} is lost: no address can be had`);
+  shutDown(fd, BOTH);
+  finish(fd, entry);
 }
 
 function loopback(family: number): SocketAddress {
@@ -319,11 +349,6 @@ function shutDown(fd: Fd, how: number): void {
   }
 }
 
-/** Whether a TCP socket had a connection which is over. */
-function isOver(entry: InetSkEntry): boolean {
-  return entry.type === SOCK_STREAM && entry.state === SOCKET_STATE.CLOSE && entry.shutdown === BOTH;
-}
-
 const POLLERR = 8;
 const POLLRDHUP = 0x2000;
 
@@ -337,9 +362,7 @@ function pollNow(fd: Fd): { isOver: boolean; hasError: boolean } {
 function openDatagram(entry: InetSkEntry, session: RestoreSession): Fd {
   let made = datagramSockets.get(session);
   if (made === undefined) {
-    const entries = session.images
-      .records("FILES", [], fileEntry)
-      .flatMap(({ value }) => (value.isk?.type === SOCK_DGRAM ? [value.isk] : []));
+    const entries = inetEntries(session).filter(({ type }) => type === SOCK_DGRAM);
     made = new Map(entries.map((e) => [e.id, bound(e)]));
     datagramSockets.set(session, made);
     for (const fd of made.values()) session.closeLater(fd);
@@ -356,28 +379,6 @@ function openDatagram(entry: InetSkEntry, session: RestoreSession): Fd {
   return dupFrom(fd, 0);
 }
 
-function plain(entry: InetSkEntry): Fd {
-  const fd = socket({ family: entry.family, type: entry.type | SOCK_CLOEXEC, protocol: entry.proto });
-  setEarlyOptions(fd, entry);
-  return fd;
-}
-
-/** A socket with its own address. */
-function bound(entry: InetSkEntry): Fd {
-  const fd = plain(entry);
-  try {
-    // A port that the dumped process has just left is free for those who say that they share it.
-    setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
-    if (entry.opts.so_reuseport === true) setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEPORT }, 1);
-    const own = addressOf(entry, "src");
-    if (own !== undefined && entry.src_port !== 0) bind(fd, own);
-    return fd;
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-}
-
 function finish(fd: Fd, entry: InetSkEntry): void {
   setInetOptions(fd, entry);
   setOptions(fd, entry.opts);
@@ -386,66 +387,4 @@ function finish(fd: Fd, entry: InetSkEntry): void {
   if ((how & READ) !== 0) shutdown(fd, 0);
   if ((how & WRITE) !== 0) shutdown(fd, 1);
   setStatusFlags(fd, entry.flags);
-}
-
-function checkConnection(entry: InetSkEntry, session: RestoreSession, use: FileUse): Problem[] {
-  const resource = `${use.what} TCP socket`;
-  if (session.options.tcpClose) return [];
-  if (!isConnection(entry.state)) {
-    const because = `state ${entry.state} is none of a connection`;
-    return [new ImageError({ code: "IMAGE_BAD_VALUE", place: { file: "files.img", message: "inet_sk_entry", field: "state" }, because })];
-  }
-  if (!session.options.tcpEstablished) return [notAllowed(use.process, resource, "restore")];
-  if (hasConnection(entry, session)) return [];
-  return [
-    new ImageError({
-      code: "IMAGE_BAD_REFERENCE",
-      place: { file: "files.img", message: "inet_sk_entry", field: "ino" },
-      because: `there is no image of connection ${entry.ino}`,
-      remedy: ["Dump the process again"],
-    }),
-  ];
-}
-
-/** Whether the address can be had now. */
-function checkInet(entry: InetSkEntry, session: RestoreSession, use: FileUse): Problem[] {
-  const kind = { family: entry.family, type: entry.type, proto: entry.proto };
-  if (!isCarried(kind)) {
-    const because = `sockets of family ${entry.family}, type ${entry.type}, protocol ${entry.proto} are not restored yet`;
-    return [new ImageError({ code: "SOCKET_UNSUPPORTED", place: { file: "files.img", message: "inet_sk_entry" }, because })];
-  }
-  if (isOver(entry)) return [];
-  if (kind.proto === IPPROTO_TCP && !UNCONNECTED.includes(entry.state)) return checkConnection(entry, session, use);
-  const own = addressOf(entry, "src");
-  if (own === undefined || entry.src_port === 0) return [];
-  try {
-    closeSync(bound(entry));
-    return [];
-  } catch (error) {
-    if (!(error instanceof KernelError)) throw error;
-    const because =
-      error.errno === ERRNO.EADDRINUSE
-        ? "its port is in use"
-        : error.errno === ERRNO.EADDRNOTAVAIL
-          ? "no interface has its address"
-          : error.message;
-    const text =
-      own.family === "inet"
-        ? [...own.address].join(".")
-        : own.family === "inet6"
-          ? `[${own.address.toString("hex").replace(/(....)(?=.)/g, "$1:")}]`
-          : "?";
-    return [
-      new Refusal(
-        {
-          code: "ADDRESS_UNAVAILABLE",
-          process: use.process,
-          resource: `${use.what} socket at ${text}:${entry.src_port}`,
-          because,
-          remedy: ["End the program that uses the port, or give the machine the address", "Restore in a network namespace of its own"],
-        },
-        "restore",
-      ),
-    ];
-  }
 }

@@ -6,12 +6,22 @@
  */
 import { closeSync, fstatSync, statSync } from "node:fs";
 import { SOCK_FILTER_BYTES } from "../../linux/seccomp.js";
-import { SO, attachFilter, getFilter, getLinger, getTimeout, setLinger, setTimeout, socketNetns } from "../../linux/socket-options.js";
-import { SOL_SOCKET, getsockopt, getsockoptInt, setsockopt, setsockoptInt } from "../../linux/sockets.js";
+import {
+  SO,
+  attachFilter,
+  bindToDevice,
+  boundDevice,
+  getFilter,
+  getLinger,
+  getTimeout,
+  setLinger,
+  setTimeout,
+  socketNetns,
+} from "../../linux/socket-options.js";
+import { SOL_SOCKET, getsockoptInt, setsockoptInt } from "../../linux/sockets.js";
 import type { Fd } from "../part.js";
 import type { SkOptsEntry } from "./options.schema.js";
 
-const IFNAMSIZ = 16;
 /** SOCK_SNDBUF_LOCK and SOCK_RCVBUF_LOCK: the kernel must not change the size by itself. */
 const SNDBUF_LOCK = 1;
 const RCVBUF_LOCK = 2;
@@ -60,8 +70,8 @@ export function readOptions(fd: Fd): SkOptsEntry {
   for (const [field, name] of OWN_SWITCHES) if (isOn(fd, name)) entry[field] = true;
   const mark = int(fd, SO.MARK);
   if (mark !== 0) entry.so_mark = mark >>> 0;
-  const device = getsockopt(fd, { level: SOL_SOCKET, name: SO.BINDTODEVICE }, IFNAMSIZ).toString("latin1").replace(/\0.*$/, "");
-  if (device !== "") entry.so_bound_dev = device;
+  const device = boundDevice(fd);
+  if (device !== undefined) entry.so_bound_dev = device;
   const linger = getLinger(fd);
   if (linger !== undefined) entry.so_linger = linger;
   const offset = known(fd, SO.PEEK_OFF);
@@ -120,8 +130,7 @@ export function setOptions(fd: Fd, entry: SkOptsEntry): void {
   if (entry.so_mark !== undefined) set(fd, SO.MARK, entry.so_mark | 0);
   if (entry.so_oobinline !== undefined) set(fd, SO.OOBINLINE, entry.so_oobinline);
   if (entry.so_linger !== undefined) setLinger(fd, entry.so_linger);
-  if (entry.so_bound_dev !== undefined)
-    setsockopt(fd, { level: SOL_SOCKET, name: SO.BINDTODEVICE }, Buffer.from(`${entry.so_bound_dev}\0`));
+  if (entry.so_bound_dev !== undefined && boundDevice(fd) !== entry.so_bound_dev) bindToDevice(fd, entry.so_bound_dev);
   if (entry.peek_off !== undefined) set(fd, SO.PEEK_OFF, entry.peek_off);
   setFilter(fd, entry.so_filter);
 }

@@ -48,9 +48,14 @@ export interface SavedMessage {
   readonly data: Buffer;
 }
 
+const known = new WeakMap<RestoreSession, ReadonlyMap<number, SavedMessage[]>>();
+
 /** All queues, by the id of the socket that is to receive them. */
-export function savedQueues(session: RestoreSession): Map<number, SavedMessage[]> {
+export function savedQueues(session: RestoreSession): ReadonlyMap<number, SavedMessage[]> {
+  const before = known.get(session);
+  if (before !== undefined) return before;
   const queues = new Map<number, SavedMessage[]>();
+  known.set(session, queues);
   for (const { value, extra } of session.images.records("SK_QUEUES", [], skPacketEntry, (e) => e.length)) {
     const queue = queues.get(value.id_for) ?? [];
     queue.push({ entry: value, data: extra });

@@ -8,7 +8,7 @@
  * in the tree as well. A socket that is closed in repair mode says nothing to the other end.
  */
 import { closeSync } from "node:fs";
-import { KernelError, Refusal } from "../../errors.js";
+import { KernelError } from "../../errors.js";
 import type { SocketAddress } from "../../linux/addresses.js";
 import { dupFrom } from "../../linux/fcntl.js";
 import type { TcpEnd } from "../../linux/nftables.js";
@@ -43,7 +43,7 @@ import {
 } from "../../linux/tcp.js";
 import { afterFiles } from "../files/table.js";
 import type { DumpSession, Fd, OpenFile, RestoreSession } from "../part.js";
-import { addressOf } from "./inet-address.js";
+import { addressOf, unmapped } from "./inet-address.js";
 import type { InetSkEntry } from "./inet.schema.js";
 import {
   type Ending,
@@ -71,15 +71,13 @@ function endOf(entry: InetSkEntry, which: "src" | "dst"): TcpEnd {
 
 function endOfAddress(address: SocketAddress | undefined): TcpEnd {
   if (address?.family !== "inet" && address?.family !== "inet6") throw new Error("internal error: a connection has no address");
-  const mapped = address.address.length === 16 && address.address.subarray(0, 12).equals(MAPPED);
-  return { address: mapped ? address.address.subarray(12) : address.address, port: address.port };
+  return { address: unmapped(address.address), port: address.port };
 }
 
 const WRITE = 1;
 /** A port where nobody is; nothing is sent there. */
 const NOBODY = 1;
 const FIRST_NUMBER = 1000;
-const MAPPED = Buffer.from("00000000000000000000ffff", "hex");
 const endText = ({ address, port }: TcpEnd) => `${address.toString("hex")}:${port}`;
 
 /** Saves a connection when all of the tree are known. */
@@ -206,15 +204,24 @@ export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSessi
   return { fd, entry, state, value, own: endOf(entry, "src"), peer: endOf(entry, "dst"), unsent: extra.subarray(sentEnd) };
 }
 
-/** Lets a connection talk again: all that it needs exists. */
-export function startConnection(made: MadeConnection): void {
-  const { fd, state, unsent } = made;
+function liftLock({ own, peer }: Pick<Ending, "own" | "peer">): void {
   try {
-    unlock(lockId(made.own, made.peer));
+    unlock(lockId(own, peer));
   } catch (error) {
     // Without nftables there is no lock either.
     if (!(error instanceof KernelError)) throw error;
   }
+}
+
+/** Takes away what is left of a connection that is not made again. */
+export function forgetConnection(entry: InetSkEntry): void {
+  liftLock({ own: endOf(entry, "src"), peer: endOf(entry, "dst") });
+}
+
+/** Lets a connection talk again: all that it needs exists. */
+export function startConnection(made: MadeConnection): void {
+  const { fd, state, unsent } = made;
+  liftLock(made);
   // What the peer has said already it says again; our own end is told in silence, unless data has to go before it.
   const isSilent = unsent.length === 0;
   if (heardFirst(state)) hearEnd(made);
@@ -272,18 +279,4 @@ export function makeRemains(fd: Fd, entry: InetSkEntry, local: SocketAddress, se
 /** Whether the images have what a connection needs. */
 export function hasConnection(entry: InetSkEntry, session: RestoreSession): boolean {
   return session.images.exists("TCP_STREAM", [entry.ino]) && addressOf(entry, "src") !== undefined && addressOf(entry, "dst") !== undefined;
-}
-
-/** What to say of a connection that nobody allowed. */
-export function notAllowed(process: Refusal["process"], resource: string, verb: "dump" | "restore"): Refusal {
-  return new Refusal(
-    {
-      code: "TCP_CONNECTED",
-      process,
-      resource,
-      because: "it is a TCP connection",
-      remedy: ["Allow connections with --tcp-established", "Let the program close its connections first"],
-    },
-    verb,
-  );
 }

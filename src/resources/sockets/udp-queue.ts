@@ -10,6 +10,7 @@ import { bytesToRead } from "../../linux/pipes.js";
 import { SO } from "../../linux/socket-options.js";
 import { SOCK_CLOEXEC, SOL_SOCKET, bind, getsockname, setsockoptInt, socket } from "../../linux/sockets.js";
 import type { Fd, RestoreSession } from "../part.js";
+import { replaced } from "./inet-address.js";
 import { IPPROTO_IP, IPPROTO_IPV6 } from "./inet-options.js";
 import type { InetSkEntry } from "./inet.schema.js";
 import { liftLimits } from "./options.js";
@@ -43,8 +44,10 @@ function sendAgain(
   message: SavedMessage,
   { entry, to, session }: { entry: InetSkEntry; to: SocketAddress; session: RestoreSession },
 ): boolean {
-  const from = senderOf(message);
-  if (from === undefined) return false;
+  const sent = senderOf(message);
+  if (sent === undefined) return false;
+  const isInet = sent.family === "inet" || sent.family === "inet6";
+  const from = isInet ? { ...sent, address: replaced(sent.address, session.options.mapIp) } : sent;
   const is6 = entry.family === AF_INET6;
   const sender = socket({ family: entry.family, type: entry.type | SOCK_CLOEXEC, protocol: entry.proto });
   try {

@@ -1,0 +1,181 @@
+/*
+ * What --tcp-policy and --map-ip do, in three parts. Not a case of its own: see sockets-policy.test.ts.
+ *
+ *   policies server PORT                 three listening sockets at PORT and above; tells how each connection ended
+ *   policies client ADDRESS PORT         a connection to each; after SIGUSR1 the first is alive, the second is closed with what had
+ *                                        arrived, the third is broken off; a fourth, to itself, is alive
+ *   policies moved OLD PORT NEW          listens, talks to itself, and has a datagram waiting at OLD; after SIGUSR1 at NEW
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+
+#include "sockets.h"
+
+static struct sockaddr_in at(const char *address, int port)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(address)};
+}
+
+static int bound(int type, struct sockaddr_in where)
+{
+	int fd = must(socket(AF_INET, type, 0)), on = 1;
+
+	must(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+	must(bind(fd, (struct sockaddr *)&where, sizeof where));
+	return fd;
+}
+
+static int listening(struct sockaddr_in where)
+{
+	int fd = bound(SOCK_STREAM, where);
+
+	must(listen(fd, 5));
+	return fd;
+}
+
+static int connected(struct sockaddr_in where)
+{
+	int fd = must(socket(AF_INET, SOCK_STREAM, 0));
+
+	must(connect(fd, (struct sockaddr *)&where, sizeof where));
+	return fd;
+}
+
+static void await_signal(void)
+{
+	sigset_t set;
+	int number;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	must_zero(sigwait(&set, &number));
+}
+
+static void hear(int fd, const char *text)
+{
+	struct pollfd ready_to_read = {fd, POLLIN, 0};
+
+	check(poll(&ready_to_read, 1, 10000) == 1, "fd %d: nothing comes", fd);
+	expect_text(fd, text);
+}
+
+static void serve(int port)
+{
+	int fds[3];
+
+	for (int i = 0; i < 3; i++)
+		fds[i] = listening(at("0.0.0.0", port + i));
+	must(write(1, "listens\n", 8));
+	for (int i = 0; i < 3; i++) {
+		int server = fds[i];
+
+		fds[i] = must(accept(server, NULL, NULL));
+		send_text(fds[i], "early");
+	}
+	must(write(1, "ready\n", 6));
+	/* The second and the third end by themselves; the first is asked something later. */
+	for (int i = 2; i >= 0; i--) {
+		struct pollfd ready_to_read = {fds[i], POLLIN, 0};
+		char byte[16];
+		ssize_t got;
+
+		check(poll(&ready_to_read, 1, 20000) == 1, "connection %d: nothing comes", i);
+		got = recv(fds[i], byte, sizeof byte, 0);
+		if (i == 0)
+			check(got == 8 && !memcmp(byte, "question", 8), "the first connection is not alive: %zd", got);
+		else if (i == 1)
+			check(got == 0 || (got == -1 && errno == ECONNRESET), "the second connection has not ended: %zd", got);
+		else
+			check(got == -1 && errno == ECONNRESET, "the third connection was not broken off: %zd, %s", got, strerror(errno));
+		if (i == 0)
+			send_text(fds[i], "answer");
+	}
+}
+
+static void ask(const char *address, int port)
+{
+	int fds[3], own[2], server = listening(at(address, port + 3)), arrived;
+	char byte;
+
+	for (int i = 0; i < 3; i++)
+		fds[i] = connected(at(address, port + i));
+	own[0] = connected(at(address, port + 3));
+	own[1] = must(accept(server, NULL, NULL));
+	for (int i = 0; i < 3; i++)
+		for (arrived = 0; arrived < 5; sleep_ms(1))
+			must(ioctl(fds[i], FIONREAD, &arrived));
+	must(write(1, "ready\n", 6));
+	await_signal();
+	expect_talk(own[0], own[1]);
+	for (int i = 0; i < 3; i++)
+		hear(fds[i], "early");
+	send_text(fds[0], "question");
+	hear(fds[0], "answer");
+	check(recv(fds[1], &byte, 1, MSG_DONTWAIT) == 0, "the second connection does not end: %s", strerror(errno));
+	check(recv(fds[2], &byte, 1, MSG_DONTWAIT) == -1 && errno == ECONNRESET, "the third connection was not broken off: %s", strerror(errno));
+	check(recv(fds[2], &byte, 1, MSG_DONTWAIT) == 0, "the error of the third connection stays");
+	check(send(fds[1], "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE, "the second connection can be written to");
+}
+
+static void expect_place(int fd, bool peer, struct sockaddr_in where)
+{
+	struct sockaddr_in is;
+	socklen_t length = sizeof is;
+
+	must((peer ? getpeername : getsockname)(fd, (struct sockaddr *)&is, &length));
+	check(is.sin_addr.s_addr == where.sin_addr.s_addr && (where.sin_port == 0 || is.sin_port == where.sin_port),
+		  "fd %d: %s at %s:%d", fd, peer ? "connected to one" : "is", inet_ntoa(is.sin_addr), ntohs(is.sin_port));
+}
+
+static void move(const char *old, int port, const char *new)
+{
+	int server = listening(at(old, port)), one = must(socket(AF_INET, SOCK_STREAM, 0)), other, udp[2], waiting;
+	struct sockaddr_in here = at(old, port), there = at(new, port), from;
+	socklen_t length = sizeof from;
+	char text[32];
+
+	must(bind(one, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET, .sin_addr = here.sin_addr}, sizeof here));
+	must(connect(one, (struct sockaddr *)&here, sizeof here));
+	other = must(accept(server, NULL, NULL));
+	send_text(one, "on its way");
+	udp[0] = bound(SOCK_DGRAM, here);
+	udp[1] = bound(SOCK_DGRAM, at(old, port + 1));
+	must(connect(udp[1], (struct sockaddr *)&here, sizeof here));
+	send_text(udp[1], "datagram");
+	must(write(1, "ready\n", 6));
+	await_signal();
+
+	expect_place(server, false, there);
+	expect_place(one, false, at(new, 0));
+	expect_place(one, true, there);
+	expect_place(other, false, there);
+	hear(other, "on its way");
+	expect_talk(one, other);
+	expect_place(udp[0], false, there);
+	expect_place(udp[1], true, there);
+	check(recvfrom(udp[0], text, sizeof text, MSG_DONTWAIT, (struct sockaddr *)&from, &length) == 8, "the datagram is lost: %s", strerror(errno));
+	check(from.sin_addr.s_addr == there.sin_addr.s_addr && ntohs(from.sin_port) == port + 1, "the datagram comes from %s", inet_ntoa(from.sin_addr));
+	waiting = connected(there);
+	other = must(accept(server, NULL, NULL));
+	expect_talk(waiting, other);
+}
+
+int main(int argc, char **argv)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	must(sigprocmask(SIG_BLOCK, &set, NULL));
+	if (!strcmp(argv[1], "server"))
+		serve(atoi(argv[2]));
+	else if (!strcmp(argv[1], "client"))
+		ask(argv[2], atoi(argv[3]));
+	else
+		move(argv[2], atoi(argv[3]), argc > 4 ? argv[4] : argv[2]);
+	if (differences_seen())
+		fail("%u differences", differences_seen());
+	must(write(1, "PASS\n", 5));
+	return 0;
+}
