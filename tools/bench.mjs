@@ -4,6 +4,7 @@
  *   --rounds N      rounds of each scenario (default 5); the table shows medians
  *   --only TEXT     scenarios whose name contains this; may be given several times
  *   --tool TEXT     tools whose name contains this; may be given several times
+ *   --html FILE     the results as a page with a table and plots, which needs nothing beside itself
  *   --json FILE     where every single figure goes (default build/bench.json)
  */
 import { root, run, ensurePackages, fail } from "./setup.mjs";

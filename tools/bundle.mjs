@@ -1,17 +1,6 @@
 /** The bundles: esbuild for Node, then bun's compiler for the executable (docs/decisions/0003-build-and-executable.md). */
 import { spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 
 import { build } from "esbuild";
@@ -86,7 +75,8 @@ export function buildTypes(library) {
   writeFileSync("dist/index.d.ts", `export * from "./types/${name}.js";\n`);
 }
 
-function findBun() {
+/** The bun that makes the executable. */
+export function findBun() {
   const places = [`node_modules/@oven/bun-linux-${process.arch === "arm64" ? "aarch64" : "x64"}/bin/bun`, "node_modules/bun/bin/bun.exe"];
   // Until its install script has run (npm may forbid that), the package holds a short text in place of the program.
   const found = places.find((path) => existsSync(path) && statSync(path).size > 1_000_000);
@@ -94,50 +84,41 @@ function findBun() {
   return resolve(found);
 }
 
-function findNativeKoffi() {
-  const path = `node_modules/@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`;
-  if (!existsSync(path)) throw new Error(`koffi's prebuilt module is not at ${path}`);
-  return resolve(path);
-}
-
-/**
- * koffi looks for its module on disk, which an executable does not have: the file is embedded, and loaded from a file
- * without a name. Bun's own way to load an embedded module leaves it in /tmp under a name that others can foresee.
- */
-const embedKoffi = {
-  name: "embed-koffi",
+/** koffi is a file of its own, and the executable has none: it has Bun's FFI in its place. */
+const embedFfi = {
+  name: "embed-ffi",
   setup(build) {
-    build.onResolve({ filter: /^koffi$/ }, () => ({ path: resolve("tools/embedded-koffi.mjs") }));
-    build.onResolve({ filter: /koffi\.bin$/ }, (args) => ({ path: args.path, external: true }));
+    build.onResolve({ filter: /^koffi$/ }, () => ({ path: resolve("tools/embedded-ffi.mjs") }));
+    build.onResolve({ filter: /^bun:ffi$/ }, (args) => ({ path: args.path, external: true }));
   },
 };
 
-/** dist/floe: bundle, bun and koffi in one file. */
+/** dist/floe: bundle and bun in one file. */
 export async function buildExecutable(entry) {
   const work = "build/exe";
   rmSync(work, { recursive: true, force: true });
   const result = await build({
     ...common([{ in: entry, out: "floe" }]),
-    splitting: false,
     outdir: work,
     minify: true,
-    plugins: [embedKoffi],
+    plugins: [embedFfi],
     // What is put into the environment for the engine is nobody else's business.
     banner: { js: ENGINE_OPTIONS.map((text) => `delete process.env.${text.split("=")[0]};`).join("") },
   });
   for (const file of result.outputFiles) replaceFile(relative("", file.path), file.text, 0o644);
-  // Under another suffix, or bun loads it as it loads every .node.
-  copyFileSync(findNativeKoffi(), join(work, "koffi.bin"));
+  // What is imported lazily stays apart: a command takes only what it needs out of the bytecode.
   const args = [
     "build",
     "--compile",
     "--minify",
     "--bytecode",
+    "--splitting",
     "--format=esm",
     "--target=bun",
-    "--loader",
-    ".bin:file",
-    "floe.js",
+    // Nothing of the folder that somebody happens to stand in: such files name code, and Floe runs as root.
+    "--no-compile-autoload-bunfig",
+    "--no-compile-autoload-dotenv",
+    "./floe.js",
     "--outfile",
     "floe",
   ];

@@ -17,11 +17,15 @@ const needs = [
 /** Programs that some tests freeze; those tests are skipped, and say so, where they are not there. */
 const wishes = [
   { package: "iproute2", there: () => hasCommand("ip") },
+  { package: "iptables", there: () => hasCommand("iptables") },
   { package: "openssl", there: () => hasCommand("openssl") },
   { package: "redis-server", there: () => hasCommand("redis-server") },
+  { package: "dbus", there: () => hasCommand("dbus-daemon") },
   { package: "memcached", there: () => hasCommand("memcached") },
   { package: "inotify-tools", there: () => hasCommand("inotifywait") },
   { package: "less", there: () => hasCommand("less") },
+  { package: "openssh-server", there: () => existsSync("/usr/sbin/sshd") },
+  { package: "openssh-client", there: () => hasCommand("ssh") },
   { package: "nginx-light", there: () => hasCommand("nginx") },
 ];
 

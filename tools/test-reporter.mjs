@@ -1,4 +1,4 @@
-/** A reporter for node:test: one JSON line for each test (not for suites): name with its suites, outcome, message. */
+/** A reporter for node:test: one JSON line for each test (not for suites): name with its suites, outcome, milliseconds, message. */
 
 function messageOf(error) {
   const cause = error?.cause ?? error;
@@ -25,9 +25,10 @@ export default async function* report(source) {
       if (data.skip === undefined) continue;
     }
     const name = [...names.slice(0, data.nesting), data.name].join(" > ");
+    const ms = Math.round(data.details?.duration_ms ?? 0);
     const skipped = data.skip !== undefined || data.todo !== undefined;
     if (skipped) yield `${JSON.stringify({ name, outcome: "skipped", reason: reasonOf(data) })}\n`;
-    else if (type === "test:pass") yield `${JSON.stringify({ name, outcome: "passed" })}\n`;
-    else yield `${JSON.stringify({ name, outcome: "failed", message: messageOf(data.details?.error) })}\n`;
+    else if (type === "test:pass") yield `${JSON.stringify({ name, outcome: "passed", ms })}\n`;
+    else yield `${JSON.stringify({ name, outcome: "failed", ms, message: messageOf(data.details?.error) })}\n`;
   }
 }

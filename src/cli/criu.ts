@@ -1,6 +1,7 @@
 /**
  * `criu`: the words, options, outputs and exit codes that scripts and container engines know.
  */
+import { print, printError } from "./output.js";
 import { UsageError } from "../errors.js";
 import { readSettings } from "./options/read.js";
 import type { Command } from "./options/spec.js";
@@ -8,17 +9,21 @@ import { COMMANDS } from "./options/spec.js";
 import { refuseUnbuilt } from "./options/evaluate.js";
 import type { Request } from "./options/read.js";
 
-const UNBUILT: readonly Command[] = ["page-server", "lazy-pages", "service", "swrk"];
+const UNBUILT: readonly Command[] = ["service", "swrk"];
 
 export async function criu(words: readonly string[]): Promise<number> {
   const request = readSettings(words);
   const { settings, operands } = request;
-  if (settings.version) return print((await import("./version.js")).criuVersion());
-  if (settings.help) return print((await import("./help.js")).criuHelp());
+  if (settings.version) return say((await import("./version.js")).criuVersion());
+  if (settings.help) return say((await import("./help.js")).criuHelp());
   const command = COMMANDS.find((c) => c === operands[0]);
   if (command === undefined) return usage(operands[0]);
   checkOperands(command, operands.slice(1));
+  const successor = SUCCESSORS[command];
+  if (successor !== undefined) throw commandGone(command, successor);
+  if (command !== "restore" && settings.inheritFd.length > 0) throw onlyForRestore("--inherit-fd");
   if (UNBUILT.includes(command)) throw commandNotBuilt(command);
+  settings.withoutEffect = request.given.flatMap(({ name, commands }) => (commands?.includes(command) === false ? [`--${name}`] : []));
   return run(command, request);
 }
 
@@ -37,6 +42,12 @@ async function run(command: Command, request: Request): Promise<number> {
     case "restore":
       refuseUnbuilt(settings);
       return (await import("./commands/restore.js")).restoreCommand(settings, request.rest);
+    case "page-server":
+      refuseUnbuilt(settings);
+      return (await import("./commands/page-server.js")).pageServerCommand(settings);
+    case "lazy-pages":
+      refuseUnbuilt(settings);
+      return (await import("./commands/lazy-pages.js")).lazyPagesCommand(settings);
     case "check":
       return (await import("./commands/check.js")).checkCommand(settings);
     default:
@@ -44,15 +55,33 @@ async function run(command: Command, request: Request): Promise<number> {
   }
 }
 
-function print(text: string): number {
-  process.stdout.write(text);
+function say(text: string): number {
+  print(text);
   return 0;
 }
 
 async function usage(word: string | undefined): Promise<number> {
-  if (word !== undefined) process.stderr.write(`Error: unknown command: ${word}\n`);
-  process.stdout.write((await import("./help.js")).criuUsage());
+  if (word !== undefined) printError(`Error: unknown command: ${word}\n`);
+  print((await import("./help.js")).criuUsage());
   return 1;
+}
+
+/** Commands that CRIU had once, and what to use now. */
+const SUCCESSORS: Partial<Record<Command, string>> = {
+  exec: "Use compel, which comes with CRIU",
+  show: "Use crit: crit decode -i FILE --pretty, or crit show FILE",
+};
+
+function commandGone(command: Command, remedy: string): UsageError {
+  return new UsageError({ code: "COMMAND_GONE", message: `There is no command ${command} any longer`, remedy: [remedy] });
+}
+
+function onlyForRestore(option: string): UsageError {
+  return new UsageError({
+    code: "OPTION_ONLY_FOR_RESTORE",
+    message: `${option} is an option of restore: a dump has nothing to hand over`,
+    remedy: ["Leave it out, and give it to the restore; a dump leaves things outside with --external"],
+  });
 }
 
 const WITH_OPERAND: readonly Command[] = ["cpuinfo", "swrk", "exec", "show"];

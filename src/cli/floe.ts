@@ -1,12 +1,16 @@
 /**
  * `floe`: our own commands. They never read CRIU's configuration files.
  */
+import { print, printError } from "./output.js";
 import { UsageError } from "../errors.js";
 import { defaultSettings } from "./options/defaults.js";
 import { applyGiven } from "./options/evaluate.js";
 import { parseCommandLine } from "./options/getopt.js";
 import type { Settings } from "./options/spec.js";
 import { OWN_OPTIONS } from "./own-options.js";
+
+/** The word by which Floe starts processes of its own that stay behind (engine/background.ts, which is not loaded for it). */
+const BACKGROUND = "background";
 
 const OPERANDS: Readonly<Record<string, string | undefined>> = {
   dump: "PID",
@@ -18,21 +22,22 @@ const OPERANDS: Readonly<Record<string, string | undefined>> = {
 };
 
 export async function floe(words: readonly string[]): Promise<number> {
+  if (words[0] === BACKGROUND) return (await import("./commands/background.js")).backgroundCommand(words.slice(1));
   const line = parseCommandLine(words, OWN_OPTIONS);
   const settings = defaultSettings();
   applyGiven(settings, line.options);
   const [command, ...operands] = line.operands;
   if (settings.version) {
-    process.stdout.write(`Floe ${(await import("./version.js")).floeVersion()}\n`);
+    print(`Floe ${(await import("./version.js")).floeVersion()}\n`);
     return 0;
   }
   const help = async () => (await import("./help.js")).floeHelp();
   if (settings.help || command === "help") {
-    process.stdout.write(await help());
+    print(await help());
     return 0;
   }
   if (command === undefined) {
-    process.stderr.write(await help());
+    printError(await help());
     return 1;
   }
   return run(command, { settings, operands: [...operands, ...(line.rest ?? [])] });

@@ -14,19 +14,20 @@ Usage:
   criu pre-dump -t PID [<options>]
   criu restore [<options>]
   criu dedup -D DIR
+  criu lazy-pages -D DIR [<options>]
+  criu page-server [--address ADDRESS] --port PORT [<options>]
   criu check [--feature FEAT]
-  criu cpuinfo dump|check
 
 Commands:
   dump           freeze a process tree and write it to files
   pre-dump       write the memory of a tree to files while it runs
   restore        bring a process tree back
   dedup          take pages out of older images that newer ones have
+  lazy-pages     fill the memory of processes restored with --lazy-pages
+  page-server    write pages that a dump elsewhere sends to files
   check          see whether the kernel has what is needed
-  cpuinfo dump   write cpuinfo.img for this processor
-  cpuinfo check  compare cpuinfo.img with this processor
 
-Not in this version: page-server, lazy-pages, service, swrk
+Not in this version: service, swrk, cpuinfo
 `;
 
 export function criuUsage(): string {

@@ -5,9 +5,9 @@ import type { OptionSpec } from "./options/spec.js";
 import { OPTIONS } from "./options/table.js";
 
 const SAME = [
-  "leave-running", "leave-stopped", "pre-copy", "prev-images-dir", "auto-dedup", "shell-job", "timeout",  "file-validation", "file-policy", "file-locks", "link-remap", "ghost-limit", "external", "inherit-fd",
-  "skip-file-rwx-check", "pidfile",
-  "tcp-established", "tcp-close", "tcp-policy", "map-ip", "skip-in-flight", "network-lock", "ext-unix-sk",
+  "leave-running", "leave-stopped", "pre-copy", "snapshot", "every", "rounds", "compress", "share-pages", "prev-images-dir", "auto-dedup", "shell-job", "timeout",  "file-validation", "file-policy", "file-locks", "link-remap", "ghost-limit", "external", "inherit-fd",
+  "skip-file-rwx-check", "force-irmap", "irmap-scan-path", "pidfile",
+  "tcp-established", "tcp-close", "tcp-policy", "netlink-policy", "map-ip", "skip-in-flight", "network-lock", "ext-unix-sk",
   "work-dir", "log-file", "verbosity", "display-stats", "extra", "experimental", "all", "feature", "help", "version",
 ]; // biome-ignore format: one word a line says no more
 
@@ -20,7 +20,7 @@ export const OWN_OPTIONS: readonly OptionSpec[] = [
     key: "imagesDir",
     argumentName: "DIR",
     built: true,
-    help: "dump: directory of the images (./floe-PID by default)",
+    help: "dump: directory of the images (./floe-PID by default); -: standard output",
   },
   {
     kind: "flag",
@@ -30,6 +30,14 @@ export const OWN_OPTIONS: readonly OptionSpec[] = [
     negatable: false,
     built: true,
     help: "restore: return when the tree runs, instead of waiting for it",
+  },
+  {
+    kind: "flag",
+    name: "lazy",
+    key: "lazy",
+    negatable: false,
+    built: true,
+    help: "restore: return at once; memory comes when it is needed, and behind",
   },
   { kind: "flag", name: "json", key: "json", negatable: false, built: true, help: "show: for programs" },
   ...OPTIONS.filter((spec) => SAME.includes(spec.name)).map((spec) => (spec.name === "log-file" ? withoutShort(spec) : spec)),

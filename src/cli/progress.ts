@@ -2,6 +2,10 @@
  * Progress of long work, on one line of a terminal; nothing when standard error is none.
  */
 import type { ProgressHook } from "../engine/options.js";
+import { isatty } from "../linux/terminals.js";
+import { printError } from "./output.js";
+
+const STDERR = 2;
 
 const FIRST_AFTER_MS = 500;
 const EVERY_MS = 100;
@@ -23,8 +27,8 @@ export interface ProgressLine {
 }
 
 /** Short work shows nothing: a line appears after half a second only. */
-export function progressLine(out: { readonly isTTY?: boolean; write(text: string): unknown }): ProgressLine {
-  if (out.isTTY !== true) return { hook: undefined, end() {} };
+export function progressLine(): ProgressLine {
+  if (!isatty(STDERR)) return { hook: undefined, end() {} };
   let next = performance.now() + FIRST_AFTER_MS;
   let isDrawn = false;
   return {
@@ -34,10 +38,10 @@ export function progressLine(out: { readonly isTTY?: boolean; write(text: string
       next = now + EVERY_MS;
       isDrawn = true;
       const percent = totalBytes > 0 ? Math.floor((100 * doneBytes) / totalBytes) : 0;
-      out.write(`${CLEAR_LINE}${doing}: ${percent}% of ${sizeText(totalBytes)}`);
+      printError(`${CLEAR_LINE}${doing}: ${percent}% of ${sizeText(totalBytes)}`);
     },
     end() {
-      if (isDrawn) out.write(CLEAR_LINE);
+      if (isDrawn) printError(CLEAR_LINE);
       isDrawn = false;
     },
   };

@@ -6,7 +6,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { ImageError, Problems, Refusal, UsageError } from "../errors.js";
+import { ImageError, KernelError, Problems, Refusal, UsageError } from "../errors.js";
 import { describeError } from "./report.js";
 
 const refusal = new Refusal({
@@ -53,4 +53,9 @@ test("every error code has a heading in docs/errors.md", () => {
       .map((code) => `${path}: ${code}`);
   });
   assert.deepEqual(missing, []);
+});
+
+test("a system call that failed is told with its arguments, and what it was for", () => {
+  const error = new KernelError({ call: 'openat(-100, "/x")', errno: 13, errnoText: "EACCES (permission denied)", doing: "opening it" });
+  assert.equal(describeError(error), 'opening it: openat(-100, "/x"): EACCES (permission denied)   [KERNEL_CALL_FAILED]');
 });

@@ -1,10 +1,8 @@
 /**
  * Errors as people read them: what, why, what to do, and the code to look up in docs/errors.md.
  */
-import { writeSync } from "node:fs";
+import { printError } from "./output.js";
 import { ImageError, KernelError, Problems, Refusal, UsageError } from "../errors.js";
-
-const STDERR = 2;
 
 /** The lines that tell of an error. Only a bug of ours shows its stack. */
 export function describeError(error: unknown): string {
@@ -28,14 +26,5 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 }
 
 export function reportError(error: unknown): void {
-  writeAll(`${describeError(error)}\n`);
-}
-
-/** All of it, also into a pipe that is full at the moment; nothing when nobody can read it. */
-function writeAll(text: string): void {
-  try {
-    writeSync(STDERR, text);
-  } catch {
-    process.stderr.write(text);
-  }
+  printError(`${describeError(error)}\n`);
 }

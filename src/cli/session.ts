@@ -16,6 +16,8 @@ export function withLog<R>(settings: Settings, action: (log: Logger) => R): R {
   const level = settings.verbosity ?? DEFAULT_VERBOSITY;
   const log = openLog({ level, ...(settings.logFile === undefined ? {} : { file: resolve(workDir, settings.logFile) }) });
   log.info(`Version: ${CRIU_VERSION} (Floe ${floeVersion()})`);
+  if (settings.withoutEffect.length > 0)
+    log.warn(`options of other commands, which have no effect here: ${settings.withoutEffect.join(", ")}`);
   try {
     return action(log);
   } catch (error) {
@@ -28,18 +30,23 @@ export function withLog<R>(settings: Settings, action: (log: Logger) => R): R {
 }
 
 /** Refuses directories that cannot be used, before anything else. */
-export function checkDirectories(settings: Settings): void {
-  requireDirectory(settings.imagesDir ?? ".", "--images-dir");
-  if (settings.workDir !== undefined) requireDirectory(settings.workDir, "--work-dir");
+export function checkDirectories(settings: Settings, use: "written" | "read" = "written"): void {
+  const [images, work] = [settings.imagesDir ?? ".", settings.workDir];
+  requireDirectory(
+    images,
+    "--images-dir",
+    use === "read" ? "Name the directory that a dump has filled" : `Make it first: mkdir -p ${images}`,
+  );
+  if (work !== undefined) requireDirectory(work, "--work-dir", `Make it first: mkdir -p ${work}`);
 }
 
-function requireDirectory(path: string, option: string): void {
+function requireDirectory(path: string, option: string, remedy: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found?.isDirectory() === true) return;
   throw new UsageError({
     code: option === "--work-dir" ? "WORK_DIR_UNUSABLE" : "IMAGES_DIR_UNUSABLE",
     message: `Cannot use "${path}" for ${option}: ${found === undefined ? "there is no such directory" : "it is not a directory"}`,
-    remedy: [`Make it first: mkdir -p ${path}`],
+    remedy: [remedy],
   });
 }
 

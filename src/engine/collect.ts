@@ -1,10 +1,12 @@
 /**
  * What /proc says about a frozen tree, and the sessions that parts work with.
  */
+import { KernelError } from "../errors.js";
 import type { Vma } from "../linux/proc/maps.js";
-import { readSmaps, readStat, readStatus } from "../linux/proc/read.js";
+import { readRssBytes, readStat, readStatus } from "../linux/proc/read.js";
+import { type KnownMappings, areMappingsReadFast, readMappingsAgain } from "../linux/vma-flags.js";
 import type { DumpTask } from "../resources/part.js";
-import { kernelIds } from "../resources/tasks/kernel-ids.js";
+import { type KernelOrder, kernelIds } from "../resources/tasks/kernel-ids.js";
 import { threadInfo } from "../resources/tasks/core-x86.js";
 import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import { arch } from "../target/arch.js";
@@ -25,15 +27,38 @@ export interface CollectedTask extends DumpTask {
   readonly code: CodeRanges;
 }
 
+/** Mappings of processes a moment ago, by pid. */
+export type LearntMappings = ReadonlyMap<number, KnownMappings>;
+
+/** With more memory than this, smaps takes longer than taking it apart again does. */
+const LITTLE_BYTES = 32 << 20;
+
+/** Looks at mappings while the processes run: what has not changed by the freeze need not be taken apart there. */
+export function learnMappings(pids: readonly number[]): LearntMappings {
+  const learnt = new Map<number, KnownMappings>();
+  for (const pid of pids) {
+    try {
+      if (areMappingsReadFast() || readRssBytes(pid) < LITTLE_BYTES) learnt.set(pid, readMappingsAgain(pid));
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error; // it has ended
+    }
+  }
+  return learnt;
+}
+
 /** Reads what belongs to each task as a whole; must come before the stub is put in, so that mappings are the task's own. */
-export function collect(tree: FrozenTree): CollectedTask[] {
+export function collect(
+  tree: FrozenTree,
+  before: { order?: KernelOrder | undefined; mappings?: LearntMappings | undefined },
+): CollectedTask[] {
   const ids = kernelIds(
     tree.tasks.map((t) => t.pid),
     FIRST_OBJECT_ID,
+    before.order,
   );
   return tree.tasks.map((traced) => {
     const stat = readStat(traced.pid);
-    const vmas = readSmaps(traced.pid);
+    const { vmas } = readMappingsAgain(traced.pid, before.mappings?.get(traced.pid));
     const code = codeRanges(traced.pid, vmas);
     const isOwn = (vma: Vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end);
     return {
@@ -41,7 +66,7 @@ export function collect(tree: FrozenTree): CollectedTask[] {
       pid: traced.nsPid,
       comm: traced.comm,
       stat,
-      status: readStatus(traced.pid),
+      status: traced.status ?? readStatus(traced.pid),
       // What a killed dumper left behind is not the task's own.
       vmas: code.leftBehind.length === 0 ? vmas : vmas.filter(isOwn),
       code,

@@ -3,10 +3,9 @@
  *
  * Holes are punched, so sizes and offsets stay. What is left of the older images serves the newer ones only.
  */
-import { closeSync, openSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { IMAGE_KINDS, imageFileName } from "../images/kinds.js";
 import { DirectorySource } from "../images/source.js";
-import { punchHole } from "../linux/files.js";
 import { intersection } from "../resources/memory/page-ranges.js";
 import { type PagemapName, type StoredRun, openPageSource, partOf } from "../resources/memory/page-source.js";
 
@@ -34,22 +33,12 @@ export function dedupAgainst(directory: string): number {
 
 /** Punches all pages of `runs` out of the images: for a restore, which needs them no more. */
 export function punchRuns(runs: readonly StoredRun[]): number {
-  const opened = new Map<number, number>();
-  let freed = 0;
-  try {
-    for (const { start, end, fd, offset } of runs) {
-      let writable = opened.get(fd);
-      if (writable === undefined) {
-        writable = openSync(`/proc/self/fd/${fd}`, "r+");
-        opened.set(fd, writable);
-      }
-      punchHole(writable, { offset, sizeBytes: end - start });
-      freed += Number(end - start);
-    }
-    return freed;
-  } finally {
-    for (const fd of opened.values()) closeSync(fd);
-  }
+  return runs.reduce((freed, { start, end, file, offset }) => freed + file.punch(offset, end - start), 0);
+}
+
+/** The same for all memory that processes share. */
+export function punchShared(images: DirectorySource): void {
+  for (const name of pagemapsOf(images.directory)) if (name.kind === "SHMEM_PAGEMAP") punchRuns(openPageSource(images, name).runs);
 }
 
 function dedupOne(newer: DirectorySource): number {
@@ -58,8 +47,8 @@ function dedupOne(newer: DirectorySource): number {
   let freed = 0;
   for (const name of pagemapsOf(newer.directory)) {
     const old = openPageSource(parent, name).runs;
-    const inherited = new Set(old.map((run) => run.fd));
-    const own = openPageSource(newer, name).runs.filter((run) => !inherited.has(run.fd));
+    const inherited = new Set(old.map((run) => run.file));
+    const own = openPageSource(newer, name).runs.filter((run) => !inherited.has(run.file));
     freed += punchRuns(covered(old, own));
   }
   return freed;

@@ -4,6 +4,7 @@
 import type { DumpSink } from "../images/sink.js";
 import { readStat, readStatus } from "../linux/proc/read.js";
 import { type CoreEntry, coreEntry } from "../resources/tasks/core.schema.js";
+import { exitSignalOf } from "../resources/tasks/exit-signal.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
 import type { TreeTask } from "../resources/tasks/tree-steps.js";
 import { type PstreeEntry, pstreeEntry } from "../resources/tasks/tree.schema.js";
@@ -45,6 +46,7 @@ export function writeTree(tree: FrozenTree, tasks: readonly CollectedTask[], con
         blk_sigset: 0n,
         comm: stat.comm,
         sigactions: [],
+        ...exitSignalOf(stat),
       },
     };
     const [pgid, sid] = [status.nsPgid.at(-1) ?? stat.pgrp, status.nsSid.at(-1) ?? stat.session];
@@ -54,7 +56,7 @@ export function writeTree(tree: FrozenTree, tasks: readonly CollectedTask[], con
   return written;
 }
 
-/** Throws a refusal when no order of making the processes leads to this tree. */
-export function checkRebuildable(tree: readonly TreeTask[], tasks: readonly CollectedTask[]): void {
-  planTree(tree, { shellJob: true, verb: "dump", objects: new Map(tasks.map((task) => [task.pid, task.ids])) });
+/** Throws a refusal when no order of making the processes leads to this tree, or none without what `shellJob` allows. */
+export function checkRebuildable(tree: readonly TreeTask[], tasks: readonly CollectedTask[], shellJob: boolean): void {
+  planTree(tree, { shellJob, verb: "dump", objects: new Map(tasks.map((task) => [task.pid, task.ids])) });
 }

@@ -9,51 +9,82 @@
  *
  * Whatever fails between freeze and release, the tree is released and runs on as if nothing had happened.
  */
-import { Problems } from "../errors.js";
-import { DirectorySink, type DumpSink } from "../images/sink.js";
+import { Problems, UsageError } from "../errors.js";
+import type { DumpSink } from "../images/sink.js";
 import type { DirectorySource } from "../images/source.js";
 import { NowhereSink } from "../images/nowhere.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
-import { readStat, readStatus } from "../linux/proc/read.js";
+import { readRssBytes, readStat, readStatus } from "../linux/proc/read.js";
 import { SYS } from "../linux/syscalls.js";
-import { dumpFiles } from "../resources/files/table.js";
+import { prepareMappingFlags } from "../linux/vma-flags.js";
+import { copyFilesAhead } from "../resources/files/carry-ahead.js";
+import { learnMapped } from "../resources/files/unchanged.js";
+import { type PreparedDescriptors, prepareTexts } from "../resources/files/prepared.js";
+import { dumpFiles, learnKinds } from "../resources/files/table.js";
 import { fileIds } from "../resources/files/path-file.js";
 import { dumpWorkingDir } from "../resources/files/working-dir.js";
 import { refuseUnsettled } from "../resources/memory/aio.js";
+import { prepareContexts } from "../resources/memory/aio-waiting.js";
 import { dumpMappings } from "../resources/memory/mappings.js";
 import { withoutPolicies } from "../resources/memory/policies.js";
+import { waitForRings } from "../resources/events/io-uring-state.js";
+import { refuseForeignHandlers } from "../resources/events/userfaultfd.js";
+import { prepareLook } from "../resources/sockets/unseen.js";
+import { prepareTimers } from "../resources/timers/posix-timers.js";
+import { dumpSessions } from "../resources/ttys/terminal.js";
 import { savePages } from "../resources/memory/pages.js";
+import { Room, roomFor } from "../resources/memory/room.js";
 import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
+import { type KernelOrder, kernelOrder } from "../resources/tasks/kernel-ids.js";
 import { shadowStackOf } from "../resources/tasks/shadow-stack.js";
 import { dumpClocks } from "../resources/namespaces/clocks.js";
+import { prepareTerminals } from "../resources/ttys/queues.js";
+import { prepareRestarts } from "../resources/tasks/restart-block.js";
 import { refuseUncarried } from "../resources/tasks/vector-state.js";
 import { withDeadLeader } from "../resources/tasks/dead-leader.js";
 import { fpregsToImage } from "../resources/tasks/core-x86.js";
 import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { writeFilters } from "../resources/security/seccomp.js";
+import { refuseGuardedPlaces } from "../resources/watches/guards.js";
+import { prepareQueues } from "../resources/watches/inotify.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
+import { PreparedThreads } from "../target/prepared-threads.js";
 import { waitDeath } from "../target/seed.js";
 import { closeStrays } from "../target/hand-over.js";
 import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
-import { type CollectedTask, collect, emptyCore } from "./collect.js";
+import { type CollectedTask, type LearntMappings, collect, emptyCore, learnMappings } from "./collect.js";
+import { compileForTree } from "./compilation.js";
 import { dedupAgainst } from "./dedup.js";
 import { faultPoint as realFaultPoint } from "./fault.js";
+import { searchWatched } from "./irmap.js";
 import { writeInventory } from "./inventory.js";
 import { type Logger, SILENT } from "./log.js";
-import type { DumpOptions } from "./options.js";
+import { DEFAULT_POLICY, type DumpOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
+import { Haste } from "./haste.js";
 import { requireRights } from "./rights.js";
 import { PreCopies, preCopyTree, runningTree } from "./precopy.js";
-import { openPrevious } from "./previous.js";
+import { type SharedCopies, copySharedAhead } from "./precopy-shared.js";
+import type { LeftMemory } from "./page-server/give.js";
+import { parentFor, sinkFor } from "./page-server/sink.js";
+import { serveMemory } from "./page-server/source.js";
 import { rehearse } from "./rehearsal.js";
+import { Snapshots, mayMakeCopies, planSnapshots } from "./snapshot.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
 import { namespaceIds } from "../resources/namespaces/ids.js";
 import { checkRebuildable, writeTree } from "./dump-tree.js";
+
+/** What stays from one dump of a tree to the next. */
+export interface Resident {
+  readonly copies: PreCopies;
+  /** It was dumped before: all code is ready. */
+  readonly isWarm: boolean;
+}
 
 /** What a dump did. */
 export interface DumpResult {
@@ -63,28 +94,63 @@ export interface DumpResult {
 
 /** How long a thread may take to get out of the stub of a dumper that was killed, in milliseconds. */
 const LEFTOVER_NAP_MS = 5;
+/** More than the process that is rehearsed on has of its own. */
+const REHEARSAL_ROOM_BYTES = 384 << 10;
 
-/** Dumps the tree below `options.tree`. Throws with the tree released and no image kept. */
-export function dump(options: DumpOptions, log: Logger): DumpResult {
+/**
+ * Dumps the tree below `options.tree`. Throws with the tree released and no image kept.
+ *
+ * `resident`: what is tracked from one dump to the next one, by whoever dumps the tree again and again.
+ */
+export function dump(options: DumpOptions, log: Logger, resident?: Resident): DumpResult {
   requireRights("dump");
+  refuseGuardedPlaces(runningTree(options.tree), [options.imagesDir, options.workDir, "/proc"]);
+  if (resident === undefined) compileForTree(runningTree(options.tree));
   const phases = new Phases();
-  const sink = new DirectorySink(options.imagesDir, { supersedes: true });
+  const sink = sinkFor(options);
   let parent: DirectorySource | undefined;
   try {
-    parent = openPrevious(options, sink);
-    rehearse((tree) =>
-      frozenDump(
-        { ...options, tree, leaveRunning: true, leaveStopped: false },
-        { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true, copies: new PreCopies(), parent: undefined },
-      ),
-    );
-    const copies = preCopyTree(options, { log, sink, parent });
-    const result = withCopies(copies, () => {
-      copies.withoutPolicies = withoutPolicies(runningTree(options.tree));
-      return frozenDump(options, { log, sink, phases, isRehearsal: false, copies, parent });
+    parent = parentFor(options, sink);
+    if (resident?.isWarm !== true) rehearseDump(options);
+    prepareMappings(options, resident !== undefined);
+    const copies = preCopyTree(options, { log, sink, parent }, resident?.copies);
+    const result = withCopies(copies, resident, () => {
+      using shared = copySharedAhead(options, { log, sink });
+      const pids = runningTree(options.tree);
+      learnMapped(pids, options);
+      copies.files = copyFilesAhead(pids, { options, scratch: () => sink.scratch() });
+      copies.readMounts();
+      copies.irmap = searchWatched(pids, options, { log, parent });
+      copies.withoutPolicies = withoutPolicies(pids);
+      const snapshots = planSnapshots(options, copies, log);
+      const room = roomFor(pids, { has: (pid) => copies.byPid.has(pid) || snapshots?.isWanted(pid) === true });
+      prepareLook(pids);
+      prepareContexts(pids);
+      if (options.leaveRunning || options.leaveStopped || options.stream !== undefined) prepareQueues(pids);
+      prepareTerminals(pids);
+      prepareRestarts(pids);
+      prepareTimers(pids);
+      waitForRings(pids);
+      const mappings = learnMappings(pids);
+      copies.lastRound(options);
+      shared.lastRound(options);
+      const order = kernelOrder(pids);
+      using texts = prepareTexts(pids);
+      learnKinds(texts.byPid, fileKinds);
+      using threads = PreparedThreads.of(pids);
+      const tools = {
+        ...{ log, sink, phases, isRehearsal: false, copies, shared, parent, room, snapshots, resident, order, texts },
+        ...{ threads, mappings },
+      };
+      const haste = new Haste();
+      try {
+        return frozenDump(options, { ...tools, haste });
+      } finally {
+        haste.end();
+      }
     });
     if (options.autoDedup === true) giveBackRoom(options.imagesDir, log);
-    writeStats(options.workDir, result.figures, log);
+    if (options.stream?.kind !== "frames") writeStats(options.workDir, result.figures, log);
     return result;
   } catch (error) {
     sink.discard();
@@ -92,6 +158,33 @@ export function dump(options: DumpOptions, log: Logger): DumpResult {
   } finally {
     parent?.close();
   }
+}
+
+function rehearseDump(options: DumpOptions): void {
+  rehearse((tree, withCopies) => {
+    const snapshots = withCopies ? new Snapshots(new Set([tree]), { log: SILENT, isRehearsal: true }) : undefined;
+    const tools = { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true, parent: undefined, snapshots };
+    const harmless = { ...options, tree, leaveRunning: true, leaveStopped: false, filePolicy: DEFAULT_POLICY.filePolicy };
+    frozenDump(harmless, { ...tools, copies: new PreCopies(), room: new Room(REHEARSAL_ROOM_BYTES) });
+  }, mayMakeCopies(options));
+}
+
+/** From so much memory on, reading smaps in the freeze takes longer than to get ready for another way is worth. */
+const MANY_PAGES_BYTES = 32 << 20;
+
+/** smaps takes twice as long as the other way, even of small processes. */
+const MANY_PROCESSES = 64;
+
+function prepareMappings({ tree, preCopy }: DumpOptions, isWanted: boolean): void {
+  const isLarge = (pid: number) => {
+    try {
+      return readRssBytes(pid) >= MANY_PAGES_BYTES;
+    } catch {
+      return false; // it ended
+    }
+  };
+  const pids = runningTree(tree);
+  if (isWanted || preCopy === "always" || pids.length >= MANY_PROCESSES || pids.some(isLarge)) prepareMappingFlags();
 }
 
 /** The images are whole by now: that older ones keep their pages is no failure. */
@@ -119,15 +212,29 @@ interface Tools {
   /** Done on a process of ours, only to have all code ready: nothing is refused, no fault is asked for. */
   readonly isRehearsal: boolean;
   readonly copies: PreCopies;
+  /** Memory that the tree shares, copied ahead. */
+  readonly shared?: SharedCopies;
+  readonly snapshots: Snapshots | undefined;
+  /** There is somebody who will dump the tree again. */
+  readonly resident?: Resident | undefined;
   /** The images of the dump before. */
   readonly parent: DirectorySource | undefined;
+  readonly room: Room;
+  readonly haste?: Haste;
+  /** Of the objects of the tree, as it was just before. */
+  readonly order?: KernelOrder | undefined;
+  readonly mappings?: LearntMappings;
+  /** By which descriptors are read. */
+  readonly texts?: PreparedDescriptors;
+  /** By which threads are read. */
+  readonly threads?: PreparedThreads | undefined;
 }
 
-function withCopies<T>(copies: PreCopies, action: () => T): T {
+function withCopies<T>(copies: PreCopies, resident: Resident | undefined, action: () => T): T {
   try {
     return action();
   } finally {
-    copies.close();
+    if (resident === undefined) copies.close();
   }
 }
 
@@ -135,7 +242,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
   const { log, sink, phases } = tools;
   const faultPoint = tools.isRehearsal ? () => undefined : realFaultPoint;
   phases.enter("freezing");
-  const { tree, tasks } = freezeOutsideStubs(options);
+  const { tree, tasks } = freezeOutsideStubs(options, tools);
   log.info(`frozen: ${tree.tasks.length} processes, ${tree.zombies.length} dead`);
   const session = new Session(options, tools, tasks);
   let released = false;
@@ -146,10 +253,12 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     if (tasks[0] !== undefined) dumpClocks(tasks[0], session);
     for (const task of tasks) attachStub(task.traced, task.code);
     faultPoint("dump-stub");
-    collectThreads(session);
+    collectThreads(session, tools.threads);
     faultPoint("dump-threads");
     phases.enter("files");
-    dumpFiles(tasks, session, fileKinds);
+    dumpFiles(tasks, session, { kinds: fileKinds, prepared: tools.texts?.byPid ?? new Map() });
+    dumpSessions(session);
+    refuseForeignHandlers(session);
     for (const task of tasks) dumpWorkingDir(task, session);
     const mms = dumpMappings(tasks, session);
     faultPoint("dump-files");
@@ -157,28 +266,52 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     phases.enter("memory");
     const pages = savePages(tasks, session);
     refuseUnsettled(session);
+    if (tools.resident !== undefined) tools.copies.protectAgain();
     faultPoint("dump-memory");
     tasks.forEach((task, i) => {
       const mm = mms[i];
       if (mm !== undefined) session.later(() => sink.append("MM", [task.pid], { type: mmEntry, value: mm }));
       writeCores(task, session);
     });
-    const saved = writeTree(tree, tasks, { sink, rootPid: options.tree });
-    session.later(() => checkRebuildable(saved, tasks));
-    writeInventory(sink, options);
-    writeFilters(session);
+    const writeIt = () => checkRebuildable(writeTree(tree, tasks, { sink, rootPid: options.tree }), tasks, options.shellJob);
+    // What is dead is looked up while the tree stands still.
+    if (tree.zombies.length === 0) session.later(writeIt);
+    else {
+      const saved = writeTree(tree, tasks, { sink, rootPid: options.tree });
+      session.later(() => checkRebuildable(saved, tasks, options.shellJob));
+    }
+    session.later(() => writeInventory(sink, options));
+    session.later(() => writeFilters(session));
     session.throwProblems();
     phases.enter("writing");
     const keepsRunning = options.leaveRunning || options.leaveStopped;
-    if (!keepsRunning) session.finish();
+    if (!keepsRunning) {
+      tools.haste?.end();
+      session.finish();
+    }
     faultPoint("dump-written");
+    if (options.lazySource !== undefined && !tools.isRehearsal) {
+      phases.enter("serving");
+      try {
+        serveMemory(options.lazySource, session.left, log);
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error;
+        // It may run elsewhere by now: not twice at once.
+        session.undoAll();
+        letGo(tree, true);
+        released = true;
+        throw error;
+      }
+    }
     phases.enter("releasing");
     if (keepsRunning) {
       session.undoAll();
       letGo(tree, options.leaveStopped);
       released = true;
+      tools.haste?.end();
       phases.leave();
-      session.finish();
+      // Nobody waits for it any more, so it is not rehearsed.
+      if (!tools.isRehearsal) session.finish();
     } else {
       session.prepareDeath();
       faultPoint("dump-dying");
@@ -195,21 +328,35 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     );
     return { pids: tasks.map((t) => t.pid), figures: { phases, pages } };
   } finally {
-    if (!released) {
-      session.undoAll();
-      letGo(tree, false);
+    try {
+      if (!released) {
+        session.undoAll();
+        letGoAnyhow(tree);
+      }
+    } finally {
+      tools.snapshots?.close();
     }
   }
 }
 
+/** After a failure: what goes wrong with some process now must not hide what went wrong first. */
+function letGoAnyhow(tree: FrozenTree): void {
+  try {
+    letGo(tree, false);
+  } catch {
+    // Everything that could be done has been; who is gone needs nothing.
+  }
+}
+
 /** Freezes; a tree with a thread still under way in a dead dumper's stub gets a moment to come out of it. */
-function freezeOutsideStubs(options: DumpOptions): { tree: FrozenTree; tasks: CollectedTask[] } {
+function freezeOutsideStubs(options: DumpOptions, tools: Tools): { tree: FrozenTree; tasks: CollectedTask[] } {
   const deadline = performance.now() + options.timeoutS * 1000;
   const nap = new Int32Array(new SharedArrayBuffer(4));
+  const ordinary = tools.threads?.ordinary;
   for (;;) {
-    const tree = freezeTree(options.tree, { timeoutMs: Math.max(0, deadline - performance.now()) });
+    const tree = freezeTree(options.tree, { timeoutMs: Math.max(0, deadline - performance.now()), ordinary });
     try {
-      const tasks = collect(tree);
+      const tasks = collect(tree, tools);
       if (!tasks.some((t) => isInsideStub(t.traced, t.code))) return { tree, tasks };
     } catch (error) {
       releaseTree(tree);
@@ -224,31 +371,54 @@ function freezeOutsideStubs(options: DumpOptions): { tree: FrozenTree; tasks: Co
 class Session implements DumpSession {
   readonly options: DumpOptions;
   readonly images: DumpSink;
+  readonly livesOn: boolean;
   readonly tasks: readonly CollectedTask[];
   readonly cores: ThreadDump["core"][] = [];
   readonly #log: Logger;
   readonly #isRehearsal: boolean;
   readonly #problems: Problem[] = [];
+  /** Memory that stays with the processes. */
+  readonly left: LeftMemory[] = [];
+  readonly leave: DumpSession["leave"];
   readonly #undo: (() => void)[] = [];
   readonly precopied: DumpSession["precopied"];
+  readonly sharedAhead: DumpSession["sharedAhead"];
+  readonly snapshots: DumpSession["snapshots"];
+  readonly filesAhead: DumpSession["filesAhead"];
+  readonly irmap: DumpSession["irmap"];
+  readonly mounts: DumpSession["mounts"];
   readonly withoutPolicies: DumpSession["withoutPolicies"];
   readonly parent: DumpSession["parent"];
+  readonly room: Room;
   readonly fileId: DumpSession["fileId"];
   readonly progress: DumpSession["progress"];
 
   constructor(options: DumpOptions, tools: Tools, tasks: readonly CollectedTask[]) {
     this.options = options;
+    this.livesOn = options.leaveRunning || options.leaveStopped;
     this.images = tools.sink;
     this.tasks = tasks;
     this.#log = tools.log;
     this.#isRehearsal = tools.isRehearsal;
+    if (options.lazySource !== undefined && !tools.isRehearsal)
+      this.leave = (task, ranges) => this.left.push({ pid: task.pid, ownPid: task.traced.pid, ranges });
     this.precopied = tools.copies.byPid;
+    this.sharedAhead = tools.shared;
+    this.snapshots = tools.snapshots;
+    this.filesAhead = tools.copies.files;
+    this.irmap = tools.copies.irmap;
+    this.mounts = tools.copies.mounts;
     this.withoutPolicies = tools.copies.withoutPolicies;
     this.parent = tools.parent;
+    this.room = tools.room;
     this.fileId = fileIds(this);
     const { progress } = options;
     const isWatched = progress !== undefined && !tools.isRehearsal;
     this.progress = isWatched ? (doneBytes, totalBytes) => progress({ doing: "saving memory", doneBytes, totalBytes }) : undefined;
+  }
+
+  faultPoint(point: string): void {
+    if (!this.#isRehearsal) realFaultPoint(point);
   }
 
   #lastFileId = 0;
@@ -308,14 +478,17 @@ class Session implements DumpSession {
   }
 
   readonly #later: (() => void)[] = [];
+  #isLater = false;
 
   /** Puts off work that needs nothing of the tree any more: it is done after a tree that runs on has been let go. */
   later(work: () => void): void {
-    this.#later.push(work);
+    if (this.#isLater) work();
+    else this.#later.push(work);
   }
 
   /** Does what was put off, and completes the images. */
   finish(): void {
+    this.#isLater = true;
     for (const work of this.#later.splice(0)) work();
     this.images.finish();
   }
@@ -330,7 +503,8 @@ class Session implements DumpSession {
 const coresOf = new WeakMap<CollectedTask, ThreadDump["core"][]>();
 
 /** Registers from outside, everything else by one program in each thread, all threads at once. */
-function collectThreads(session: Session): void {
+function collectThreads(session: Session, prepared: PreparedThreads | undefined): void {
+  const textsOf = prepared?.read();
   const contexts: Omit<ThreadDump, "program">[] = [];
   for (const task of session.tasks) {
     const cores: ThreadDump["core"][] = [];
@@ -338,7 +512,8 @@ function collectThreads(session: Session): void {
       const isLeader = index === 0;
       const layout = xstateLayout(thread.tid);
       const core = isLeader ? task.core : emptyCore(thread, false);
-      const area = readXstate(thread.tid, layout);
+      const texts = textsOf?.(thread.tid);
+      const area = texts?.xstate ?? readXstate(thread.tid, layout);
       refuseUncarried(area, { session, task, tid: thread.nsTid });
       session.later(() => {
         if (core.thread_info !== undefined) core.thread_info.fpregs = fpregsToImage(area, layout, shadowStackOf(core));
@@ -349,8 +524,8 @@ function collectThreads(session: Session): void {
         task,
         thread,
         isLeader,
-        status: isLeader ? task.status : readStatus(task.traced.pid, thread.tid),
-        stat: isLeader ? task.stat : readStat(task.traced.pid, thread.tid),
+        status: isLeader ? task.status : (texts?.status ?? readStatus(task.traced.pid, thread.tid)),
+        stat: isLeader ? task.stat : (texts?.stat ?? readStat(task.traced.pid, thread.tid)),
         core,
       });
     });
@@ -363,17 +538,18 @@ function writeCores(task: CollectedTask, session: Session): void {
   const { tc } = task.core;
   if (tc !== undefined) tc.flags = task.stat.flags >>> 0;
   const threads = (coresOf.get(task) ?? []).map((core, index) => ({ tid: task.traced.threads[index]?.nsTid ?? 0, core }));
-  for (const { tid, core } of withDeadLeader(task, threads)) {
-    session.later(() => session.images.append("CORE", [tid], { type: coreEntry, value: core }));
-  }
+  const cores = withDeadLeader(task, threads);
+  session.later(() => {
+    for (const { tid, core } of cores) session.images.append("CORE", [tid], { type: coreEntry, value: core });
+  });
   const ids = {
     vm_id: task.ids.vm,
     files_id: task.ids.files,
     fs_id: task.ids.fs,
     sighand_id: task.ids.sighand,
-    ...namespaceIds(task.traced.pid),
+    ...namespaceIds(task.traced),
   };
-  session.images.append("IDS", [task.pid], { type: taskKobjIdsEntry, value: ids });
+  session.later(() => session.images.append("IDS", [task.pid], { type: taskKobjIdsEntry, value: ids }));
 }
 
 /** Stub out, registers back, detached; `stopped`: with a SIGSTOP on its way. A process that died meanwhile is no error. */
@@ -389,7 +565,28 @@ function letGo(tree: FrozenTree, stopped: boolean): void {
     if (stopped) syscallNumber(SYS.kill, task.pid, 19);
   }
   releaseTree(tree);
+  if (stopped) untilStopped(tree);
   if (failure !== undefined) throw failure;
+}
+
+/** How long a process may take to notice that it is to stop, in milliseconds: a busy machine lets it wait for a processor. */
+const STOP_WAIT_MS = 1000;
+
+/** Whoever asked for stopped processes is not to find one that has still to notice. */
+function untilStopped(tree: FrozenTree): void {
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  const until = performance.now() + STOP_WAIT_MS;
+  for (const { pid } of tree.tasks) {
+    while (performance.now() < until && isRunning(pid)) Atomics.wait(nap, 0, 0, 0.2);
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return "RSD".includes(readStat(pid).state);
+  } catch {
+    return false; // it has ended
+  }
 }
 
 function killTree(tree: FrozenTree): void {

@@ -9,8 +9,14 @@ import { ROOT_CGROUP_SET } from "./collect.js";
 
 const IMAGE_VERSION = 2;
 
-export function writeInventory(sink: DumpSink, marks: { tcpClose?: boolean; allowUprobes?: boolean | undefined } = {}): void {
-  const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds(process.pid) };
+/** criu_network_lock_method. */
+const BY_IPTABLES = 1;
+
+export function writeInventory(
+  sink: DumpSink,
+  marks: { tcpClose?: boolean; allowUprobes?: boolean | undefined; networkLock?: string } = {},
+): void {
+  const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds("self") };
   const run = crypto.randomUUID();
   sink.append("INVENTORY", [], {
     type: inventoryEntry,
@@ -21,7 +27,7 @@ export function writeInventory(sink: DumpSink, marks: { tcpClose?: boolean; allo
       ns_per_id: true,
       root_cg_set: ROOT_CGROUP_SET,
       lsmtype: activeLsm(),
-      network_lock_method: 0,
+      network_lock_method: marks.networkLock === "iptables" ? BY_IPTABLES : 0,
       plugins_entry: { plugins: [] },
       dump_criu_run_id: run,
       ...(marks.tcpClose === true ? { tcp_close: true } : {}),

@@ -64,7 +64,7 @@ function openFile(path: string): number {
 }
 
 /** Writes everything, also into a pipe that is full at the moment. A reader that has gone, or a full disk, must not stop a dump. */
-function writeAll(fd: number, text: string): void {
+export function writeAll(fd: number, text: string): void {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length; ) {
     try {

@@ -4,20 +4,27 @@
  *
  * Nothing here is necessary: whatever does not work out is left to the ordinary way.
  */
-import { closeSync, readFileSync, readdirSync } from "node:fs";
+import { closeSync, ftruncateSync, readFileSync, readdirSync } from "node:fs";
 import type { DumpSink } from "../images/sink.js";
 import type { DirectorySource } from "../images/source.js";
-import { readMaps } from "../linux/proc/read.js";
+import { readMaps, readStat } from "../linux/proc/read.js";
+import { readMappings } from "../linux/vma-flags.js";
+import { MountTree } from "../resources/files/hidden.js";
 import { equalPages, pagesOfParent } from "../resources/memory/increment.js";
-import type { PageRange } from "../resources/memory/page-runs.js";
+import type { Irmap } from "../resources/watches/places.js";
+import type { FilesAhead } from "../resources/files/carry-ahead.js";
 import {
   type PreCopied,
-  type Tracked,
-  copyAgain,
-  copyAhead,
+  type Tracked as TrackedMemory,
+  bytesOf,
+  copyProtected,
   isWorthPreCopy,
+  partsToProtect,
+  planCopy,
+  planIncrement,
   protect,
   track,
+  trackMore,
   writtenBytes,
 } from "../resources/memory/precopy.js";
 import { codeRanges } from "../target/code-ranges.js";
@@ -27,29 +34,122 @@ import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
 import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { DumpOptions } from "./options.js";
+import { isForkShorter } from "./snapshot.js";
 
 const MAX_ROUNDS = 4;
+/** Protecting so much takes the kernel about a millisecond. */
+const BYTES_PER_MS = 256n << 20n;
 /** So much is copied in the freeze in a millisecond or two. */
 const FEW_BYTES = 2 << 20;
+/** Less is copied in the freeze in less time than it takes to stop the process once more. */
+const WORTH_LAST_ROUND_BYTES = 1 << 20;
 /** Another round is worth it if at most this part of what was written during the one before is left. */
 const LESS = 0.7;
 
-/** What has been copied ahead. */
+/** A process in which writes are noticed. */
+interface Tracked extends TrackedMemory {
+  /** How long it takes to stop all its threads, in milliseconds. */
+  readonly stopMs: number;
+  /** When it was started: another process with its pid is another one. */
+  readonly startTime: bigint;
+}
+
+/** What has been copied ahead; and, where a tree is dumped again and again, what is tracked in between. */
 export class PreCopies {
   readonly byPid = new Map<number, PreCopied>();
   /** Processes whose mappings have no NUMA policies. */
   withoutPolicies: ReadonlySet<number> = new Set();
-  readonly #uffds: number[] = [];
+  /** Contents of files that are to be carried. */
+  files: FilesAhead = new Map();
+  /** Names of watched files that had to be searched for. */
+  irmap: Irmap = new Map();
+  #mounts: MountTree | undefined;
+
+  /** The mounts that paths end on, as they were when they were read. */
+  get mounts(): MountTree {
+    this.#mounts ??= new MountTree();
+    return this.#mounts;
+  }
+
+  readMounts(): void {
+    this.#mounts = new MountTree();
+  }
+
+  readonly #tracked = new Map<number, Tracked>();
 
   /** Takes over a userfaultfd: while it is open, its process is tracked. */
-  keep({ uffd }: Tracked): void {
-    this.#uffds.push(uffd);
+  keep(tracked: Tracked): void {
+    this.#tracked.set(tracked.pid, tracked);
+  }
+
+  /** The process, if it was tracked since the dump before. */
+  trackedSince(pid: number): Tracked | undefined {
+    const tracked = this.#tracked.get(pid);
+    if (tracked === undefined || startTimeOf(pid) === tracked.startTime) return tracked;
+    this.drop(pid);
+    return undefined;
+  }
+
+  /** Copies once more what has been written since, right before the freeze. */
+  lastRound(options: DumpOptions): void {
+    for (const [pid, copied] of this.byPid) {
+      const tracked = this.#tracked.get(pid);
+      if (tracked === undefined) continue;
+      const round = whileItLives(tracked, () => lastRoundOf(tracked, copied, options));
+      if (round === undefined) this.drop(pid);
+      else this.byPid.set(pid, round);
+    }
+  }
+
+  /** From now on what is written is written after this dump. The tree stands still, and all its memory is saved. */
+  protectAgain(): void {
+    for (const pid of this.byPid.keys()) {
+      const tracked = this.#tracked.get(pid);
+      if (tracked !== undefined) whileItLives(tracked, () => protect(pid, tracked.mappings, true));
+    }
+  }
+
+  /** Forgets what has been copied, but not what is tracked; `living`: the processes that there still are. */
+  nextRound(living: readonly number[]): void {
+    this.byPid.clear();
+    for (const pid of [...this.#tracked.keys()]) if (!living.includes(pid)) this.drop(pid);
+  }
+
+  /** Ends the tracking of one process, which is to be saved otherwise. */
+  drop(pid: number): void {
+    const uffd = this.#tracked.get(pid)?.uffd;
+    if (this.#tracked.delete(pid) && uffd !== undefined) closeSync(uffd);
+    this.byPid.delete(pid);
   }
 
   /** Ends the tracking, which takes some milliseconds for each GiB: after the tree has been let go. */
   close(): void {
-    for (const fd of this.#uffds.splice(0)) closeSync(fd);
+    for (const pid of [...this.#tracked.keys()]) this.drop(pid);
   }
+}
+
+/** undefined: it is gone, or a zombie. */
+export function startTimeOf(pid: number): bigint | undefined {
+  try {
+    const { startTimeTicks, state } = readStat(pid);
+    return state === "Z" || state === "X" ? undefined : startTimeTicks;
+  } catch {
+    return undefined;
+  }
+}
+
+/** undefined: the process has ended meanwhile. */
+function whileItLives<T>({ pid, startTime }: { pid: number; startTime: bigint | undefined }, work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (startTime !== undefined && startTimeOf(pid) === startTime) throw error;
+    return undefined;
+  }
+}
+
+function lastRoundOf(tracked: Tracked, copied: PreCopied, options: DumpOptions): PreCopied {
+  return writtenBytes(tracked) < WORTH_LAST_ROUND_BYTES ? copied : copyRound(tracked, copied, options, true);
 }
 
 export interface PreCopyTools {
@@ -60,9 +160,9 @@ export interface PreCopyTools {
 }
 
 /** Copies memory of the tree ahead, as far as it is worth it. The tree runs before and afterwards. */
-export function preCopyTree(options: DumpOptions, tools: PreCopyTools): PreCopies {
-  const copies = new PreCopies();
+export function preCopyTree(options: DumpOptions, tools: PreCopyTools, copies = new PreCopies()): PreCopies {
   if (options.preCopy === "never") return copies;
+  copies.nextRound(runningTree(options.tree));
   try {
     copyInto(copies, options, tools);
     return copies;
@@ -72,23 +172,88 @@ export function preCopyTree(options: DumpOptions, tools: PreCopyTools): PreCopie
   }
 }
 
-function copyInto(copies: PreCopies, options: DumpOptions, { log, sink, parent }: PreCopyTools): void {
+function copyInto(copies: PreCopies, options: DumpOptions, tools: PreCopyTools): void {
+  const { log, sink } = tools;
   for (const pid of runningTree(options.tree)) {
-    if (!isWorthPreCopy(pid, options.preCopy === "always")) continue;
+    if (!isWorthPreCopy(pid, options.preCopy === "always")) {
+      copies.drop(pid);
+      continue;
+    }
     const fd = sink.scratch();
     if (fd === undefined) {
       log.info("memory is not copied ahead: the file system of the images directory has no files without names (O_TMPFILE)");
       return;
     }
-    const tracked = startTracking(pid, options, log);
-    if (tracked === undefined) continue;
-    copies.keep(tracked);
-    faultPoint("precopy-tracked");
     const started = performance.now();
-    const copied = again(tracked, copyAhead(tracked, fd, progressOf(tracked, options)), options);
-    copies.byPid.set(pid, withEqual(copied, parent));
+    const one = { pid, fd, options, tools };
+    const life = { pid, startTime: startTimeOf(pid) };
+    const copied = whileItLives(life, () => copyIncrement(copies, one) ?? copyWhole(copies, one));
+    if (copied === undefined) {
+      copies.drop(pid);
+      ftruncateSync(fd, 0);
+      continue;
+    }
+    if (isForkShorter(options, pid, copied.leftBytes)) {
+      log.info(`process ${pid} writes faster than its memory can be copied ahead`);
+      copies.drop(pid);
+      ftruncateSync(fd, 0);
+      continue;
+    }
+    copies.byPid.set(pid, copied.memory);
     log.debug(`copied ahead: process ${pid}, ${Math.round(performance.now() - started)} ms`);
     faultPoint("precopy-copied");
+  }
+}
+
+interface OneProcess {
+  readonly pid: number;
+  readonly fd: number;
+  readonly options: DumpOptions;
+  readonly tools: PreCopyTools;
+}
+
+/** The copy, and how much of it has been written since. */
+interface Ahead {
+  readonly memory: PreCopied;
+  readonly leftBytes: number;
+}
+
+function copyWhole(copies: PreCopies, { pid, fd, options, tools }: OneProcess): Ahead | undefined {
+  const tracked = startTracking(pid, options, tools.log);
+  if (tracked === undefined) return undefined;
+  copies.keep(tracked);
+  faultPoint("precopy-tracked");
+  const copied = copyInRounds(tracked, planCopy(tracked, fd), { options, isIncrement: false });
+  return { memory: withEqual(copied, tools.parent), leftBytes: writtenBytes(tracked) };
+}
+
+/** Copies what was written since the dump before, and nothing else; undefined when the process was not tracked since. */
+function copyIncrement(copies: PreCopies, { pid, fd, options, tools }: OneProcess): Ahead | undefined {
+  const { parent, log } = tools;
+  const before = copies.trackedSince(pid);
+  if (before === undefined || parent === undefined) return undefined;
+  try {
+    const { tracked, lasting } = trackStopped(before, options);
+    copies.keep({ ...before, ...tracked });
+    const inParent = pagesOfParent(parent, { kind: "PAGEMAP", id: pid });
+    const plan = planIncrement(tracked, fd, { lasting, inParent });
+    const memory = copyInRounds({ ...before, ...tracked }, plan, { options, isIncrement: true });
+    log.debug(`process ${pid}: ${bytesOf(memory.equal ?? [])} bytes were not written since the dump before`);
+    return { memory, leftBytes: writtenBytes(tracked) };
+  } catch (error) {
+    log.debug(`what process ${pid} has written is not known: ${error instanceof Error ? error.message : String(error)}`);
+    copies.drop(pid); // it does not stop, or has become another program; the dump itself will say so if it matters
+    return undefined;
+  }
+}
+
+/** Mappings are only registered while they cannot change: to register a part of one would make two of it. */
+function trackStopped(before: Tracked, options: DumpOptions): ReturnType<typeof trackMore> {
+  const tree = freezeTree(before.pid, { timeoutMs: options.timeoutS * 1000, isAlone: true });
+  try {
+    return trackMore(before, readMappings(before.pid));
+  } finally {
+    releaseTree(tree);
   }
 }
 
@@ -99,23 +264,37 @@ function withEqual(copied: PreCopied, parent: DirectorySource | undefined): PreC
   return { ...copied, equal: equalPages(copied.fd, copied.layout, before) };
 }
 
-/** What has been written meanwhile is copied again, as long as it becomes less. */
-function again(tracked: Tracked, first: PreCopied, options: DumpOptions): PreCopied {
-  let copied = first;
+/** Everything is copied once, and what has been written meanwhile again, as long as it becomes less. */
+function copyInRounds(tracked: Tracked, plan: PreCopied, how: { options: DumpOptions; isIncrement: boolean }): PreCopied {
+  const { options, isIncrement } = how;
+  let copied = copyRound(tracked, plan, options, isIncrement);
   let before = Number.POSITIVE_INFINITY;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const written = writtenBytes(tracked);
     if (written < FEW_BYTES || written > before * LESS) break;
     before = written;
-    const tree = stop(tracked.pid, options);
+    copied = copyRound(tracked, copied, options, true);
+  }
+  return copied;
+}
+
+/** Protects and copies part by part: many short stops instead of a long one, with the copying in between. */
+function copyRound(tracked: Tracked, plan: PreCopied, options: DumpOptions, writtenOnly: boolean): PreCopied {
+  const { pid, mappings } = tracked;
+  const progress = writtenOnly ? undefined : progressOf(plan, options);
+  let copied = plan;
+  let doneBytes = 0;
+  for (const part of partsToProtect(mappings, plan.layout, BYTES_PER_MS * BigInt(Math.ceil(tracked.stopMs)))) {
+    const tree = stop(pid, options);
     if (tree === undefined) break;
-    let ranges: readonly PageRange[];
+    let ranges: ReturnType<typeof protect>;
     try {
-      ranges = protect(tracked.pid, tracked.mappings, true);
+      ranges = protect(pid, part, writtenOnly);
     } finally {
       releaseTree(tree);
     }
-    copied = copyAgain(copied, ranges);
+    copied = copyProtected(copied, ranges, progress && ((bytes) => progress(doneBytes + bytes)));
+    doneBytes += bytesOf(ranges);
   }
   return copied;
 }
@@ -129,9 +308,9 @@ function stop(pid: number, { timeoutS }: DumpOptions): FrozenTree | undefined {
   }
 }
 
-function progressOf({ ranges }: Tracked, { progress }: DumpOptions): ((bytes: number) => void) | undefined {
+function progressOf({ layout }: PreCopied, { progress }: DumpOptions): ((bytes: number) => void) | undefined {
   if (progress === undefined) return undefined;
-  const totalBytes = Number(ranges.reduce((sum, { start, end }) => sum + (end - start), 0n));
+  const totalBytes = bytesOf(layout);
   return (doneBytes) => progress({ doing: "copying memory", doneBytes, totalBytes });
 }
 
@@ -162,6 +341,7 @@ function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked 
   let tracked: Tracked | undefined;
   try {
     tree = freezeTree(pid, { timeoutMs: options.timeoutS * 1000, isAlone: true });
+    const stopMs = performance.now() - started;
     const [task] = tree.tasks;
     if (task === undefined) return undefined;
     const all = readMaps(pid);
@@ -170,7 +350,10 @@ function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked 
     const maps = all.filter((vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end));
     attachStub(task, code);
     faultPoint("precopy-stub");
-    tracked = track(task, maps);
+    const made = track(task, maps);
+    const startTime = startTimeOf(pid);
+    if (made !== undefined && startTime !== undefined) tracked = { ...made, stopMs, startTime };
+    else if (made !== undefined) closeSync(made.uffd);
     return tracked;
   } catch (error) {
     // The dump itself will say so if it matters.
@@ -183,7 +366,7 @@ function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked 
   }
 }
 
-function letGo(tree: FrozenTree): void {
+export function letGo(tree: FrozenTree): void {
   try {
     for (const task of tree.tasks) {
       closeStrays(task);

@@ -9,6 +9,7 @@ import { setDescriptorFlags } from "../linux/fcntl.js";
 import { O_CLOEXEC } from "../linux/files.js";
 import { posixSpawn, syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { pipe2 } from "../linux/pipes.js";
+import { getChildSubreaper, setChildSubreaper } from "../linux/prctl.js";
 import { SYS } from "../linux/syscalls.js";
 import { regionBytes } from "../target/region.js";
 import { startIdle, waitDeath } from "../target/seed.js";
@@ -26,25 +27,32 @@ const PROGRAM = "/bin/sh";
  */
 const REHEARSALS = process.versions["bun"] === undefined ? 3 : 1;
 
-/** Calls `dump` with the pid of an idle process and ends that process. Errors of the rehearsal are none. */
-export function rehearse(dump: (pid: number) => void): void {
+/**
+ * Calls `dump` with the pid of an idle process and ends that process. Errors of the rehearsal are none. `withCopies`: once more,
+ * and from the second time on with copy-on-write copies.
+ */
+export function rehearse(dump: (pid: number, copies: boolean) => void, withCopies = false): void {
   // The script is a pipe that only we can write: should we be killed, the process comes to the end of it and ends too.
   const { readEnd, writeEnd } = pipe2(O_CLOEXEC);
   try {
     const pid = withFiles(readEnd, () => start(readEnd));
-    if (pid > 0) rehearseOn(pid, dump);
+    if (pid > 0) rehearseOn(pid, dump, withCopies);
   } finally {
     closeSync(readEnd);
     closeSync(writeEnd);
   }
 }
 
-function rehearseOn(pid: number, dump: (pid: number) => void): void {
+function rehearseOn(pid: number, dump: (pid: number, copies: boolean) => void, withCopies: boolean): void {
+  const wasSubreaper = withCopies && getChildSubreaper();
   try {
-    for (let i = 0; i < REHEARSALS; i++) dump(pid);
+    // Copies become ours: whoever adopts orphans here has nothing to do with them.
+    if (withCopies) setChildSubreaper(true);
+    for (let i = 0; i < REHEARSALS + (withCopies ? 1 : 0); i++) dump(pid, withCopies && i > 0);
   } catch {
     // The real dump will say what is wrong.
   } finally {
+    if (withCopies) setChildSubreaper(wasSubreaper);
     syscallNumber(SYS.kill, pid, SIGKILL);
     waitDeath(pid);
   }

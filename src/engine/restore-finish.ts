@@ -6,11 +6,13 @@ import type { Stage, ThreadRestore } from "../resources/part.js";
 import { threadParts } from "../resources/registry.js";
 import { fpregsFromImage, gpregsFromImage } from "../resources/tasks/core-x86.js";
 import { endLeader, hasEnded } from "../resources/tasks/dead-leader.js";
+import { goOnInCall, startCallAgain } from "../resources/tasks/restart-block.js";
 import { savedDispatch } from "../resources/tasks/user-dispatch.js";
 import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import { Program } from "../target/program.js";
 import { setFinalState, stopProcess, unmapStub } from "../target/release.js";
 import { runAll } from "../target/run.js";
+import type { TracedThread } from "../target/thread.js";
 import { xstateLayout } from "../target/x86_64/xstate.js";
 import { TASK_STATE } from "./collect.js";
 import { faultPoint } from "./fault.js";
@@ -80,6 +82,7 @@ function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], sessi
   );
   faultPoint("restore-last");
   for (const task of tasks) if (hasEnded(task.core)) endLeader(task.traced, task.core);
+  const goingOn = putIntoCalls(tasks, session.lazy !== undefined);
   for (const one of ours) leaveMemory(one, filled);
   for (const task of tasks) {
     const living = hasEnded(task.core) ? task.threads.slice(1) : task.threads;
@@ -89,13 +92,28 @@ function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], sessi
       const layout = xstateLayout(thread.tid);
       const { gpregs, fpregs } = core.thread_info as NonNullable<CoreEntry["thread_info"]>;
       setFinalState(thread, {
-        regs: gpregsFromImage(gpregs),
+        regs: goingOn.get(thread) ?? gpregsFromImage(gpregs),
         xstate: fpregsFromImage(fpregs, layout),
         sigmask: maskOf(core),
         userDispatch: savedDispatch(core),
       });
     });
   }
+}
+
+/** Registers of threads that are put into the timed calls in which they were frozen. Without their memory these begin again. */
+function putIntoCalls(tasks: readonly TaskInMaking[], isLazy: boolean): Map<TracedThread, Buffer> {
+  const found = new Map<TracedThread, Buffer>();
+  for (const task of tasks) {
+    const living = hasEnded(task.core) ? task.threads.slice(1) : task.threads;
+    living.forEach(({ core }, i) => {
+      const thread = task.traced.threads[i];
+      if (thread === undefined || core.thread_core?.restart === undefined || core.thread_info === undefined) return;
+      const regs = gpregsFromImage(core.thread_info.gpregs);
+      found.set(thread, isLazy ? startCallAgain(core, regs) : goOnInCall(thread, core, regs));
+    });
+  }
+  return found;
 }
 
 /** Takes the stub away when nobody who shares the memory needs it any more. */

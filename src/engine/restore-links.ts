@@ -3,6 +3,7 @@
  */
 import { F_SETFL } from "../linux/fcntl.js";
 import { SYS } from "../linux/syscalls.js";
+import { inheritedFor } from "../resources/files/inherit.js";
 import { kindOf, restoreOwner } from "../resources/files/table.js";
 import type { FownEntry } from "../resources/files/owner.schema.js";
 import type { FileKind } from "../resources/part.js";
@@ -42,12 +43,23 @@ function holdersById(session: Session): Map<number, Holder[]> {
   return holders;
 }
 
+interface Linked {
+  readonly fd: number;
+  readonly kind: FileKind<unknown>;
+  readonly message: unknown;
+  readonly holders: readonly Holder[];
+  /** Whether it was handed over from outside. */
+  readonly isGiven: boolean;
+}
+
 /** Every open file with its kind, its message, and who holds it. */
-function* files(session: Session): Generator<{ fd: number; kind: FileKind<unknown>; message: unknown; holders: readonly Holder[] }> {
+function* files(session: Session): Generator<Linked> {
   const holders = holdersById(session);
   for (const { fd, entry } of [...session.openFiles()]) {
     const kind = kindOf(entry, fileKinds);
-    if (kind !== undefined) yield { fd, kind, message: entry[kind.field], holders: holders.get(entry.id) ?? [] };
+    if (kind === undefined) continue;
+    const isGiven = inheritedFor(entry, kind, session) !== undefined;
+    yield { fd, kind, message: entry[kind.field], holders: holders.get(entry.id) ?? [], isGiven };
   }
 }
 
@@ -58,10 +70,10 @@ export function linkFiles(session: Session): void {
 
 /** Owners of signals about I/O, and what else of files needs all threads. */
 export function giveOwners(session: Session): void {
-  for (const { fd, kind, message, holders } of files(session)) {
-    kind.finish?.(message, { fd, session, holders });
+  for (const { fd, kind, message, holders, isGiven } of files(session)) {
+    if (!isGiven) kind.finish?.(message, { fd, session, holders });
     const { fown, flags = 0 } = message as Owned;
-    if (fown !== undefined) restoreOwner(fd, fown);
+    if (fown !== undefined) restoreOwner(fd, fown, session);
     if ((flags & O_ASYNC) !== 0) signalFromHolder(holders[0], flags);
   }
 }

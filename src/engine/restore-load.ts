@@ -1,7 +1,6 @@
 /**
  * Reading an image directory before anything is made: every message that a restore needs, and everything wrong with it.
  */
-import { existsSync, readFileSync } from "node:fs";
 import { ImageError, KernelError, Problems, Refusal, UsageError } from "../errors.js";
 import { inventoryEntry } from "../images/inventory.schema.js";
 import { imageFileName } from "../images/kinds.js";
@@ -70,13 +69,13 @@ export class Findings {
 }
 
 /** Reads all processes. Throws what is wrong with the images as such. */
-export function loadTasks(images: DirectorySource): SavedTask[] {
+export function loadTasks(images: DirectorySource, isLazy = false): SavedTask[] {
   const findings = new Findings();
   checkInventory(images);
   const tree = images.records("PSTREE", [], pstreeEntry).map((r) => r.value);
   const dead = new Set<number>();
   const owners = new Set<number>();
-  const tasks = tree.map((entry) => findings.try(() => loadTask(images, entry, { dead, owners })));
+  const tasks = tree.map((entry) => findings.try(() => loadTask(images, entry, { dead, owners, isLazy })));
   // A dead process has no threads of its own any more, whatever its entry says of them.
   findings.add(...checkTree(tree.map((e) => (dead.has(e.pid) ? { ...e, threads: [e.pid] } : e))));
   findings.throwAny();
@@ -95,7 +94,11 @@ function checkInventory(images: DirectorySource): void {
 }
 
 /** `dead`: processes found to be so. `owners`: address spaces that a process before has the pages of. */
-function loadTask(images: DirectorySource, tree: PstreeEntry, { dead, owners }: { dead: Set<number>; owners: Set<number> }): SavedTask {
+function loadTask(
+  images: DirectorySource,
+  tree: PstreeEntry,
+  { dead, owners, isLazy }: { dead: Set<number>; owners: Set<number>; isLazy: boolean },
+): SavedTask {
   const { pid } = tree;
   const core = images.single("CORE", [pid], coreEntry);
   const { tc } = core;
@@ -120,7 +123,7 @@ function loadTask(images: DirectorySource, tree: PstreeEntry, { dead, owners }: 
   const table = { id: ids.files_id, entries: images.records("FDINFO", [ids.files_id], fdinfoEntry).map((r) => r.value) };
   return {
     ...task,
-    living: { threads, ids, table, space: readSpace(images, task), fs: images.single("FS", [pid], fsEntry) },
+    living: { threads, ids, table, space: readSpace(images, task, isLazy), fs: images.single("FS", [pid], fsEntry) },
   };
 }
 
@@ -139,40 +142,4 @@ function badCore(tid: number, field: string, because: string): ImageError {
     because,
     remedy: ["Use an intact copy of the images directory", "Dump the process again"],
   });
-}
-
-/** Process and thread ids that are in use by somebody else. */
-export function takenIds(tasks: readonly SavedTask[]): Problem[] {
-  const problems: Problem[] = [];
-  for (const task of tasks) {
-    const ids = task.living === undefined ? [task.pid] : task.living.threads.map((t) => t.tid);
-    for (const id of ids) {
-      if (!existsSync(`/proc/${id}`)) continue;
-      const who = commandOf(id);
-      problems.push(
-        new Refusal(
-          {
-            code: "PID_TAKEN",
-            process: { pid: task.pid, comm: task.comm },
-            resource: id === task.pid ? `process id ${id}` : `thread id ${id}`,
-            because: `it is in use by ${who}`,
-            remedy: [
-              `Wait until that process has ended, or end it`,
-              "Restore inside a pid namespace of its own: unshare --pid --fork --mount-proc floe restore …",
-            ],
-          },
-          "restore",
-        ),
-      );
-    }
-  }
-  return problems;
-}
-
-function commandOf(id: number): string {
-  try {
-    return `"${readFileSync(`/proc/${id}/comm`, "utf8").trimEnd()}"`;
-  } catch {
-    return "another process";
-  }
 }

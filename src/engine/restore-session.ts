@@ -4,13 +4,16 @@
 import { closeSync } from "node:fs";
 import { ImageError } from "../errors.js";
 import type { DirectorySource } from "../images/source.js";
+import { inheritedFor, takeInherited } from "../resources/files/inherit.js";
 import { kindOf } from "../resources/files/table.js";
 import { type FileEntry, fileEntry } from "../resources/files/table.schema.js";
 import type { Fd, RestoreSession, RestoreTask } from "../resources/part.js";
 import { fileKinds } from "../resources/registry.js";
+import { withSocketLabel } from "../resources/security/socket-label.js";
 import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import type { TracedTask } from "../target/thread.js";
 import type { Logger } from "./log.js";
+import type { LazyHandOver } from "./lazy/hand-over.js";
 import type { RestoreOptions } from "./options.js";
 import type { SavedLiving, SavedTask } from "./restore-load.js";
 
@@ -45,10 +48,13 @@ export class TaskInMaking implements RestoreTask {
 export class Session implements RestoreSession {
   readonly options: RestoreOptions;
   readonly images: DirectorySource;
+  /** Who brings memory after the tree runs. */
+  lazy: LazyHandOver | undefined;
   readonly tasks: readonly TaskInMaking[];
   readonly #log: Logger;
   readonly #byPid: ReadonlyMap<number, TaskInMaking>;
   readonly #entries: ReadonlyMap<number, FileEntry>;
+  readonly #socketLabels: ReadonlyMap<number, string>;
   readonly #open = new Map<number, Fd>();
   readonly #closeLater: Fd[] = [];
   readonly #undo: (() => void)[] = [];
@@ -59,7 +65,22 @@ export class Session implements RestoreSession {
     this.#log = init.log;
     this.tasks = init.tasks.filter((t): t is TaskInMaking["saved"] => t.living !== undefined).map((t) => new TaskInMaking(t));
     this.#byPid = new Map(this.tasks.map((t) => [t.pid, t]));
+    const descriptors = this.tasks.flatMap((t) => t.saved.living.table.entries);
+    this.#socketLabels = new Map(
+      descriptors.flatMap((d) => (d.xattr_security_selinux === undefined ? [] : [[d.id, d.xattr_security_selinux]])),
+    );
     this.#entries = new Map(init.images.records("FILES", [], fileEntry).map((r) => [r.value.id, r.value]));
+  }
+
+  #seed: TracedTask | undefined;
+
+  get seed(): TracedTask {
+    if (this.#seed === undefined) throw new Error("internal error: the seed has not been started");
+    return this.#seed;
+  }
+
+  set seed(task: TracedTask) {
+    this.#seed = task;
   }
 
   task(pid: number): TaskInMaking | undefined {
@@ -83,7 +104,12 @@ export class Session implements RestoreSession {
         remedy: ["Dump the process again"],
       });
     }
-    const fd = kind.open(entry[kind.field], this);
+    const inherited = inheritedFor(entry, kind, this);
+    const message = entry[kind.field];
+    const fd =
+      inherited === undefined
+        ? withSocketLabel(this.#socketLabels.get(id), () => kind.open(message, this))
+        : takeInherited(inherited, kind.outside?.flags(message, this) ?? 0);
     this.#open.set(id, fd);
     return fd;
   }

@@ -4,6 +4,7 @@
 import { checked } from "../linux/errno.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { SYS } from "../linux/syscalls.js";
+import { SIGCHLD } from "../resources/tasks/exit-signal.js";
 import { OUTSIDE, type Round, type TreePlan, type TreeStep, actorOf } from "../resources/tasks/tree-steps.js";
 import { CreationError, createTasks } from "../target/create.js";
 import { endTask } from "../target/exit.js";
@@ -15,7 +16,6 @@ import type { TracedTask } from "../target/thread.js";
 const PR_SET_NAME = 15;
 const PR_SET_CHILD_SUBREAPER = 36;
 const WALL = 0x40000000;
-const SIGCHLD = 17;
 
 /** What carrying out a plan needs to know, and what it fills in. */
 export interface TreeBuild {
@@ -29,6 +29,8 @@ export interface TreeBuild {
   comm(pid: number): string;
   /** The first slot that is its own of the region that it shares with others. */
   firstSlot(pid: number): number;
+  /** The signal by which its parent is told of its end. */
+  exitSignal(pid: number): number;
   /** Wait status with which a dead task of the tree ended. */
   exitStatus(pid: number): number;
   /** Called right after a task has become the leader of a new session, before it has children there. */
@@ -80,6 +82,7 @@ function create(build: TreeBuild, actor: number, batch: readonly (TreeStep & { d
     comm: build.comm(step.pid),
     // From the seed: a child of the coordinator, who is the seed's parent.
     asSibling: step.asSibling || (actor === OUTSIDE && !build.rootBelowSeed),
+    exitSignal: actor === OUTSIDE ? SIGCHLD : build.exitSignal(step.pid),
     shares: build.plan.shares.get(step.pid) ?? 0n,
     firstSlot: build.firstSlot(step.pid),
   }));
@@ -157,18 +160,19 @@ function reap(build: TreeBuild, step: { readonly pid: number; readonly by: numbe
 }
 
 /** Takes the SIGCHLD off the queues of tasks that got one only because the tree was being made. */
-export function forgetChildSignals(build: TreeBuild): void {
+export function forgetChildSignals(build: TreeBuild, signals: readonly number[]): void {
   for (const pid of build.plan.signalled) {
     const target = build.living.get(pid);
-    if (target !== undefined) forgetChildSignal(target);
+    if (target !== undefined) for (const signal of signals) forgetChildSignal(target, signal);
   }
 }
 
-/** Takes a pending SIGCHLD off the queue of a task; everything is blocked there, so it is still pending. */
-export function forgetChildSignal(target: TracedTask): void {
+/** Takes pending signals of children off the queue of a task; everything is blocked there, so they are still pending. */
+export function forgetChildSignal(target: TracedTask, signal = SIGCHLD): void {
+  if (signal === 0) return;
   const program = new Program();
   const set = Buffer.alloc(8);
-  set.writeBigUInt64LE(1n << BigInt(SIGCHLD - 1), 0);
+  set.writeBigUInt64LE(1n << BigInt(signal - 1), 0);
   program.call(SYS.rt_sigtimedwait, program.bytes(set), 0, program.bytes(Buffer.alloc(16)), 8);
   run(target.leader, program);
 }

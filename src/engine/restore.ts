@@ -19,6 +19,8 @@ import { checkTable, restoreTable } from "../resources/files/table.js";
 import { removeLinks } from "../resources/files/remap.js";
 import { restoreWorkingDir } from "../resources/files/working-dir.js";
 import { type Opened, type SpaceBuild, fillSpace } from "../resources/memory/address-space.js";
+import { LazyHandOver } from "./lazy/hand-over.js";
+import { FillLanes } from "../resources/memory/fill-lanes.js";
 import { type Filled, finishSpaces, setLayout } from "../resources/memory/finish.js";
 import { MappedObjects } from "../resources/memory/objects.js";
 import { storedBytes } from "../resources/memory/page-source.js";
@@ -26,7 +28,8 @@ import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved
 import { type KernelPages, kernelPages } from "../resources/memory/vdso.js";
 import { adoptVdsos } from "../resources/memory/vdso-other.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
-import { takeTerminal } from "../resources/ttys/pty.js";
+import { unusedInherited } from "../resources/files/inherit.js";
+import { takeTerminal } from "../resources/ttys/session.js";
 import type { TaskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { giveClocks, wantedOffsets } from "../resources/namespaces/clocks.js";
 import type { KernelIds } from "../resources/tasks/kernel-ids.js";
@@ -37,16 +40,21 @@ import { regionBytes } from "../target/region.js";
 import { letGo } from "../target/release.js";
 import { SEED_PAGE_BYTES, killTask, startSeed } from "../target/seed.js";
 import type { TracedTask } from "../target/thread.js";
+import { compileForImages } from "./compilation.js";
 import { faultPoint } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
-import { punchRuns } from "./dedup.js";
+import { punchRuns, punchShared } from "./dedup.js";
 import { requireRights } from "./rights.js";
+import { givePids, hasOwnPids } from "./restore-namespaces.js";
 import { finishTasks, runStage } from "./restore-finish.js";
 import { giveOwners, linkFiles } from "./restore-links.js";
-import { Findings, type SavedTask, loadTasks, takenIds } from "./restore-load.js";
+import { takenIds } from "./restore-ids.js";
+import { Findings, type SavedTask, loadTasks } from "./restore-load.js";
+import { openStream } from "./stream/folder.js";
 import { Session, type TaskInMaking } from "./restore-session.js";
+import { SIGCHLD, savedExitSignal } from "../resources/tasks/exit-signal.js";
 import { type TreeBuild, carryOut, forgetChildSignals } from "./restore-tree.js";
 import { SharedSpaces } from "./shared-spaces.js";
 import { type RestoreFigures, writeRestoreStats } from "./stats.js";
@@ -58,6 +66,7 @@ const PAGE_BYTES = 4096;
 
 /** What a restore did. */
 export interface RestoreResult {
+  /** As the caller sees it, also where the tree has a pid namespace of its own. */
   readonly rootPid: number;
   readonly pids: readonly number[];
   readonly figures: RestoreFigures;
@@ -68,25 +77,31 @@ export function restore(options: RestoreOptions, log: Logger): RestoreResult {
   requireRights("restore");
   const phases = new Phases();
   phases.enter("reading");
-  const images = new DirectorySource(options.imagesDir);
+  if (options.stream === undefined) compileForImages(options.imagesDir);
+  const images = options.stream === undefined ? new DirectorySource(options.imagesDir) : openStream(options.stream, options);
   let session: Session | undefined;
+  let lazy: LazyHandOver | undefined;
   try {
-    const saved = loadTasks(images);
+    if (options.lazyPages !== undefined) lazy = new LazyHandOver(options, images.directory);
+    const saved = loadTasks(images, lazy !== undefined);
     session = new Session({ options, images, tasks: saved, log });
+    session.lazy = lazy;
     const design = plan(saved, session);
     log.info(`read: ${saved.length} processes, ${session.tasks.reduce((n, t) => n + t.threads.length, 0)} threads`);
     const result = make(design, { session, phases, log });
-    if (options.autoDedup === true) emptyImages(saved, log);
+    if (options.autoDedup === true) emptyImages(saved, { images, log });
     return result;
   } finally {
+    lazy?.close();
     session?.close();
     images.close();
   }
 }
 
 /** The processes run by now: that pages stay in the images is no failure. */
-function emptyImages(saved: readonly SavedTask[], log: Logger): void {
+function emptyImages(saved: readonly SavedTask[], { images, log }: { images: DirectorySource; log: Logger }): void {
   try {
+    punchShared(images);
     for (const { living } of saved) if (living !== undefined) punchRuns(living.space.pages.runs);
   } catch (error) {
     log.warn(`pages were left in the images: ${error instanceof Error ? error.message : String(error)}`);
@@ -103,12 +118,15 @@ interface Design {
   readonly shared: SharedSpaces;
   /** What is added to the machine's clocks for the tree; undefined: it sees ours. */
   readonly clocks: ReturnType<typeof wantedOffsets>;
+  /** The tree gets a pid namespace, whose first process is its root. */
+  readonly ownPids: boolean;
 }
 
 function plan(saved: readonly SavedTask[], session: Session): Design {
   const findings = new Findings();
   const kernel = kernelPages();
-  findings.add(...takenIds(saved));
+  const ownPids = hasOwnPids(session.images, saved, findings);
+  if (!ownPids) findings.add(...takenIds(saved));
   const users = session.tasks.map((t) => ({ space: t.saved.living.space, threads: t.threads }));
   findings.add(...(findings.try(() => adoptVdsos(users, kernel)) ?? []));
   const clocks = findings.try(() => wantedOffsets(session.images));
@@ -124,7 +142,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   const tree = findings.try(() =>
     planTree(saved.map(treeTask), {
       shellJob: session.options.shellJob,
-      isTaken: (pid) => ids.has(pid) || existsSync(`/proc/${pid}`),
+      isTaken: (pid) => ids.has(pid) || (!ownPids && existsSync(`/proc/${pid}`)),
       objects: new Map(session.tasks.map((t) => [t.pid, objectsOf(t.saved.living.ids)])),
     }),
   );
@@ -138,7 +156,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   if (room === undefined) findings.add(noRoom(session.tasks[0]));
   findings.throwAny();
   if (tree === undefined || room === undefined) throw new Error("internal error: a failed plan was not reported");
-  return { saved, tree, kernel, room, regionBytes: bytes, shared, clocks };
+  return { saved, tree, kernel, room, regionBytes: bytes, shared, clocks, ownPids };
 }
 
 function treeTask(task: SavedTask) {
@@ -176,40 +194,47 @@ function make(design: Design, tools: Tools): RestoreResult {
   const region = design.room + BigInt(SEED_PAGE_BYTES);
   const avoid = new Set(design.saved.flatMap((t) => [t.pid, ...(t.living?.threads.map((th) => th.tid) ?? [])]));
   const seed = startSeed({ region, regionBytes: design.regionBytes }, avoid);
+  session.seed = seed;
   const living = new Map<number, TracedTask>();
+  const lanes = new FillLanes(session.tasks.reduce((sum, t) => sum + Number(storedBytes(t.saved.living.space.pages)), 0));
   let gone = false;
   let pidfile: string | undefined;
   try {
     if (design.clocks !== undefined) giveClocks(seed, design.clocks);
+    if (design.ownPids) givePids(seed);
     faultPoint("restore-seed");
     const figures = { restored: 0, compared: 0, inherited: 0 };
-    const filled = makeTree(design, { tools, seed, living, figures });
+    const filled = makeTree(design, { tools, seed, living, figures, lanes });
     faultPoint("restore-tree");
     phases.enter("restoring");
     fillTasks(filled, session, () => killTask(seed));
+    for (const key of unusedInherited(session)) session.warn(`--inherit-fd: nothing in the images is called "${key}"`);
+    finishTasks(filled, session);
+    // As late as can be: who is killed from here on leaves the file, and nothing else.
     if (session.options.pidfile !== undefined) {
-      writePidfile(session.options.pidfile, design);
+      writePidfile(session.options.pidfile, rootPid(session));
       pidfile = session.options.pidfile;
     }
-    finishTasks(filled, session);
+    session.lazy?.conclude();
     // The point of no return: from here on the tree is its own.
     gone = true;
     letGo(filled.map((f) => f.task));
     removeLinks(session);
     phases.leave();
     const result = {
-      rootPid: rootPid(design),
-      pids: session.tasks.map((t) => t.pid),
+      rootPid: rootPid(session),
+      pids: session.tasks.map((t) => t.traced.tgid),
       figures: { phases, pagesCompared: figures.compared, pagesSkippedCow: figures.inherited, pagesRestored: figures.restored },
     };
     try {
-      writeRestoreStats(session.options.workDir, result.figures);
+      if (session.options.stream?.kind !== "frames") writeRestoreStats(session.options.workDir, result.figures);
     } catch (error) {
       // The tree runs: nothing that goes wrong now may look like a restore that failed.
       tools.log.warn(`the statistics were not written: ${error instanceof Error ? error.message : String(error)}`);
     }
     return result;
   } finally {
+    lanes.close();
     if (!gone) {
       if (pidfile !== undefined) rmSync(pidfile, { force: true });
       for (const task of living.values()) syscallNumber(SYS.kill, task.pid, 9);
@@ -220,14 +245,15 @@ function make(design: Design, tools: Tools): RestoreResult {
   }
 }
 
-function rootPid(design: Design): number {
-  return design.saved[0]?.pid ?? 0;
+/** As we see it. */
+function rootPid({ tasks }: Session): number {
+  return tasks[0]?.traced.tgid ?? 0;
 }
 
 /** The file must not be there yet: a pid file of somebody else's is not ours to overwrite. */
-function writePidfile(path: string, design: Design): void {
+function writePidfile(path: string, pid: number): void {
   try {
-    writeFileSync(path, String(rootPid(design)), { mode: 0o600, flag: "wx" });
+    writeFileSync(path, String(pid), { mode: 0o600, flag: "wx" });
   } catch (cause) {
     throw pidfileError(path, cause instanceof Error ? cause.message : String(cause), cause);
   }
@@ -245,7 +271,7 @@ function pidfileError(path: string, because: string, cause?: unknown): UsageErro
 /** Processes with their memory, sessions and groups; the dead ones dead. */
 function makeTree(
   design: Design,
-  on: { tools: Tools; seed: TracedTask; living: Map<number, TracedTask>; figures: SpaceBuild["figures"] },
+  on: { tools: Tools; seed: TracedTask; living: Map<number, TracedTask>; figures: SpaceBuild["figures"]; lanes: FillLanes },
 ): Filled[] {
   const { session } = on.tools;
   const { shared } = design;
@@ -258,6 +284,7 @@ function makeTree(
     kernel: design.kernel,
     scratch,
     figures: on.figures,
+    lanes: on.lanes,
     warn: (message) => session.warn(message),
   };
   const savedByPid = new Map(design.saved.map((t) => [t.pid, t]));
@@ -268,6 +295,7 @@ function makeTree(
     rootBelowSeed: mustLoseParent(session),
     comm: (pid) => savedByPid.get(pid)?.comm ?? "temporary",
     firstSlot: (pid) => shared.firstSlot(pid),
+    exitSignal: (pid) => savedExitSignal(savedByPid.get(pid)?.core),
     exitStatus: (pid) => savedByPid.get(pid)?.core.tc?.exit_code ?? 0,
     afterSetsid(task, pid) {
       if (session.task(pid) !== undefined) takeTerminal(task, pid, session);
@@ -290,7 +318,8 @@ function makeTree(
   };
   carryOut(build, design.tree.build);
   carryOut(build, design.tree.finish);
-  forgetChildSignals(build);
+  const dead = design.saved.filter((task) => task.living === undefined);
+  forgetChildSignals(build, [SIGCHLD, ...dead.map(({ core }) => savedExitSignal(core)).filter((signal) => signal !== SIGCHLD)]);
   return session.tasks.map((t) => {
     const task = on.living.get(t.pid);
     const space = spaces.get(t.pid);
@@ -314,6 +343,7 @@ function mustLoseParent(session: Session): boolean {
 function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => void): void {
   const owners = filled.filter((f) => f.owner === undefined);
   finishSpaces(owners);
+  session.lazy?.register(owners);
   for (const one of owners) setLayout(one, session);
   faultPoint("restore-layout");
   for (const task of session.tasks) restoreWorkingDir(task, task.saved.living.fs, session);

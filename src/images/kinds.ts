@@ -106,6 +106,14 @@ export const IMAGE_KINDS = {
   PIDFD: { file: "pidfd.img", magic: 0x54435556, framing: "plain" },
   STATS_DUMP: { file: "stats-dump", magic: 0x57093306, framing: "service" },
   STATS_RESTORE: { file: "stats-restore", magic: 0x57093306, framing: "service" },
+  /** What is in the rings of a packet socket, by the id of its file. */
+  FLOE_PACKET_RING: { file: "floe-packet-ring-%u.img", magic: 0x00000000, framing: "raw" },
+  FLOE_CARRIED: { file: "floe-carried.img", magic: 0x464c4f45, framing: "plain" },
+  FLOE_UNIX_BACKLOG: { file: "floe-unix-backlog.img", magic: 0x464c4f55, framing: "plain" },
+  FLOE_CARRIED_DATA: { file: "floe-carried-%u.img", magic: 0x00000000, framing: "raw" },
+  FLOE_INOTIFY: { file: "floe-inotify-%x.img", magic: 0x00000000, framing: "raw" },
+  FLOE_PAGE_STORE: { file: "floe-page-store.img", magic: 0x00000000, framing: "raw" },
+  FLOE_PAGE_INDEX: { file: "floe-page-index-%u.img", magic: 0x46504749, framing: "plain" },
   IRMAP_CACHE: { file: "irmap-cache", magic: 0x57004059, framing: "service" },
 } as const satisfies Readonly<Record<string, ImageKind>>;
 

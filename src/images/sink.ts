@@ -24,6 +24,9 @@ import { O_TMPFILE, linkat } from "../linux/files.js";
 import { MessageWriter } from "./codec/encode.js";
 import type { MessageType } from "./codec/schema.js";
 import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, PARENT_LINK, SERVICE_MAGIC, imageFileName } from "./kinds.js";
+import { floePageIndex } from "./page-index.schema.js";
+import { requireCodec } from "./store/codecs.js";
+import { type StoreOptions, writeStore } from "./store/write.js";
 
 const OPEN_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
 /** Extra bytes up to this size are copied behind their record; bigger ones are written from where they are. */
@@ -68,9 +71,13 @@ const dumpImage = new RegExp(
     .join("|")})$`,
 );
 
+const pagesImage = /^pages-(\d+)\.img$/;
+
 export interface SinkOptions {
   /** The images become those of a whole dump; what an earlier one left in the directory goes. */
   readonly supersedes?: boolean;
+  /** What becomes of pages; by default they are in plain images, as CRIU has them. */
+  readonly pages?: StoreOptions | undefined;
 }
 
 /** The magics that an image begins with. */
@@ -91,13 +98,16 @@ export class DirectorySink implements DumpSink {
   readonly #raw = new Map<string, number>();
   readonly #made: string[] = [];
   readonly #nameless: number[] = [];
+  readonly #storeOptions: StoreOptions | undefined;
   /** Names of images of an earlier dump. */
   #older: string[] = [];
   private last: { readonly kind: ImageKindName; readonly id: number | bigint | undefined; readonly file: PendingFile } | undefined;
 
   /** Opens the directory, making it if need be (0700). */
-  constructor(directory: string, { supersedes = false }: SinkOptions = {}) {
+  constructor(directory: string, { supersedes = false, pages }: SinkOptions = {}) {
     this.directory = directory;
+    if (pages !== undefined) requireCodec(pages.codec);
+    this.#storeOptions = pages;
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       const names = readdirSync(directory);
@@ -200,17 +210,13 @@ export class DirectorySink implements DumpSink {
       fchmodSync(fd, 0o600);
       return fd;
     } catch (cause) {
-      throw new UsageError({
-        code: "IMAGE_NOT_WRITABLE",
-        message: `Cannot write image "${path}": ${cause instanceof Error ? cause.message : String(cause)}`,
-        remedy: ["Name an empty directory on a file system with room with --images-dir"],
-        cause,
-      });
+      throw notWritable(path, cause, "Name an empty directory on a file system with room with --images-dir");
     }
   }
 
   /** Writes what was gathered. `durable`: nothing is lost if the machine stops right after (fsync). */
   finish(durable = false): void {
+    if (this.#storeOptions !== undefined) this.#storePages(this.#storeOptions);
     const files = [...this.#files].sort(([a], [b]) => Number(a === INVENTORY) - Number(b === INVENTORY));
     for (const name of this.#older) if (!this.#files.has(name) && !this.#raw.has(name)) this.#remove(name);
     for (const [name, { chunks, writer }] of files) {
@@ -225,6 +231,33 @@ export class DirectorySink implements DumpSink {
     this.#files.clear();
     this.last = undefined;
     this.#closeRaw();
+  }
+
+  /** Puts the pages of all raw images into the page store, and removes those. */
+  #storePages(options: StoreOptions): void {
+    const raw = [...this.#raw].flatMap(([name, fd]) => {
+      const id = pagesImage.exec(name)?.[1];
+      return id === undefined ? [] : [{ name, fd, id: Number(id) }];
+    });
+    if (raw.length === 0) return;
+    const store = imageFileName("FLOE_PAGE_STORE", []);
+    let index: ReturnType<typeof writeStore>;
+    try {
+      index = writeStore(this.rawFile(store), raw, options);
+    } catch (cause) {
+      throw notWritable(join(this.directory, store), cause, "Make room on its file system");
+    }
+    for (const [id, runs] of index) {
+      this.touch("FLOE_PAGE_INDEX", [id]);
+      for (const { first, pages } of runs) {
+        this.append("FLOE_PAGE_INDEX", [id], { type: floePageIndex, value: { first_page: BigInt(first), nr_pages: BigInt(pages) } });
+      }
+    }
+    for (const { name, fd } of raw) {
+      closeSync(fd);
+      this.#raw.delete(name);
+      this.#remove(name);
+    }
   }
 
   #closeRaw(): void {
@@ -258,6 +291,16 @@ function removeIfThere(path: string): void {
   }
 }
 
+function notWritable(path: string, cause: unknown, remedy: string): unknown {
+  if (cause instanceof UsageError) return cause;
+  return new UsageError({
+    code: "IMAGE_NOT_WRITABLE",
+    message: `Cannot write image "${path}": ${cause instanceof Error ? cause.message : String(cause)}`,
+    remedy: [remedy, "Name another directory with --images-dir"],
+    cause,
+  });
+}
+
 function writeAll(fd: number, chunks: readonly Buffer[], path: string): void {
   try {
     for (let i = 0; i < chunks.length; ) {
@@ -273,11 +316,6 @@ function writeAll(fd: number, chunks: readonly Buffer[], path: string): void {
       }
     }
   } catch (cause) {
-    throw new UsageError({
-      code: "IMAGE_NOT_WRITABLE",
-      message: `Cannot write image "${path}": ${cause instanceof Error ? cause.message : String(cause)}`,
-      remedy: ["Make room on its file system", "Name another directory with --images-dir"],
-      cause,
-    });
+    throw notWritable(path, cause, "Make room on its file system");
   }
 }

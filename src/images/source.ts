@@ -1,11 +1,15 @@
 /**
  * Reading an image directory. Images are untrusted: framing, lengths and references are checked before use.
  */
-import { closeSync, existsSync, openSync, readFileSync, readdirSync, realpathSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, existsSync, openSync, readFileSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
 import { ImageError, UsageError } from "../errors.js";
 import { decode } from "./codec/decode.js";
 import type { MessageType } from "./codec/schema.js";
+import { type StoredPages, plainPageFile } from "./page-file.js";
+import { floePageIndex } from "./page-index.schema.js";
+import { indexedPages } from "./store/page-index.js";
+import { StoreFile } from "./store/read.js";
 import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, PARENT_LINK, SERVICE_MAGIC, imageFileName } from "./kinds.js";
 
 const MAX_MESSAGE_BYTES = 256 << 20;
@@ -17,16 +21,29 @@ export interface ReadRecord<T> {
   readonly offsetBytes: number;
 }
 
+/** Where a directory is only what somebody else is asked for. */
+export interface Origin {
+  /** Puts an image into the directory, if there is one; called once for each name, before it is looked at. */
+  readonly fetch?: ((name: string) => void) | undefined;
+  /** Called when the directory is needed no longer. */
+  readonly end: () => void;
+}
+
 /** Reads images out of one directory. */
 export class DirectorySource {
   readonly directory: string;
   readonly #raw = new Map<string, number>();
+  readonly #pages = new Map<string, StoredPages>();
+  #store: StoreFile | undefined;
   /** The directories of the chain so far, to notice one that goes round in a circle. */
   readonly #chain: ReadonlySet<string>;
   #parent: DirectorySource | undefined;
+  readonly #origin: Origin | undefined;
+  readonly #fetched = new Set<string>();
 
-  constructor(directory: string, chain: ReadonlySet<string> = new Set()) {
+  constructor(directory: string, chain: ReadonlySet<string> = new Set(), origin?: Origin) {
     this.directory = directory;
+    this.#origin = origin;
     this.#chain = chain;
     try {
       readdirSync(directory);
@@ -41,7 +58,16 @@ export class DirectorySource {
   }
 
   exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean {
-    return existsSync(join(this.directory, imageFileName(kind, ids)));
+    return existsSync(this.#path(imageFileName(kind, ids)));
+  }
+
+  #path(name: string): string {
+    const fetch = this.#origin?.fetch;
+    if (fetch !== undefined && !this.#fetched.has(name)) {
+      this.#fetched.add(name);
+      fetch(name);
+    }
+    return join(this.directory, name);
   }
 
   /** All records of an image; a missing image has none. `extraBytes` says how many bytes follow a record. */
@@ -87,7 +113,7 @@ export class DirectorySource {
     take: (body: (extra?: number) => Buffer, file: string, at: number) => number,
   ): void {
     const file = imageFileName(kind, ids);
-    const path = join(this.directory, file);
+    const path = this.#path(file);
     if (!existsSync(path)) return;
     const bytes = readFileSync(path);
     for (let at = checkMagic(kind, file, bytes); at < bytes.length; ) {
@@ -125,7 +151,7 @@ export class DirectorySource {
     const found = this.#raw.get(name);
     if (found !== undefined) return found;
     try {
-      const fd = openSync(join(this.directory, name), "r");
+      const fd = openSync(this.#path(name), "r");
       this.#raw.set(name, fd);
       return fd;
     } catch (cause) {
@@ -139,14 +165,41 @@ export class DirectorySource {
     }
   }
 
+  /** The pages of a pagemap, by the number that it gives: in the raw image `pages-ID.img`, or in the page store. */
+  pages(id: number): StoredPages {
+    const name = imageFileName("PAGES", [id]);
+    let pages = this.#pages.get(name);
+    if (pages !== undefined) return pages;
+    if (this.exists("FLOE_PAGE_INDEX", [id]) && !this.exists("PAGES", [id])) pages = this.#fromStore(id);
+    else {
+      const file = plainPageFile(name, this.rawFile(name));
+      pages = { name, sizeBytes: file.sizeBytes, at: (offset, sizeBytes) => [{ file, offset, sizeBytes }] };
+    }
+    this.#pages.set(name, pages);
+    return pages;
+  }
+
+  #fromStore(id: number): StoredPages {
+    const name = imageFileName("FLOE_PAGE_STORE", []);
+    this.#store ??= new StoreFile(name, this.rawFile(name));
+    const index = imageFileName("FLOE_PAGE_INDEX", [id]);
+    return indexedPages(this.#store, index, this.records("FLOE_PAGE_INDEX", [id], floePageIndex));
+  }
+
+  /** Whether there are such {@link pages}. */
+  hasPages(id: number): boolean {
+    return this.exists("PAGES", [id]) || this.exists("FLOE_PAGE_INDEX", [id]);
+  }
+
   /** The images that these ones are the difference to; undefined when they stand alone. */
   parent(): DirectorySource | undefined {
     if (this.#parent !== undefined) return this.#parent;
     const path = join(this.directory, PARENT_LINK);
     if (!existsSync(path)) return undefined;
     // Without the links on the way: the kernel follows only so many in one path, and a chain may be longer.
-    const own = realpathSync(this.directory);
-    const parent = realpathSync(path);
+    const own = this.#origin === undefined ? realpathSync(this.directory) : this.directory;
+    const link = readlinkSync(path);
+    const parent = realpathSync(isAbsolute(link) ? link : path);
     if (parent === own || this.#chain.has(parent)) {
       throw new ImageError({
         code: "IMAGE_BAD_PARENT",
@@ -164,6 +217,10 @@ export class DirectorySource {
     this.#parent = undefined;
     for (const fd of this.#raw.values()) closeSync(fd);
     this.#raw.clear();
+    this.#pages.clear();
+    this.#store?.close();
+    this.#store = undefined;
+    this.#origin?.end();
   }
 }
 

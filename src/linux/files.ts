@@ -109,6 +109,23 @@ export function fallocate(fd: number, mode: number, range: FileRange): void {
   );
 }
 
+const POSIX_FADV_DONTNEED = 4;
+const SYNC_FILE_RANGE_WAIT_BEFORE = 1;
+const SYNC_FILE_RANGE_WRITE = 2;
+const SYNC_FILE_RANGE_WAIT_AFTER = 4;
+
+/** int sync_file_range(int fd, off_t offset, off_t nbytes, SYNC_FILE_RANGE_WRITE) — begins to write a range to the disk. */
+export function beginWriting(fd: number, range: FileRange): void {
+  syscallNumber(SYS.sync_file_range, fd, range.offset, range.sizeBytes, SYNC_FILE_RANGE_WRITE);
+}
+
+/** Waits until a range is on the disk, and takes it out of the page cache (posix_fadvise(2), POSIX_FADV_DONTNEED). */
+export function writeAndForget(fd: number, range: FileRange): void {
+  const all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  syscallNumber(SYS.sync_file_range, fd, range.offset, range.sizeBytes, all);
+  syscallNumber(SYS.fadvise64, fd, range.offset, range.sizeBytes, POSIX_FADV_DONTNEED);
+}
+
 /** fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, …) — gives the blocks of a range back; it reads as zeros. */
 export function punchHole(fd: number, range: FileRange): void {
   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
@@ -266,4 +283,26 @@ export function getxattr(path: string, name: string): Buffer | undefined {
 /** int setxattr(const char *path, const char *name, const void *value, size_t size, int flags). */
 export function setxattr(path: string, name: string, value: Uint8Array): void {
   checked(syscallNumber(SYS.setxattr, cstring(path), cstring(name), value, value.length, 0), () => `setxattr("${path}", "${name}")`);
+}
+
+/**
+ * chroot(2) — runs `action` with another root directory. Nothing in it may open files by path but those that it is about.
+ *
+ * The working directory is put back as well; for the time of the action it is what it was.
+ */
+export function withRoot<T>(root: string, action: () => T): T {
+  const before = process.cwd();
+  const outside = openat(AT_FDCWD, "/", { flags: O_PATH | O_DIRECTORY | O_CLOEXEC });
+  try {
+    checked(syscallNumber(SYS.chroot, cstring(root)), () => `chroot("${root}")`);
+    try {
+      return action();
+    } finally {
+      checked(syscallNumber(SYS.fchdir, outside), () => `fchdir(${outside})`);
+      checked(syscallNumber(SYS.chroot, cstring(".")), () => 'chroot(".")');
+      process.chdir(before);
+    }
+  } finally {
+    close(outside);
+  }
 }

@@ -181,6 +181,16 @@ export function processVmWritev(pid: number, remote: readonly MemoryRange[], fro
   return transfer(SYS.process_vm_writev, "process_vm_writev", { pid, local: from, remote });
 }
 
+/** Has the kernel give all pages of `memory` now, not when they are written to. */
+export function populate(memory: Uint8Array): void {
+  const page = BigInt(PAGE_BYTES);
+  const start = addressOf(memory);
+  const first = start - (start % page);
+  const sizeBytes = start + BigInt(memory.length) - first;
+  // Before 5.14 there is no such advice, and the pages come one by one.
+  syscallNumber(SYS.madvise, first, ((sizeBytes + page - 1n) / page) * page, MADV_POPULATE_WRITE);
+}
+
 /** Our own memory as a Buffer, without a copy. SAFETY: the mapping must outlive every use of it. */
 export function ownMemory(range: MemoryRange): Buffer {
   return viewMemory(range.address, Number(range.sizeBytes));

@@ -20,6 +20,7 @@ const NS_GET_USERNS = 0xb701;
 const NS_GET_PARENT = 0xb702;
 const NS_GET_NSTYPE = 0xb703;
 const NS_GET_OWNER_UID = 0xb704;
+const NS_GET_PID_FROM_PIDNS = 0x8004_b706;
 
 /** int setns(int fd, int nstype) — `fd` is a namespace file, or a pidfd with several CLONE_NEW… (since 5.8). */
 export function setns(fd: number, nstype: number): void {
@@ -52,4 +53,13 @@ export function nsGetOwnerUid(fd: number): number {
   const bytes = Buffer.alloc(4);
   checked(syscallNumber(SYS.ioctl, fd, NS_GET_OWNER_UID, bytes), () => `ioctl(${fd}, NS_GET_OWNER_UID)`);
   return bytes.readUInt32LE(0);
+}
+
+/**
+ * ioctl(fd, NS_GET_PID_FROM_PIDNS, pid) — the number in the caller's pid namespace of the thread that has number `pid` in that
+ * of `fd`; undefined when there is none, or the kernel (before 6.11) cannot say.
+ */
+export function nsGetPidFromPidns(fd: number, pid: number): number | undefined {
+  const got = syscallNumber(SYS.ioctl, fd, NS_GET_PID_FROM_PIDNS, pid);
+  return got > 0 ? got : undefined;
 }

@@ -4,6 +4,8 @@
  * Source: uapi/linux/fs.h, Documentation/admin-guide/mm/pagemap.rst.
  */
 import { checked } from "./errno.js";
+import { closeSync, openSync, readSync } from "node:fs";
+import { release } from "node:os";
 import { addressOf, syscallNumber } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
 
@@ -117,6 +119,37 @@ export function pagemapScan(fd: number, scan: PagemapScan): PageRegion[] {
   return regions;
 }
 
+/** Places less than this apart are looked at by one call: a call costs as much as the look at so many pages. */
+const NEAR_BYTES = 64n << 12n;
+
+/**
+ * ioctl(fd, PAGEMAP_SCAN, arg) — stretches of [start, end), tracked by a userfaultfd, that hold all pages that are not protected: what was
+ * written, what is not there, zeros. Between them every page is there (or swapped out) and was not written.
+ *
+ * The kernel only looks at one bit of each entry when it is asked for nothing but PAGE_IS_WRITTEN: a fifth of the time of any other scan.
+ */
+export function unprotectedStretches(fd: number, { start, end }: { start: bigint; end: bigint }): { start: bigint; end: bigint }[] {
+  if (!isBitTrustworthy()) return [{ start, end }];
+  const found: { start: bigint; end: bigint }[] = [];
+  pagemapScanEach(fd, { start, end, mask: PAGE_IS_WRITTEN, returned: PAGE_IS_WRITTEN }, (from, to) => {
+    const last = found.at(-1);
+    if (last !== undefined && from - last.end < NEAR_BYTES) last.end = to;
+    else found.push({ start: from, end: to });
+  });
+  return found;
+}
+
+let trustworthy: boolean | undefined;
+
+/** Before 6.9 that look took a bit of a swapped page's place for the protection. */
+function isBitTrustworthy(): boolean {
+  if (trustworthy === undefined) {
+    const [major = 0, minor = 0] = release().split(".").map(Number);
+    trustworthy = major > 6 || (major === 6 && minor >= 9);
+  }
+  return trustworthy;
+}
+
 /** Whether descriptor `fd` of a pagemap takes PAGEMAP_SCAN. */
 export function hasPagemapScan(fd: number): boolean {
   const arg = encodePagemapScan({ start: 0n, end: 0n, returned: 0n }, { address: 0n, count: 0 });
@@ -146,3 +179,20 @@ export const PM_SWAP = 1n << 62n;
 export const PM_PRESENT = 1n << 63n;
 /** Page frame number; 0 without CAP_SYS_ADMIN. */
 export const PM_PFN_MASK = (1n << 55n) - 1n;
+
+const ENTRY_BYTES = 8;
+const PAGE_SHIFT = 12n;
+
+/** /proc/self/pagemap — the number of the page behind an address of ours; undefined: there is none, or it is not for us to know. */
+export function frameOf(address: bigint): bigint | undefined {
+  const entry = Buffer.alloc(ENTRY_BYTES);
+  const fd = openSync("/proc/self/pagemap", "r");
+  try {
+    if (readSync(fd, entry, 0, ENTRY_BYTES, Number(address >> PAGE_SHIFT) * ENTRY_BYTES) !== ENTRY_BYTES) return undefined;
+  } finally {
+    closeSync(fd);
+  }
+  const value = entry.readBigUInt64LE(0);
+  const frame = value & PM_PFN_MASK;
+  return (value & PM_PRESENT) === 0n || frame === 0n ? undefined : frame;
+}

@@ -9,7 +9,7 @@ export const SPLICE_F_MOVE = 1;
 export const SPLICE_F_NONBLOCK = 2;
 export const SPLICE_F_MORE = 4;
 
-const FIONREAD = 0x541b;
+export const FIONREAD = 0x541b;
 
 /** int pipe2(int pipefd[2], int flags). */
 export function pipe2(flags: number): { readonly readEnd: number; readonly writeEnd: number } {

@@ -14,7 +14,7 @@ const PTRACE_SETREGS = 13;
 const PTRACE_DETACH = 17;
 const PTRACE_SYSCALL = 24;
 const PTRACE_GETSIGINFO = 0x4202;
-const PTRACE_GETREGSET = 0x4204;
+export const PTRACE_GETREGSET = 0x4204;
 const PTRACE_SETREGSET = 0x4205;
 const PTRACE_SEIZE = 0x4206;
 const PTRACE_INTERRUPT = 0x4207;
@@ -149,17 +149,18 @@ export function ptraceSetRegset(tid: number, type: number, memory: Uint8Array): 
 }
 
 const mask = Buffer.alloc(8);
+const maskAddress = addressOf(mask);
 
 /** ptrace(PTRACE_GETSIGMASK) — the blocked-signal mask, bit n-1 for signal n (of sigsuspend(2) & co.: the saved one). */
 export function ptraceGetSigmask(tid: number): bigint {
-  request("PTRACE_GETSIGMASK", PTRACE_GETSIGMASK, tid, 8, mask);
+  request("PTRACE_GETSIGMASK", PTRACE_GETSIGMASK, tid, 8, maskAddress);
   return mask.readBigUInt64LE(0);
 }
 
 /** ptrace(PTRACE_SETSIGMASK) — sets the blocked-signal mask. */
 export function ptraceSetSigmask(tid: number, sigmask: bigint): void {
   mask.writeBigUInt64LE(BigInt.asUintN(64, sigmask), 0);
-  request("PTRACE_SETSIGMASK", PTRACE_SETSIGMASK, tid, 8, mask);
+  request("PTRACE_SETSIGMASK", PTRACE_SETSIGMASK, tid, 8, maskAddress);
 }
 
 /** ptrace(PTRACE_GETSIGINFO) — siginfo_t (128 bytes) of the signal that caused the present stop. */
@@ -175,19 +176,23 @@ export function ptraceGetSiginfo(tid: number): Buffer {
  * `shared` selects the process's queue instead of the thread's own. Each element is a siginfo_t of 128 bytes.
  */
 export function ptracePeekSiginfo(tid: number, shared: boolean): Buffer[] {
-  const BATCH = 32;
   const found: Buffer[] = [];
-  const memory = Buffer.alloc(BATCH * 128);
-  const args = Buffer.alloc(16); // struct ptrace_peeksiginfo_args { u64 off; u32 flags; s32 nr; }
+  peekArgs.writeUInt32LE(shared ? 1 : 0, 8);
+  peekArgs.writeInt32LE(PEEK_BATCH, 12);
   for (;;) {
-    args.writeBigUInt64LE(BigInt(found.length), 0);
-    args.writeUInt32LE(shared ? 1 : 0, 8);
-    args.writeInt32LE(BATCH, 12);
-    const n = request("PTRACE_PEEKSIGINFO", PTRACE_PEEKSIGINFO, tid, addressOf(args), memory);
-    for (let i = 0; i < n; i++) found.push(Buffer.from(memory.subarray(i * 128, (i + 1) * 128)));
-    if (n < BATCH) return found;
+    peekArgs.writeBigUInt64LE(BigInt(found.length), 0);
+    const n = request("PTRACE_PEEKSIGINFO", PTRACE_PEEKSIGINFO, tid, peekArgsAddress, peekedAddress);
+    for (let i = 0; i < n; i++) found.push(Buffer.from(peeked.subarray(i * 128, (i + 1) * 128)));
+    if (n < PEEK_BATCH) return found;
   }
 }
+
+const PEEK_BATCH = 32;
+const peeked = Buffer.alloc(PEEK_BATCH * 128);
+const peekedAddress = addressOf(peeked);
+/** struct ptrace_peeksiginfo_args { u64 off; u32 flags; s32 nr; } */
+const peekArgs = Buffer.alloc(16);
+const peekArgsAddress = addressOf(peekArgs);
 
 /** Registered rseq(2) area of a thread. */
 export interface RseqConfiguration {
@@ -251,10 +256,11 @@ const PR_SYS_DISPATCH_OFF = 0n;
 const PR_SYS_DISPATCH_ON = 1n;
 const PR_SYS_DISPATCH_INCLUSIVE_ON = 2n;
 const dispatchConfig = Buffer.alloc(32); // struct ptrace_sud_config: mode, selector, offset, length
+const dispatchAddress = addressOf(dispatchConfig);
 
 /** ptrace(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG), since 6.4 — undefined: off, or a kernel that cannot tell. */
 export function ptraceGetUserDispatch(tid: number): UserDispatch | undefined {
-  const result = syscallNumber(SYS.ptrace, PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, dispatchConfig.length, dispatchConfig);
+  const result = syscallNumber(SYS.ptrace, PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, dispatchConfig.length, dispatchAddress);
   if (result < 0 || dispatchConfig.readBigUInt64LE(0) === PR_SYS_DISPATCH_OFF) return undefined;
   const [selector, offset, length] = [8, 16, 24].map((at) => dispatchConfig.readBigUInt64LE(at)) as [bigint, bigint, bigint];
   return { selector, offset, length };
@@ -302,6 +308,7 @@ export interface Piece {
 const MAX_PIECES = 1024;
 const here = Buffer.alloc(MAX_PIECES * 16);
 const there = Buffer.alloc(MAX_PIECES * 16);
+const thereAddress = addressOf(there);
 
 /** process_vm_writev(2) of many ranges; returns whether all of them were written, or a negative errno. */
 export function writeProcessMemoryPieces(pid: number, pieces: readonly Piece[]): boolean | number {
@@ -318,6 +325,32 @@ export function writeProcessMemoryPieces(pid: number, pieces: readonly Piece[]):
 export function readProcessMemoryPieces(pid: number, pieces: readonly Piece[]): number {
   fillVectors(pieces);
   return Number(syscall(SYS.process_vm_readv, pid, here, pieces.length, there, pieces.length, 0));
+}
+
+/** Where things lie in another process: address and length of each range in turn, at most 1024 ranges. */
+export type RemoteRanges = readonly number[];
+
+/** process_vm_writev(2) of `bytes` to ranges of another process, one behind the other; returns the bytes written, or a negative errno. */
+export function scatterToProcess(pid: number, bytes: Uint8Array, ranges: RemoteRanges): number {
+  return transferRanges(SYS.process_vm_writev, pid, bytes, ranges);
+}
+
+/** process_vm_readv(2) of ranges of another process into `bytes`, one behind the other; returns the bytes read, or a negative errno. */
+export function gatherFromProcess(pid: number, bytes: Uint8Array, ranges: RemoteRanges): number {
+  return transferRanges(SYS.process_vm_readv, pid, bytes, ranges);
+}
+
+const thereHalves = new Int32Array(there.buffer, there.byteOffset, there.length / 4);
+
+function transferRanges(nr: number, pid: number, bytes: Uint8Array, ranges: RemoteRanges): number {
+  for (let i = 0; i < ranges.length; i++) {
+    const value = ranges[i] as number;
+    thereHalves[i * 2] = value | 0;
+    thereHalves[i * 2 + 1] = Math.floor(value / 2 ** 32);
+  }
+  single.writeBigUInt64LE(addressOf(bytes), 0);
+  single.writeBigUInt64LE(BigInt(bytes.length), 8);
+  return syscallNumber(nr, pid, single, 1, thereAddress, ranges.length / 2, 0);
 }
 
 function fillVectors(pieces: readonly Piece[]): number {

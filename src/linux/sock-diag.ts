@@ -53,13 +53,14 @@ export function unixSockets(): Map<number, UnixSocketInfo> {
   request.writeUInt32LE(0xffff_ffff, 4);
   request.writeUInt32LE(SHOW, 12);
   return new Map(
-    ask(request, "asking for UNIX sockets")
+    askSockets(request, "asking for UNIX sockets")
       .map(parseUnix)
       .map((s) => [s.inode, s]),
   );
 }
 
-function ask(request: Buffer, doing: string): Buffer[] {
+/** Asks for all sockets that a request is about: the bodies of the answers. */
+export function askSockets(request: Buffer, doing: string): Buffer[] {
   const fd = openNetlink(NETLINK_SOCK_DIAG);
   try {
     const bytes = encodeMessage({ type: SOCK_DIAG_BY_FAMILY, flags: NLM_F_REQUEST | NLM_F_DUMP, sequence: 1, body: request });
@@ -83,12 +84,31 @@ export function inetShutdowns(family: number, protocol: number): Map<number, num
   request.writeUInt8(protocol, 1);
   request.writeUInt8(1 << (INET_DIAG_SHUTDOWN - 1), 2);
   request.writeUInt32LE(0xffff_ffff, 4);
-  const answers = ask(request, `asking for sockets of family ${family}, protocol ${protocol}`);
+  const answers = askSockets(request, `asking for sockets of family ${family}, protocol ${protocol}`);
   return new Map(
     answers.map((body) => [
       body.readUInt32LE(INET_DIAG_INODE_AT),
       attributes(body.subarray(INET_DIAG_MSG_BYTES)).get(INET_DIAG_SHUTDOWN)?.readUInt8(0) ?? 0,
     ]),
+  );
+}
+
+const INET_DIAG_INFO = 2;
+const INET_DIAG_MD5SIG = 18;
+
+/** Inodes of TCP sockets of a family that have keys to sign segments with (TCP_MD5SIG); told to CAP_NET_ADMIN only. */
+export function signedByMd5(family: number): Set<number> {
+  const request = Buffer.alloc(INET_DIAG_REQ_BYTES);
+  request.writeUInt8(family, 0);
+  request.writeUInt8(6, 1); // IPPROTO_TCP
+  // Keys come along with INET_DIAG_INFO only.
+  request.writeUInt8(1 << (INET_DIAG_INFO - 1), 2);
+  request.writeUInt32LE(0xffff_ffff, 4);
+  const answers = askSockets(request, "asking for TCP sockets with keys");
+  return new Set(
+    answers
+      .filter((body) => attributes(body.subarray(INET_DIAG_MSG_BYTES)).has(INET_DIAG_MD5SIG))
+      .map((body) => body.readUInt32LE(INET_DIAG_INODE_AT)),
   );
 }
 
@@ -102,7 +122,7 @@ export function inetPeers(family: number, protocol: number, state: number): Map<
   request.writeUInt8(family, 0);
   request.writeUInt8(protocol, 1);
   request.writeUInt32LE(1 << state, 4);
-  const answers = ask(request, `asking for sockets of family ${family}, protocol ${protocol}`);
+  const answers = askSockets(request, `asking for sockets of family ${family}, protocol ${protocol}`);
   return new Map(
     answers.map((body) => {
       const address = Buffer.from(body.subarray(INET_DIAG_DST_AT, INET_DIAG_DST_AT + (body.readUInt8(0) === AF_INET ? 4 : 16)));
@@ -120,20 +140,27 @@ export const TCP_STATES_WITH_PEER = 0xfff & ~((1 << 10) | (1 << 7) | (1 << 6) | 
 
 /** TCP connections of this network namespace, as in `7f000001.80-7f000001.4711`: both addresses in hexadecimal, with ports. */
 export function inetConnections(states: number): string[] {
-  return [AF_INET, AF_INET6].flatMap((family) => {
+  return [...inetConnectionInodes(states).keys()];
+}
+
+/** The same, with the inodes of their sockets. */
+export function inetConnectionInodes(states: number): Map<string, number> {
+  const found = [AF_INET, AF_INET6].flatMap((family) => {
     const request = Buffer.alloc(INET_DIAG_REQ_BYTES);
     request.writeUInt8(family, 0);
     request.writeUInt8(IPPROTO_TCP, 1);
     request.writeUInt32LE(states, 4);
-    return ask(request, "asking for TCP connections").map((body) => {
+    return askSockets(request, "asking for TCP connections").map((body) => {
       const end = (addressAt: number, portAt: number) => {
         const whole = body.subarray(addressAt, addressAt + (body.readUInt8(0) === AF_INET ? 4 : 16));
         const address = whole.subarray(0, 12).equals(MAPPED) ? whole.subarray(12) : whole;
         return `${address.toString("hex")}.${body.readUInt16BE(portAt)}`;
       };
-      return `${end(INET_DIAG_SRC_AT, INET_DIAG_SPORT_AT)}-${end(INET_DIAG_DST_AT, INET_DIAG_DPORT_AT)}`;
+      const text = `${end(INET_DIAG_SRC_AT, INET_DIAG_SPORT_AT)}-${end(INET_DIAG_DST_AT, INET_DIAG_DPORT_AT)}`;
+      return [text, body.readUInt32LE(INET_DIAG_INODE_AT)] as const;
     });
   });
+  return new Map(found);
 }
 
 const INET_DIAG_ID_AT = 8;
@@ -147,7 +174,7 @@ interface InetEnd {
 }
 
 /** Inode of the TCP socket at `own` that is connected to `peer`; undefined: this network namespace has none. */
-export function connectionInode(own: InetEnd, peer: InetEnd): number | undefined {
+export function connectionInode(own: InetEnd, peer: InetEnd, device = 0): number | undefined {
   const request = Buffer.alloc(INET_DIAG_REQ_BYTES);
   request.writeUInt8(own.family === "inet" ? AF_INET : AF_INET6, 0);
   request.writeUInt8(IPPROTO_TCP, 1);
@@ -156,6 +183,7 @@ export function connectionInode(own: InetEnd, peer: InetEnd): number | undefined
   request.writeUInt16BE(peer.port, INET_DIAG_ID_AT + 2);
   own.address.copy(request, INET_DIAG_ID_AT + 4);
   peer.address.copy(request, INET_DIAG_ID_AT + 20);
+  request.writeUInt32LE(device, INET_DIAG_ID_AT + 36);
   request.writeUInt32LE(NO_COOKIE, INET_DIAG_ID_AT + 40);
   request.writeUInt32LE(NO_COOKIE, INET_DIAG_ID_AT + 44);
   const fd = openNetlink(NETLINK_SOCK_DIAG);

@@ -24,6 +24,7 @@ export const SO = {
   LINGER: 13,
   REUSEPORT: 15,
   PASSCRED: 16,
+  PEERCRED: 17,
   RCVLOWAT: 18,
   RCVTIMEO: 20,
   SNDTIMEO: 21,
@@ -41,18 +42,22 @@ export const SO = {
   DOMAIN: 39,
   PEEK_OFF: 42,
   LOCK_FILTER: 44,
+  ATTACH_REUSEPORT_CBPF: 51,
+  PEERGROUPS: 59,
+  NETNS_COOKIE: 71,
   BUF_LOCK: 72,
   PASSPIDFD: 76,
 } as const;
 
 const SIOCUNIXFILE = 0x89e0;
 const SIOCGSKNS = 0x894c;
-const TIOCOUTQ = 0x5411;
-const SIOCOUTQNSD = 0x894b;
+export const TIOCOUTQ = 0x5411;
+export const SIOCOUTQNSD = 0x894b;
+const SIOCATMARK = 0x8905;
 
 /** Bytes of struct timeval and struct linger. */
-const TIMEVAL_BYTES = 16;
-const LINGER_BYTES = 8;
+export const TIMEVAL_BYTES = 16;
+export const LINGER_BYTES = 8;
 
 /** ioctl(fd, SIOCUNIXFILE) — an O_PATH descriptor of the node that a UNIX socket is bound to; undefined: to none. */
 export function unixSocketNode(fd: number): number | undefined {
@@ -66,11 +71,33 @@ export function socketNetns(fd: number): number | undefined {
   return got === -ERRNO.EPERM ? undefined : checked(got, () => `ioctl(${fd}, SIOCGSKNS)`);
 }
 
-/** ioctl(fd, SIOCOUTQNSD) — what was written to a TCP socket and is not sent yet. */
-export function bytesUnsent(fd: number): number {
+/** SO_PEERCRED — process and effective ids of whoever made the connection; pid 0, uid and gid 0xffffffff: nobody. */
+export function peerCredentials(fd: number): { pid: number; uid: number; gid: number } {
+  const bytes = getsockopt(fd, { level: SOL_SOCKET, name: SO.PEERCRED }, 12); // struct ucred
+  return { pid: bytes.readUInt32LE(0), uid: bytes.readUInt32LE(4), gid: bytes.readUInt32LE(8) };
+}
+
+/** NGROUPS_MAX, uapi/linux/limits.h. */
+const NGROUPS_MAX = 65536;
+
+/** SO_PEERGROUPS — the supplementary groups of whoever made the connection. */
+export function peerGroups(fd: number): number[] {
+  for (let room = 64; ; room *= 32) {
+    const bytes = Buffer.alloc(Math.min(room, NGROUPS_MAX) * 4);
+    const length = Buffer.alloc(4);
+    length.writeInt32LE(bytes.length, 0);
+    const got = syscallNumber(SYS.getsockopt, fd, SOL_SOCKET, SO.PEERGROUPS, bytes, length);
+    if (got === -ERRNO.ENODATA) return [];
+    if (got === -ERRNO.ERANGE && room < NGROUPS_MAX) continue;
+    checked(got, () => `getsockopt(${fd}, SO_PEERGROUPS)`);
+    return Array.from({ length: length.readInt32LE(0) >> 2 }, (_, i) => bytes.readUInt32LE(i * 4));
+  }
+}
+
+/** ioctl(fd, SIOCATMARK) — whether the next byte to be read is the urgent one, or its place. False: the socket knows no such byte. */
+export function isAtMark(fd: number): boolean {
   const bytes = Buffer.alloc(4);
-  checked(syscallNumber(SYS.ioctl, fd, SIOCOUTQNSD, bytes), () => `ioctl(${fd}, SIOCOUTQNSD)`);
-  return bytes.readInt32LE(0);
+  return syscallNumber(SYS.ioctl, fd, SIOCATMARK, bytes) >= 0 && bytes.readInt32LE(0) !== 0;
 }
 
 /** ioctl(fd, TIOCOUTQ) — what was sent and is not read (UNIX: memory of it) or not acknowledged (TCP) yet. */
@@ -80,9 +107,8 @@ export function bytesUnread(fd: number): number {
   return bytes.readInt32LE(0);
 }
 
-/** SO_RCVTIMEO, SO_SNDTIMEO. */
-export function getTimeout(fd: number, name: number): { sec: bigint; usec: bigint } {
-  const bytes = getsockopt(fd, { level: SOL_SOCKET, name }, TIMEVAL_BYTES);
+/** Value of SO_RCVTIMEO, SO_SNDTIMEO. */
+export function timeoutOf(bytes: Buffer): { sec: bigint; usec: bigint } {
   return { sec: bytes.readBigInt64LE(0), usec: bytes.readBigInt64LE(8) };
 }
 
@@ -93,7 +119,7 @@ export function setTimeout(fd: number, name: number, { sec, usec }: { sec: bigin
   setsockopt(fd, { level: SOL_SOCKET, name }, bytes);
 }
 
-const IFNAMSIZ = 16;
+export const IFNAMSIZ = 16;
 
 /** SO_BINDTODEVICE — the name; undefined: any device. */
 export function boundDevice(fd: number): string | undefined {
@@ -105,9 +131,8 @@ export function bindToDevice(fd: number, device: string): void {
   setsockopt(fd, { level: SOL_SOCKET, name: SO.BINDTODEVICE }, Buffer.from(`${device}\0`));
 }
 
-/** SO_LINGER: seconds, undefined when off. */
-export function getLinger(fd: number): number | undefined {
-  const bytes = getsockopt(fd, { level: SOL_SOCKET, name: SO.LINGER }, LINGER_BYTES);
+/** Value of SO_LINGER: seconds, undefined when off. */
+export function lingerOf(bytes: Buffer): number | undefined {
   return bytes.readInt32LE(0) === 0 ? undefined : bytes.readInt32LE(4);
 }
 
@@ -134,11 +159,7 @@ export function getFilter(fd: number): Buffer | undefined {
   return bytes;
 }
 
-/** SO_ATTACH_FILTER. */
-export function attachFilter(fd: number, instructions: Buffer): void {
-  setsockopt(
-    fd,
-    { level: SOL_SOCKET, name: SO.ATTACH_FILTER },
-    encodeSockFprog(instructions.length / SOCK_FILTER_BYTES, addressOf(instructions)),
-  );
+/** SO_ATTACH_FILTER, or another option that takes a classic program. */
+export function attachFilter(fd: number, instructions: Buffer, name: number = SO.ATTACH_FILTER): void {
+  setsockopt(fd, { level: SOL_SOCKET, name }, encodeSockFprog(instructions.length / SOCK_FILTER_BYTES, addressOf(instructions)));
 }

@@ -7,6 +7,7 @@ import { ERRNO, checked } from "./errno.js";
 import { addressOf, syscallNumber } from "./ffi/native.unsafe.js";
 import { SOCKADDR_STORAGE_BYTES, type SocketAddress, decodeAddress, encodeAddress } from "./addresses.js";
 import { encodeIovecs } from "./memory.js";
+import { getDumpable, setDumpable } from "./prctl.js";
 import { SYS } from "./syscalls.js";
 
 export const SOCK_STREAM = 1;
@@ -22,11 +23,13 @@ export const SCM_CREDENTIALS = 2;
 /** Descriptors one message can carry. */
 export const SCM_MAX_FD = 253;
 
+export const MSG_OOB = 0x1;
 export const MSG_PEEK = 0x2;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_CTRUNC = 0x8;
 export const MSG_NOSIGNAL = 0x4000;
+export const MSG_MORE = 0x8000;
 export const MSG_CMSG_CLOEXEC = 0x4000_0000;
 
 /** What kind of socket: family (AF_…), type (SOCK_…), protocol. */
@@ -43,6 +46,25 @@ function text({ family, type, protocol = 0 }: SocketKind): string {
 /** int socket(int domain, int type, int protocol). */
 export function socket(kind: SocketKind): number {
   return checked(syscallNumber(SYS.socket, kind.family, kind.type, kind.protocol ?? 0), () => `socket(${text(kind)})`);
+}
+
+/** Keeps an id as it is, setresgid(2). */
+const KEEP = -1;
+
+/** socket(2) by this thread as a member of group `gid`. */
+export function socketInGroup(kind: SocketKind, gid: number): number {
+  const own = process.getegid?.() ?? 0;
+  if (own === gid) return socket(kind);
+  const become = (id: number) => checked(syscallNumber(SYS.setresgid, KEEP, id, KEEP), () => `setresgid(-1, ${id}, -1)`);
+  // A change of identity also makes a process of ours unreadable for others.
+  const dumpable = getDumpable();
+  become(gid);
+  try {
+    return socket(kind);
+  } finally {
+    become(own);
+    if (dumpable < 2) setDumpable(dumpable);
+  }
 }
 
 /** int socketpair(int domain, int type, int protocol, int sv[2]). */
@@ -62,6 +84,12 @@ export function bind(fd: number, address: SocketAddress): void {
 export function connect(fd: number, address: SocketAddress): void {
   const bytes = encodeAddress(address);
   checked(syscallNumber(SYS.connect, fd, bytes, bytes.length), () => `connect(${fd}, ${address.family})`);
+}
+
+/** connect(2) to AF_UNSPEC — ends what connect(2) did to a datagram socket. */
+export function disconnect(fd: number): void {
+  const bytes = Buffer.alloc(16);
+  checked(syscallNumber(SYS.connect, fd, bytes, bytes.length), () => `connect(${fd}, AF_UNSPEC)`);
 }
 
 /** int listen(int sockfd, int backlog). */
@@ -119,6 +147,16 @@ export function getsockopt(fd: number, option: SocketOption, maxBytes = 4): Buff
     () => `getsockopt(${fd}, ${option.level}, ${option.name})`,
   );
   return bytes.subarray(0, Math.min(maxBytes, length.readInt32LE(0)));
+}
+
+/** getsockopt(2) without room for the value: the length that the kernel names. */
+export function getsockoptLength(fd: number, option: SocketOption): number {
+  const length = Buffer.alloc(4);
+  checked(
+    syscallNumber(SYS.getsockopt, fd, option.level, option.name, length, length),
+    () => `getsockopt(${fd}, ${option.level}, ${option.name})`,
+  );
+  return length.readInt32LE(0);
 }
 
 /** getsockopt(2) of an int. */
@@ -281,6 +319,36 @@ export function recvmsg(fd: number, options: { maxBytes: number; controlBytes?: 
     from: nameLength === 0 ? undefined : decodeAddress(from.subarray(0, Math.min(nameLength, from.length))),
     flags: header.readInt32LE(48),
   };
+}
+
+/** In page zero, which no process of ours maps: uapi/linux/sysctl.h, vm.mmap_min_addr. */
+const NOWHERE = 16n;
+
+/**
+ * recvmsg(2) into memory of which only the first `goodBytes` exist — the bytes received.
+ *
+ * The kernel copies piece by piece as they were sent, and gives up a piece that does not fit wholly: so what comes back
+ * ends where a piece begins. 0: not even the first piece fits.
+ */
+export function recvWholePieces(fd: number, options: { goodBytes: number; badBytes: number; flags: number }): number {
+  const { goodBytes, badBytes, flags } = options;
+  const data = Buffer.alloc(Math.max(1, goodBytes));
+  const vectors = encodeIovecs([
+    { address: addressOf(data), sizeBytes: BigInt(goodBytes) },
+    { address: NOWHERE, sizeBytes: BigInt(badBytes) },
+  ]);
+  const header = encodeMsghdr({ vectors: { address: addressOf(vectors), count: 2 } });
+  const got = syscallNumber(SYS.recvmsg, fd, header, flags);
+  if (got === -ERRNO.EFAULT) return 0;
+  // SAFETY: `data` and `vectors` are named here so that they live until the kernel is done.
+  return checked(got, () => `recvmsg(${fd}, ${data.length} bytes of ${goodBytes + badBytes}, ${vectors.length / 16} vectors)`);
+}
+
+/** recv(2) with MSG_OOB and `flags` — the urgent byte; undefined: there is none, or it is read inline. */
+export function recvUrgent(fd: number, flags = 0): number | undefined {
+  const byte = Buffer.alloc(1);
+  const got = syscallNumber(SYS.recvfrom, fd, byte, 1, MSG_OOB | flags, 0, 0);
+  return got === 1 ? byte[0] : undefined;
 }
 
 /** Sends one byte and up to {@link SCM_MAX_FD} descriptors over a Unix socket. */

@@ -5,21 +5,23 @@
  */
 import { ERRNO } from "./errno.js";
 import { KernelError } from "../errors.js";
-import { MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, getsockopt, getsockoptInt, recvmsg, sendmsg, setsockopt, setsockoptInt } from "./sockets.js";
+import { MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, getsockopt, recvmsg, sendmsg, setsockopt, setsockoptInt } from "./sockets.js";
 
 const IPPROTO_TCP = 6;
 const tcp = (name: number) => ({ level: IPPROTO_TCP, name });
-const TCP_MAXSEG = tcp(2);
-const TCP_INFO = tcp(11);
-const TCP_REPAIR = tcp(19);
-const TCP_REPAIR_QUEUE = tcp(20);
-const TCP_QUEUE_SEQ = tcp(21);
+export const TCP_MAXSEG = tcp(2);
+export const TCP_INFO = tcp(11);
+export const TCP_REPAIR = tcp(19);
+export const TCP_REPAIR_QUEUE = tcp(20);
+export const TCP_QUEUE_SEQ = tcp(21);
 const TCP_REPAIR_OPTIONS = tcp(22);
-const TCP_TIMESTAMP = tcp(24);
-const TCP_REPAIR_WINDOW = tcp(29);
+export const TCP_TIMESTAMP = tcp(24);
+export const TCP_REPAIR_WINDOW = tcp(29);
+export const TCP_ULP = tcp(31);
+export const TCP_AO_INFO = tcp(40);
 
-const TCP_INFO_BYTES = 104;
-const REPAIR_WINDOW_BYTES = 20;
+export const TCP_INFO_BYTES = 104;
+export const REPAIR_WINDOW_BYTES = 20;
 
 /** TCP_RECV_QUEUE, TCP_SEND_QUEUE. */
 export const TCP_QUEUE = { receive: 1, send: 2 } as const;
@@ -31,9 +33,12 @@ export const TCP_AGREED = { timestamps: 1, sack: 2, windowScale: 4 } as const;
 /** Numbers of options in segments. */
 const OPTION = { mss: 2, windowScale: 3, sack: 4, timestamps: 8 } as const;
 
-/** setsockopt(TCP_REPAIR) — on; off with a probe of the other end's window; off in silence (since 4.19). */
-export function setRepair(fd: number, mode: "on" | "off" | "off-silently"): void {
-  setsockoptInt(fd, TCP_REPAIR, { on: 1, off: 0, "off-silently": -1 }[mode]);
+/** Values of TCP_REPAIR: on; off with a probe of the other end's window; off in silence (since 4.19). */
+export const TCP_REPAIR_MODE = { on: 1, off: 0, "off-silently": -1 } as const;
+
+/** setsockopt(TCP_REPAIR). */
+export function setRepair(fd: number, mode: keyof typeof TCP_REPAIR_MODE): void {
+  setsockoptInt(fd, TCP_REPAIR, TCP_REPAIR_MODE[mode]);
 }
 
 /** What getsockopt(TCP_INFO) says of a connection. */
@@ -47,7 +52,11 @@ export interface TcpInfo {
 }
 
 export function tcpInfo(fd: number): TcpInfo {
-  const info = getsockopt(fd, TCP_INFO, TCP_INFO_BYTES);
+  return decodeTcpInfo(getsockopt(fd, TCP_INFO, TCP_INFO_BYTES));
+}
+
+/** What the value of TCP_INFO says. */
+export function decodeTcpInfo(info: Buffer): TcpInfo {
   const scales = info.readUInt8(6);
   return {
     state: info.readUInt8(0),
@@ -58,12 +67,12 @@ export function tcpInfo(fd: number): TcpInfo {
   };
 }
 
-/** TCP_QUEUE_SEQ — the next number of a queue: what is received next, what is written next. */
-export function queueSequence(fd: number, queue: TcpQueue): number {
-  setsockoptInt(fd, TCP_REPAIR_QUEUE, queue);
-  return getsockoptInt(fd, TCP_QUEUE_SEQ) >>> 0;
-}
+/** TCP_ULP is the protocol that the kernel runs above a connection, as in "tls"; empty: none. */
+export const ULP_NAME_BYTES = 16;
+/** TCP_AO_INFO is known only where segments are signed with keys of TCP-AO (since 6.7). */
+export const AO_INFO_BYTES = 64;
 
+/** TCP_QUEUE_SEQ — the next number of a queue: what is received next, what is written next. */
 export function setQueueSequence(fd: number, queue: TcpQueue, sequence: number): void {
   setsockoptInt(fd, TCP_REPAIR_QUEUE, queue);
   setsockoptInt(fd, TCP_QUEUE_SEQ, sequence | 0);
@@ -93,10 +102,6 @@ export function writeQueue(fd: number, queue: TcpQueue | undefined, data: Buffer
   return data.subarray(at);
 }
 
-/** The largest segment that the other end takes (in repair mode). */
-export const segmentLimit = (fd: number): number => getsockoptInt(fd, TCP_MAXSEG);
-
-export const timestamp = (fd: number): number => getsockoptInt(fd, TCP_TIMESTAMP) >>> 0;
 export const setTimestamp = (fd: number, value: number): void => setsockoptInt(fd, TCP_TIMESTAMP, value | 0);
 
 /** What both ends agreed on when they met. */
@@ -124,8 +129,8 @@ export interface TcpWindow {
 
 const WINDOW_FIELDS = ["snd_wl1", "snd_wnd", "max_window", "rcv_wnd", "rcv_wup"] as const;
 
-export function getWindow(fd: number): TcpWindow {
-  const bytes = getsockopt(fd, TCP_REPAIR_WINDOW, REPAIR_WINDOW_BYTES);
+/** What the value of TCP_REPAIR_WINDOW says. */
+export function decodeWindow(bytes: Buffer): TcpWindow {
   const [snd_wl1 = 0, snd_wnd = 0, max_window = 0, rcv_wnd = 0, rcv_wup = 0] = WINDOW_FIELDS.map((_, i) => bytes.readUInt32LE(i * 4));
   return { snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup };
 }

@@ -8,23 +8,37 @@ import { syscallNumber } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
 
 const TCGETS = 0x5401;
-const TCSETS = 0x5402;
+export const TCSETS = 0x5402;
 const TIOCEXCL = 0x540c;
-const TIOCSCTTY = 0x540e;
+/** Stops and starts output: tcflow(3). */
+export const TCXONC = 0x540a;
+export const [TCOOFF, TCOON] = [0, 1];
+export const TIOCSCTTY = 0x540e;
 const TIOCGPGRP = 0x540f;
-const TIOCSPGRP = 0x5410;
+export const TIOCSPGRP = 0x5410;
 const TIOCGWINSZ = 0x5413;
 const TIOCSWINSZ = 0x5414;
 const TIOCNOTTY = 0x5422;
-const TIOCPKT = 0x5420;
+export const TIOCPKT = 0x5420;
 const TIOCGSID = 0x5429;
+/** _IOR and _IOW('T', 0x2a and 0x2b, struct termios2). */
+const TCGETS2 = 0x802c_542a;
+const TCSETS2 = 0x402c_542b;
+/** asm-generic/termbits.h: the speed is a number of its own, for output and (shifted) for input. */
+const CBAUD = 0o10017;
+const BOTHER = 0o10000;
+const IBSHIFT = 16;
 const TIOCGLCKTRMIOS = 0x5456;
 const TIOCSLCKTRMIOS = 0x5457;
 /** _IOR('T', 0x30, unsigned int) and _IOW('T', 0x31, int). */
 const TIOCGPTN = 0x8004_5430;
 const TIOCSPTLCK = 0x4004_5431;
+/** _IOR('T', 0x32, unsigned int). */
+const TIOCGDEV = 0x8004_5432;
 /** _IOR('T', 0x38 …, int). */
 const TIOCGPKT = 0x8004_5438;
+/** Hangs a terminal up: whoever has it open gets EIO from then on. */
+const TIOCVHANGUP = 0x5437;
 const TIOCGPTLCK = 0x8004_5439;
 const TIOCGEXCL = 0x8004_5440;
 /** _IO('T', 0x41). */
@@ -42,6 +56,8 @@ export interface Termios {
   readonly line: number;
   /** {@link NCCS} bytes. */
   readonly cc: Buffer;
+  /** Bits per second, where these are none of the usual (BOTHER). */
+  readonly speeds?: { readonly input: number; readonly output: number };
 }
 
 export const TERMIOS_BYTES = 36;
@@ -104,17 +120,36 @@ function int(value: number): Buffer {
   return bytes;
 }
 
+/** isatty(3). (node:tty has it too, but to load it takes longer than all of ours.) */
+export function isatty(fd: number): boolean {
+  return syscallNumber(SYS.ioctl, fd, TCGETS, Buffer.alloc(64)) === 0;
+}
+
 /** ioctl(fd, TCGETS) — the modes, or undefined when `fd` is no terminal (ENOTTY). EIO: its other side is gone. */
 export function tcgets(fd: number): Termios | undefined {
   const bytes = Buffer.alloc(64);
   const got = syscallNumber(SYS.ioctl, fd, TCGETS, bytes);
   if (got === -ERRNO.ENOTTY) return undefined;
   checked(got, () => `ioctl(${fd}, TCGETS)`);
-  return decodeTermios(bytes);
+  const termios = decodeTermios(bytes);
+  if (!hasOwnSpeed(termios)) return termios;
+  request("TCGETS2", TCGETS2, fd, bytes);
+  return { ...termios, speeds: { input: bytes.readUInt32LE(TERMIOS_BYTES), output: bytes.readUInt32LE(TERMIOS_BYTES + 4) } };
+}
+
+function hasOwnSpeed({ cflag }: Termios): boolean {
+  return (cflag & CBAUD) === BOTHER || ((cflag >>> IBSHIFT) & CBAUD) === BOTHER;
 }
 
 /** ioctl(fd, TCSETS) — sets the modes at once. */
 export function tcsets(fd: number, termios: Termios): void {
+  if (termios.speeds !== undefined && hasOwnSpeed(termios)) {
+    const speeds = Buffer.alloc(8);
+    speeds.writeUInt32LE(termios.speeds.input, 0);
+    speeds.writeUInt32LE(termios.speeds.output, 4);
+    request("TCSETS2", TCSETS2, fd, Buffer.concat([encodeTermios(termios), speeds]));
+    return;
+  }
   request("TCSETS", TCSETS, fd, encodeTermios(termios));
 }
 
@@ -172,6 +207,11 @@ export function tiocgptn(fd: number): number {
   return getInt("TIOCGPTN", TIOCGPTN, fd);
 }
 
+/** ioctl(fd, TIOCGDEV) — the terminal behind a console, in the form of tty_nr. */
+export function tiocgdev(fd: number): number {
+  return getInt("TIOCGDEV", TIOCGDEV, fd);
+}
+
 /** ioctl(fd, TIOCSPTLCK) — locks or unlocks the slave of a pty. */
 export function tiocsptlck(fd: number, locked: boolean): void {
   request("TIOCSPTLCK", TIOCSPTLCK, fd, int(locked ? 1 : 0));
@@ -205,4 +245,14 @@ export function tiocgexcl(fd: number): boolean {
 /** ioctl(fd, TIOCGPTPEER, flags) — opens the slave of a master, wherever its devpts is mounted; since 4.13. */
 export function tiocgptpeer(fd: number, flags: number): number {
   return request("TIOCGPTPEER", TIOCGPTPEER, fd, flags);
+}
+
+/** ioctl(fd, TCXONC, action) — stops output (TCOOFF), or lets it go on (TCOON). */
+export function tcxonc(fd: number, action: number): void {
+  request("TCXONC", TCXONC, fd, action);
+}
+
+/** ioctl(fd, TIOCVHANGUP) — whoever has the terminal open has lost it; it can be opened again. */
+export function tiocvhangup(fd: number): void {
+  request("TIOCVHANGUP", TIOCVHANGUP, fd, 0);
 }

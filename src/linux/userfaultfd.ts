@@ -50,6 +50,7 @@ export const UFFDIO_COPY = 0xc028_aa03;
 export const UFFDIO_ZEROPAGE = 0xc020_aa04;
 export const UFFDIO_MOVE = 0xc028_aa05;
 export const UFFDIO_WRITEPROTECT = 0xc018_aa06;
+export const UFFDIO_POISON = 0xc020_aa08;
 
 export const UFFD_EVENT_PAGEFAULT = 0x12;
 export const UFFD_EVENT_FORK = 0x13;
@@ -137,6 +138,11 @@ export function uffdioCopy(fd: number, range: MemoryRange, options: { source: bi
 /** ioctl(fd, UFFDIO_ZEROPAGE) — puts the zero page at the missing pages of `range`. */
 export function uffdioZeropage(fd: number, range: MemoryRange, mode = 0n): UffdioProgress {
   return progress(fd, UFFDIO_ZEROPAGE, words([range.address, range.sizeBytes, mode, 0n]));
+}
+
+/** ioctl(fd, UFFDIO_POISON) — whoever touches the missing pages of `range` gets SIGBUS, also after `fd` is closed; since 6.6. */
+export function uffdioPoison(fd: number, range: MemoryRange): UffdioProgress {
+  return progress(fd, UFFDIO_POISON, words([range.address, range.sizeBytes, 0n, 0n]));
 }
 
 /** ioctl(fd, UFFDIO_MOVE) — moves pages inside the process that has the userfaultfd; since 6.8. */

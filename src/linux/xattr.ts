@@ -40,3 +40,12 @@ export function readXattrs(path: string): Xattr[] {
 export function setXattr(path: string, { name, value }: Xattr): void {
   checked(syscallNumber(SYS.setxattr, cstring(path), cstring(name), value, value.length, 0), () => `setxattr("${path}", "${name}")`);
 }
+
+const PROTOCOL_BYTES = 64;
+
+/** The name of the protocol of a socket, as in "UDP" (system.sockprotoname); undefined: it is none. */
+export function socketProtocol(path: string): string | undefined {
+  const value = Buffer.alloc(PROTOCOL_BYTES);
+  const size = syscallNumber(SYS.getxattr, cstring(path), cstring("system.sockprotoname"), value, value.length);
+  return size < 0 ? undefined : value.toString("latin1", 0, size).replace(/\0.*$/s, "");
+}

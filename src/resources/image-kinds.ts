@@ -3,6 +3,7 @@
  */
 import { cpuinfoEntry } from "../images/cpuinfo.schema.js";
 import type { MessageType } from "../images/codec/schema.js";
+import { floePageIndex } from "../images/page-index.schema.js";
 import { inventoryEntry } from "../images/inventory.schema.js";
 import type { ImageKindName } from "../images/kinds.js";
 import { statsEntry } from "../images/stats.schema.js";
@@ -16,6 +17,7 @@ import { pidfdEntry } from "./events/pidfd.schema.js";
 import { ghostChunkEntry, ghostFileEntry } from "./files/deleted.schema.js";
 import { extFileEntry } from "./files/external.schema.js";
 import { fileLockEntry } from "./files/locks.schema.js";
+import { floeCarriedFile } from "./files/carried.schema.js";
 import { regFileEntry } from "./files/regular.schema.js";
 import { remapFilePathEntry } from "./files/remap.schema.js";
 import { fdinfoEntry, fileEntry } from "./files/table.schema.js";
@@ -49,6 +51,7 @@ import { netlinkSkEntry } from "./sockets/netlink.schema.js";
 import { packetSockEntry } from "./sockets/packet.schema.js";
 import { skPacketEntry } from "./sockets/queue.schema.js";
 import { tcpStreamEntry } from "./sockets/tcp.schema.js";
+import { floeUnixWaiting } from "./sockets/unix-backlog.schema.js";
 import { unixSkEntry } from "./sockets/unix.schema.js";
 import { coreEntry } from "./tasks/core.schema.js";
 import { credsEntry } from "./tasks/credentials.schema.js";
@@ -138,6 +141,9 @@ export const IMAGE_MESSAGES: { readonly [K in ImageKindName]?: KindMessages } = 
   BPFMAP_DATA: { entry: bpfmapDataEntry },
   APPARMOR: { entry: apparmorEntry },
   PIDFD: { entry: pidfdEntry },
+  FLOE_UNIX_BACKLOG: { entry: floeUnixWaiting },
+  FLOE_CARRIED: { entry: floeCarriedFile },
+  FLOE_PAGE_INDEX: { entry: floePageIndex },
   STATS_DUMP: { entry: statsEntry },
   STATS_RESTORE: { entry: statsEntry },
   IRMAP_CACHE: { entry: irmapCacheEntry },

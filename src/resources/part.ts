@@ -9,6 +9,7 @@
  */
 import type { MessageType } from "../images/codec/schema.js";
 import type { ImageKindName } from "../images/kinds.js";
+import type { StoredPages } from "../images/page-file.js";
 import type { Program } from "../target/program.js";
 import type { TracedTask, TracedThread } from "../target/thread.js";
 import type { ImageError, KernelError, ProcessName, Refusal, UsageError } from "../errors.js";
@@ -18,8 +19,14 @@ import type { FdInfo } from "../linux/proc/fdinfo.js";
 import type { Vma } from "../linux/proc/maps.js";
 import type { CoreEntry } from "./tasks/core.schema.js";
 import type { FownEntry } from "./files/owner.schema.js";
+import type { MountTree } from "./files/hidden.js";
+import type { Irmap } from "./watches/places.js";
+import type { FilesAhead } from "./files/carry-ahead.js";
 import type { FileEntry } from "./files/table.schema.js";
+import type { PageRange } from "./memory/page-runs.js";
 import type { PreCopied } from "./memory/precopy.js";
+import type { TakenShared } from "./memory/shared-precopy.js";
+import type { Room } from "./memory/room.js";
 import type { PolicyOptions } from "./policy.js";
 
 /** A file descriptor of Floe's own process. */
@@ -58,6 +65,9 @@ export interface ImageSource {
   single<T>(kind: ImageKindName, ids: readonly (number | bigint)[], type: MessageType<T>): T;
   exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean;
   rawFile(name: string): Fd;
+  /** Pages, by the number that a pagemap gives; {@link hasPages} says whether there are any. */
+  pages(id: number): StoredPages;
+  hasPages(id: number): boolean;
   /** The images that these ones are the difference to. */
   parent(): ImageSource | undefined;
 }
@@ -67,6 +77,8 @@ export interface DumpSession {
   readonly options: PolicyOptions;
   readonly images: ImageSink;
   readonly tasks: readonly DumpTask[];
+  /** The tree runs on, or stays stopped, after the dump. */
+  readonly livesOn: boolean;
   /** Reports something that cannot be carried; the dump goes on looking and fails at the end, with all of them. */
   refuse(problem: Problem): void;
   warn(message: string): void;
@@ -82,14 +94,48 @@ export interface DumpSession {
   later(work: () => void): void;
   /** Memory that was copied before the tree was frozen, by pid. */
   readonly precopied: ReadonlyMap<number, PreCopied>;
+  /** Shared memory that was copied before the tree was frozen. */
+  readonly sharedAhead: SharedAhead | undefined;
+  /** Copies of files that were made before the tree was frozen, by device and inode. */
+  readonly filesAhead: FilesAhead;
+  /** Memory of ours into which pages are copied; undefined: there is none, and processes write their pages themselves. */
+  readonly room: Room | undefined;
+  /** Copy-on-write copies that memory is saved from; undefined where the tree does not run on, or is not to be copied. */
+  readonly snapshots: Snapshots | undefined;
+  /** Which mount a path ends on. */
+  readonly mounts: MountTree;
+  /** Names of watched files that had to be searched for. */
+  readonly irmap: Irmap;
+  /** Told which pages stay with a process that goes on standing still and is asked for them; undefined: none do. */
+  readonly leave: ((task: DumpTask, pages: readonly PageRange[]) => void) | undefined;
   /** Processes, by pid, whose mappings had no NUMA policies just before the tree was frozen. */
   readonly withoutPolicies: ReadonlySet<number>;
   /** The images of the dump before, which these are to be the difference to. */
   readonly parent: ImageSource | undefined;
+  /** Fails or dies here if a test asked for it (engine/fault.ts). */
+  faultPoint(point: string): void;
   /** A fresh id for an entry of files.img. */
   newFileId(): number;
   /** Tells how much memory has been saved; undefined when nobody watches. */
   readonly progress: ((doneBytes: number, totalBytes: number) => void) | undefined;
+}
+
+/** Shared memory that was copied before the tree was frozen. */
+export interface SharedAhead {
+  /** Whether mappings of a process are watched by us for that. */
+  isTracked(pid: number): boolean;
+  /** The copy of an object, by its key, if it is still worth anything. */
+  take(key: string, tasks: readonly DumpTask[]): TakenShared | undefined;
+}
+
+/** The copies of processes that run on while their memory is saved. */
+export interface Snapshots {
+  isWanted(pid: number): boolean;
+  /** Takes over a copy: it ends when the dump does, at the latest. */
+  keep(copy: TracedTask): void;
+  /** The tree runs on, and the copies are about to be saved. */
+  saving(): void;
+  end(copy: TracedTask): void;
 }
 
 /** A file known by its path and identity rather than by a descriptor: a mapped file, an exe link, a directory. */
@@ -99,6 +145,8 @@ export interface PathFile {
   readonly procPath: string;
   /** open(2) flags to record. */
   readonly flags: number;
+  /** Mapped for the process alone, which relies on its contents: nobody is expected to change them. */
+  readonly isPrivate?: boolean;
   /** Device and inode as /proc/PID/maps has them, if known: equal keys are the same file. */
   readonly key?: string;
 }
@@ -139,6 +187,8 @@ export interface RestoreSession {
   readonly options: PolicyOptions;
   readonly images: ImageSource;
   readonly tasks: readonly RestoreTask[];
+  /** The process that all others are cloned from; it ends before any of them runs. */
+  readonly seed: TracedTask;
   /** By (saved) pid. */
   task(pid: number): RestoreTask | undefined;
   /** A descriptor of ours for the open file of this id (files.img), opened on first use. */
@@ -193,6 +243,11 @@ export interface ThreadPart {
   readonly stage: Stage;
   /** Adds calls and returns what is to be done with their results; or fills in `core` at once. Process-wide state: only when `isLeader`. */
   dump?(context: ThreadDump): (() => void) | undefined;
+  /**
+   * `dump` only adds calls, the same ones for every leader and the same for every other thread, and takes in what they said: for many
+   * threads they are laid out once. It is called when they have been made; "later": when nothing of the tree is needed any more.
+   */
+  readonly uniform?: "now" | "later";
   /** Adds calls; the returned function runs when they have been made. */
   restore?(context: ThreadRestore): (() => void) | undefined;
   /** Looks for what certainly cannot be restored, before anything is made. */
@@ -206,6 +261,8 @@ export interface OpenFile {
   /** One holder of it, and the number there. */
   readonly task: DumpTask;
   readonly fd: number;
+  /** It is on its way between processes, and `fd` a number of Floe's; `task` is who will receive it. */
+  readonly isInFlight?: boolean;
   /** A duplicate in Floe: fstat, fcntl, ioctl, getsockopt and reading work on it and see the very same description. */
   readonly local: Fd;
   /** Text of /proc/PID/fd/N. */
@@ -224,6 +281,8 @@ export interface FileKind<E> {
   /** fd_types name (REG, PIPE, …) and the field of file_entry that holds the message. */
   readonly type: string;
   readonly field: keyof FileEntry;
+  /** Files of this kind have no path: no link of theirs begins with a slash, so they are not asked about such. */
+  readonly isPathless?: true;
   /** Whether an open file is of this kind; kinds are asked in registry order. */
   matches(file: Pick<OpenFile, "link" | "stat" | "info" | "local">): boolean;
   /** A look at files with such a link before the dump has opened any file, for state that this changes (unread events). */
@@ -238,6 +297,12 @@ export interface FileKind<E> {
   finish?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): void;
   /** Looks for what certainly cannot be restored, before anything is made. */
   check?(entry: E, session: RestoreSession, use: FileUse): Problem[];
+  /** Open files that may be handed over from outside, with --inherit-fd: then neither `open` nor `check` nor `finish` is called. */
+  readonly outside?: {
+    names(entry: E, session: RestoreSession): readonly string[];
+    flags(entry: E, session: RestoreSession): number;
+    check?(entry: E, given: { fd: Fd; session: RestoreSession; use: FileUse }): Problem[];
+  };
 }
 
 /** One use of a file, for messages: whose it is, and as what, as in `fd 3, the file`. */

@@ -25,7 +25,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "thr.posix-aio": { by: ["target/x86_64"] },
   "sig.pending-sigtrap": { by: ["signals/pending"] },
   "tree.vfork": { by: ["target/freeze"] },
-  "tree.ptraced": { by: ["target/freeze"] },
+  "tree.ptraced": { by: ["target/freeze", "tasks/tracing"] },
   "tree.pids": { by: ["tasks/tree-plan"] },
   "tree.sessions": { by: ["tasks/tree-plan"] },
   "tree.zombies": { by: ["tasks/tree-plan", "target/exit"] },
@@ -34,7 +34,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "task.fs-cwd-root": { by: ["files/working-dir"] },
   "task.umask": { by: ["files/working-dir"] },
   "cred.apparmor": { by: [], missing: "stacks and policy namespaces are refused" },
-  "cred.selinux": { by: [], missing: "labels of sockets and mounts" },
+  "cred.selinux": { by: [], missing: "labels of mounts; built to the kernel's documentation, no machine with SELinux was at hand" },
   "cred.dumpable": { by: ["memory/finish"] },
   "file.fd-table": { by: ["files/table"] },
   "file.fown": { by: ["files/table"] },
@@ -42,10 +42,22 @@ const OWN: Readonly<Record<string, Support>> = {
   "file.ghost-sparse": { by: ["files/deleted"] },
   "file.ghost-mapped": { by: ["files/deleted"] },
   "file.link-remap": { by: ["files/remap"] },
+  "file.regular": {
+    by: [],
+    missing:
+      "files whose names have bytes that are no UTF-8 are refused; a reader of /dev/kmsg begins anew; notices about a directory by signals (F_NOTIFY) are lost: no call tells of them",
+  },
   "file.procfs": { by: ["files/proc-path"] },
-  "tty.console-vt": { by: [], missing: "as a controlling terminal only with --shell-job" },
-  "file.inotify": { by: [], missing: "unread events become an overflow (IN_Q_OVERFLOW)" },
-  "file.fanotify": { by: [], missing: "unread events are lost; marks that decide about permissions are refused" },
+  "file.inotify": {
+    by: [],
+    missing:
+      "where BPF is not allowed, unread events become an overflow (IN_Q_OVERFLOW) in images of a tree that was left running, or that went over a stream",
+  },
+  "file.fanotify": { by: [], missing: "unread events become an overflow (FAN_Q_OVERFLOW)" },
+  "ns.pid": {
+    by: ["engine/restore-namespaces"],
+    missing: "with a mount namespace (a /proc of its own); files of /proc that are open by the number outside",
+  },
   "time.clocks-timens": { by: ["namespaces/clocks"] },
   "mem.vma-layout": { by: ["memory/pages", "memory/address-space"] },
   "mem.file-maps": { by: ["memory/mappings", "memory/objects"] },
@@ -57,27 +69,73 @@ const OWN: Readonly<Record<string, Support>> = {
   "mem.uprobes": { by: ["memory/mappings"] },
   "mem.wipe-droppable-guard": { by: ["memory/finish", "memory/pages"] },
   "mem.hugetlb": { by: ["memory/mappings", "memory/shared"] },
-  "mem.aio": { by: ["memory/aio"], missing: "requests that never end, as polls: the kernel does not show them" },
+  "mem.aio": {
+    by: ["memory/aio"],
+    missing: "requests that may never end, as polls: refused where the kernel has BTF and BPF, lost elsewhere",
+  },
   "ns.ipc-shm": { by: ["ipc/shm", "memory/segments"], missing: "segments that nobody has attached, and those of huge pages" },
   "mem.mm-struct": { by: ["memory/finish"] },
-  "net.lock": { by: ["sockets/lock", "sockets/tcp-connection"], missing: "nftables only, also where iptables is asked for" },
-  "unix.scm-rights": { by: [], missing: "in a stream, descriptors travel with all bytes since the last ones" },
-  "unix.in-flight-connect": { by: [], missing: "a client that has sent data or has closed already is refused" },
-  "sk.opts-generic": { by: [], missing: "eBPF filters are refused" },
+  "net.lock": {
+    by: ["sockets/lock", "sockets/tcp-connection"],
+    missing: "connections of the tree's own network namespace only one by one",
+  },
+  "unix.mntns": { by: [], missing: "processes that are in mount namespaces of their own" },
+  "unix.in-flight-connect": {
+    by: [],
+    missing: "descriptors sent and not accepted that no process of the tree has any more",
+  },
+  "sk.raw-icmp": { by: [], missing: "packets that wait to be read are lost, as in CRIU: one sent again would reach others as well" },
+  "sk.netlink": {
+    by: ["sockets/netlink-queue"],
+    missing:
+      "messages of the kernel, and messages to groups, that are not read are refused, or dropped where the user says so (--netlink-policy drop): nobody can speak in the kernel's name (a socket that binds port 0 is given another); that messages were lost (ENOBUFS) and the program has not been told",
+  },
+  "sk.packet": {
+    by: [],
+    missing: "packets that wait outside of a ring are lost, as in CRIU; groups that share packets by a program are refused",
+  },
+  "sk.opts-generic": {
+    by: [],
+    missing:
+      "eBPF filters and eBPF programs that choose among SO_REUSEPORT sockets are refused; without BTF the kernel tells nobody of the latter, nor of classic ones: a warning says so",
+  },
   "sk.bpf-filter": { by: ["sockets/options"], missing: "eBPF filters are refused" },
-  "sk.opts-ip": { by: ["sockets/inet-options"] },
-  "mode.inherit-fd": { by: ["files/inherit"], missing: "regular files and pipes only" },
+  "sk.opts-ip": {
+    by: ["sockets/inet-options", "sockets/unseen-options"],
+    missing:
+      "IPsec policies of a socket that transform packets (IP_XFRM_POLICY) are refused; without BTF neither policies nor IP_MULTICAST_IF set by the number of a device can be read",
+  },
+  "sk.udp": {
+    by: [],
+    missing:
+      "without BTF corked output is refused, and an error that waits is refused too, and an empty datagram that was looked at already and is not the first is lost; what waits in datagrams of more than 3 KiB, or where bpf(2) is not allowed, says by IP_PKTINFO that it came over the loopback device",
+  },
+  "tty.pty": {
+    by: ["ttys/terminal"],
+    missing: "a status of packet mode that the master has not read (TIOCPKT) is refused, and stopped output (^S) where BPF is not allowed",
+  },
+  "mode.inherit-fd": { by: ["files/inherit", "ttys/outside"] },
   "mode.dump-restore": { by: ["engine/dump", "engine/restore"] },
   "mode.iters": { by: ["engine/dump", "engine/restore"] },
-  "mode.pre-dump": { by: ["engine/pre-dump", "engine/previous"], missing: "memory that processes share comes with the dump" },
-  "mode.snapshot": { by: ["engine/previous"] },
-  "mode.dedup": { by: ["engine/dedup"], missing: "by a page server" },
+  "mode.pre-dump": { by: ["engine/pre-dump", "engine/previous"] },
+  "mode.snapshot": { by: ["engine/previous", "engine/snapshot"] },
+  "mode.stream": { by: ["engine/stream"] },
+  "mode.dedup": { by: ["engine/dedup", "engine/page-server"] },
+  "mode.lazy-pages": { by: ["engine/lazy", "memory/lazy"], missing: "copy-on-write sharing of pages that come later" },
+  "mode.remote-lazy-pages": { by: ["engine/page-server", "engine/lazy"] },
+  "mode.tls": { by: ["engine/page-server"] },
+  "mode.lazy-migrate": { by: ["engine/page-server", "engine/lazy"] },
+  "mode.page-server": {
+    by: ["engine/page-server"],
+    missing: "increments: a dump whose pages go to a server sends all of them",
+  },
   "mode.stats": { by: ["engine/stats"] },
   "mode.crit": { by: ["cli/crit"] },
   "mode.check": { by: ["engine/check"] },
   "mode.config": { by: ["cli/options"] },
   "mode.exec-cmd": { by: ["cli/commands"] },
-  "mode.file-validation": { by: ["files/regular"], missing: "no checksum where a file has no build id" },
+  "mode.irmap": { by: ["watches/irmap"] },
+  "mode.file-validation": { by: ["files/unchanged"] },
 };
 
 /** Every carried row of the catalogue with who carries it. */

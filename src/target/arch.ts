@@ -3,7 +3,8 @@
  */
 import { CAVE, CAVE_CODE } from "./x86_64/cave.js";
 import { REGS_BYTES, callRegs, caveImage, getReg, isCompat, resumeRegs, setReg, stubFrame, stubRegs } from "./x86_64/registers.js";
-import { FRAME, STUB_CODE, STUB_PAUSE_OFFSET, STUB_STOP_OFFSET, STUB_SYSCALL_OFFSET } from "./x86_64/stub.js";
+import { seedEntry } from "./x86_64/seed-entry.js";
+import { FRAME, STUB_CODE, STUB_STOP_OFFSET, STUB_SYSCALL_OFFSET } from "./x86_64/stub.js";
 
 /** Where a thread's stub, table and frame lie, as addresses in the target. */
 export interface StubPlace {
@@ -30,8 +31,8 @@ export interface Arch {
   readonly stubStopOffset: number;
   /** A system-call instruction of the stub. */
   readonly stubSyscallOffset: number;
-  /** A loop in the stub that waits for ever. */
-  readonly stubPauseOffset: number;
+  /** What a seed begins with: it ends with its parent, and waits. */
+  seedEntry(parent: number): Uint8Array;
   readonly frame: { readonly sizeBytes: number; readonly end: number; readonly cleanup: number };
   readonly caveBytes: number;
   /** Registers with which a frozen thread goes on: interrupted system calls are set to start again. */
@@ -59,7 +60,7 @@ const x86_64: Arch = {
   stubCode: STUB_CODE,
   stubStopOffset: STUB_STOP_OFFSET,
   stubSyscallOffset: STUB_SYSCALL_OFFSET,
-  stubPauseOffset: STUB_PAUSE_OFFSET,
+  seedEntry,
   frame: FRAME,
   caveBytes: Math.max(CAVE.sizeBytes, CAVE_CODE.length),
   resumeRegs,

@@ -2,10 +2,12 @@
  * Making processes and threads: clone3(2) executed by a task that we hold, with the pid given.
  */
 import { kernelError } from "../linux/errno.js";
+import { readStat } from "../linux/proc/read.js";
 import { waitThread } from "../linux/ptrace.js";
 import { SYS } from "../linux/syscalls.js";
 import { Program, type Result } from "./program.js";
 import { run } from "./run.js";
+import { outsideChild, outsideThread } from "./outside-pid.js";
 import { adoptStopped } from "./seed.js";
 import { TracedTask, TracedThread } from "./thread.js";
 
@@ -22,7 +24,7 @@ export const CLONE = {
 } as const;
 
 const CLONE_ARGS_BYTES = 88;
-const SIGCHLD = 17n;
+const SIGCHLD = 17;
 const THREAD_FLAGS = CLONE.VM | CLONE.FS | CLONE.FILES | CLONE.SIGHAND | CLONE.THREAD | CLONE.SYSVSEM | CLONE.PTRACE;
 
 /** Adds a clone3 with `pid` as the new task's id in the innermost pid namespace. */
@@ -43,6 +45,8 @@ export interface NewTask {
   readonly comm: string;
   /** Child of the creator's parent instead of the creator's (CLONE_PARENT). */
   readonly asSibling: boolean;
+  /** The signal by which the parent is told of its end, SIGCHLD by default; a sibling has its creator's. */
+  readonly exitSignal?: number;
   /** Objects shared with the creator: CLONE.FILES, CLONE.FS, CLONE.VM, CLONE.SIGHAND. */
   readonly shares?: bigint;
   /** Of one that shares the creator's memory: the first slot of the region that is its own. */
@@ -56,7 +60,7 @@ export function createTasks(creator: TracedTask, wanted: readonly NewTask[]): Tr
     addClone(program, {
       pid: w.pid,
       flags: CLONE.PTRACE | (w.asSibling ? CLONE.PARENT : 0n) | (w.shares ?? 0n),
-      exitSignal: w.asSibling ? 0n : SIGCHLD, // a sibling takes over the creator's exit signal; the kernel insists on 0
+      exitSignal: w.asSibling ? 0n : BigInt(w.exitSignal ?? SIGCHLD), // a sibling takes over the creator's exit signal; the kernel insists on 0
     }).must(`creating process ${w.pid} (${w.comm})`),
   );
   const made: TracedTask[] = [];
@@ -87,9 +91,11 @@ export class CreationError extends Error {
 
 /** `inCreatorsNamespace`: the pid as clone3 returned it, which the creator sees; equal to ours in one pid namespace. */
 function adoptTask(creator: TracedTask, wanted: NewTask, inCreatorsNamespace: number): TracedTask {
-  const hostPid = creator.pid === creator.nsPid ? inCreatorsNamespace : hostPidOf(creator, inCreatorsNamespace);
+  const parent = wanted.asSibling ? parentOf(creator) : creator.pid;
+  const hostPid = creator.isInOurPidNamespace ? inCreatorsNamespace : outsideChild(parent, inCreatorsNamespace);
   const task = new TracedTask(hostPid, wanted.comm);
   task.nsPid = wanted.pid;
+  task.isInOurPidNamespace = creator.isInOurPidNamespace && hostPid === wanted.pid;
   task.region = creator.region;
   task.firstSlot = wanted.firstSlot ?? 0;
   const thread = new TracedThread(task, hostPid);
@@ -100,8 +106,8 @@ function adoptTask(creator: TracedTask, wanted: NewTask, inCreatorsNamespace: nu
   return task;
 }
 
-function hostPidOf(creator: TracedTask, pid: number): number {
-  throw new Error(`internal error: process ${pid} made by ${creator.pid} in another pid namespace`);
+function parentOf({ pid }: TracedTask): number {
+  return readStat(pid).ppid;
 }
 
 function waitFirstStop(thread: TracedThread): void {
@@ -122,7 +128,7 @@ export function createThreads(task: TracedTask, tids: readonly number[]): void {
   }
   run(task.leader, program);
   for (const tid of tids) {
-    const thread = new TracedThread(task, tid);
+    const thread = new TracedThread(task, task.isInOurPidNamespace ? tid : outsideThread(task.pid, tid));
     thread.nsTid = tid;
     task.threads.push(thread);
     waitFirstStop(thread);

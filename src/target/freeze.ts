@@ -4,7 +4,7 @@
  */
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { Refusal, UsageError } from "../errors.js";
-import { readProc } from "../linux/proc/read.js";
+import { readProc, readStat as readProcStat, readStatus } from "../linux/proc/read.js";
 import { kernelError } from "../linux/errno.js";
 import {
   PTRACE_O_SUSPEND_SECCOMP,
@@ -23,6 +23,7 @@ import {
   waitThread,
 } from "../linux/ptrace.js";
 import { arch } from "./arch.js";
+import { PF_WORKER } from "./prepared-threads.js";
 import { leaveRestartableSequence } from "./rseq.js";
 import { TracedTask, TracedThread } from "./thread.js";
 
@@ -54,6 +55,8 @@ export interface FreezeOptions {
   readonly timeoutMs: number;
   /** The process without its children. */
   readonly isAlone?: boolean;
+  /** Threads that were no workers of the kernel's a moment ago. */
+  readonly ordinary?: ReadonlySet<number> | undefined;
 }
 
 interface Seized {
@@ -63,6 +66,7 @@ interface Seized {
   readonly ownPidNs: string;
   readonly deadline: number;
   readonly isAlone: boolean;
+  readonly ordinary: Set<number>;
   readonly rootPid: number;
 }
 
@@ -75,6 +79,7 @@ export function freezeTree(rootPid: number, options: FreezeOptions): FrozenTree 
     ownPidNs: readlinkSync("/proc/self/ns/pid"),
     deadline: performance.now() + options.timeoutMs,
     isAlone: options.isAlone === true,
+    ordinary: new Set(options.ordinary),
     rootPid,
   };
   try {
@@ -170,7 +175,7 @@ function seizeThreads(state: Seized, task: TracedTask): number {
   let found = 0;
   for (const tid of tids) {
     if (state.known.has(tid)) continue;
-    if (tid !== task.pid) refuseKernelWorker(task, tid);
+    if (tid !== task.pid && !state.ordinary.has(tid) && isKernelWorker(task, tid)) continue;
     const thread = new TracedThread(task, tid);
     const error = seizeThread(thread);
     if (error === ESRCH || (error !== 0 && isDeadThread(task.pid, tid))) continue;
@@ -192,26 +197,13 @@ function drop(state: Seized, task: TracedTask): number {
   return 1;
 }
 
-/** PF_IO_WORKER and PF_USER_WORKER (linux/sched.h): threads of io_uring that run in the kernel only and never stop for a tracer. */
-const PF_WORKER = 0x10 | 0x4000;
-const FLAGS_AFTER_COMM = 6;
-
-function refuseKernelWorker(task: TracedTask, tid: number): void {
-  let text: string;
+/** Whether a ring is idle, so that its workers are, is looked at when all stands still. */
+function isKernelWorker(task: TracedTask, tid: number): boolean {
   try {
-    text = readProc(`/proc/${task.pid}/task/${tid}/stat`).toString("latin1");
+    return (readProcStat(task.pid, tid).flags & PF_WORKER) !== 0;
   } catch {
-    return; // the worker ended
+    return false; // it ended
   }
-  const workerFlags = Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[FLAGS_AFTER_COMM]);
-  if ((workerFlags & PF_WORKER) === 0) return;
-  throw new Refusal({
-    code: "IO_URING_WORKER",
-    process: { pid: task.pid, comm: task.comm },
-    resource: `thread ${tid} (io_uring)`,
-    because: "it is a worker of io_uring inside the kernel, and rings at work are not carried",
-    remedy: ["Start the program with io_uring off (Node.js: UV_USE_IO_URING=0)", "Wait until its requests are done and try again"],
-  });
 }
 
 function seizeThread(thread: TracedThread): number {
@@ -263,13 +255,22 @@ function childrenOf(pid: number, tid: number): number[] {
 
 const nap = new Int32Array(new SharedArrayBuffer(4));
 
+/** So often the stop of a thread is looked for before we begin to sleep in between. */
+const LONG = 200;
+
 /** Waits for the stop that PTRACE_INTERRUPT asked for and reads what belongs to the thread alone. */
 function waitStopped(state: Seized, thread: TracedThread): void {
   for (let polls = 0; ; polls++) {
     const status = waitThread(thread.tid, WNOHANG);
     if (status.kind === "none") {
       if (performance.now() > state.deadline) throw doesNotStop(thread);
-      if (polls > 200) Atomics.wait(nap, 0, 0, 0.2);
+      // The number of one that was no worker a moment ago may be a worker's by now, which never stops.
+      if (polls === LONG && state.ordinary.has(thread.tid) && isKernelWorker(thread.task, thread.tid)) {
+        state.ordinary.delete(thread.tid);
+        forget(state, thread);
+        return;
+      }
+      if (polls > LONG) Atomics.wait(nap, 0, 0, 0.2);
       continue;
     }
     if (status.kind === "exited" || status.kind === "killed") {
@@ -295,8 +296,7 @@ function waitStopped(state: Seized, thread: TracedThread): void {
 
 /** What we do inside a thread could kill it when its filters act. */
 function refuseFilters({ task, tid }: TracedThread): void {
-  const text = readFileSync(`/proc/${task.pid}/task/${tid}/status`, "latin1");
-  if ((statusField(text, "Seccomp") || "0") === "0") return;
+  if (readStatus(task.pid, tid).seccomp === 0) return;
   throw new Refusal({
     code: "SECCOMP_NOT_SUSPENDED",
     process: { pid: task.pid, comm: task.comm },
@@ -316,31 +316,28 @@ function forget(state: Seized, thread: TracedThread): void {
 /** Pids as the task sees them itself, and a signal for the ends of programs that it neither catches nor has pending. */
 function readIdentity(state: Seized, task: TracedTask): void {
   task.sharedPending = ptracePeekSiginfo(task.leader.tid, true);
-  const text = readFileSync(`/proc/${task.pid}/status`, "latin1");
-  let taken = BigInt(`0x${statusField(text, "SigCgt") || "0"}`);
+  const status = readStatus(task.pid);
+  task.status = status;
+  let taken = status.sigCgt;
   for (const info of [...task.sharedPending, ...task.threads.flatMap((t) => t.pending)]) {
     taken |= 1n << BigInt(info.readInt32LE(0) - 1);
   }
-  task.trapSignal = trapSignal(taken, BigInt(`0x${statusField(text, "SigIgn") || "0"}`));
+  task.trapSignal = trapSignal(taken, status.sigIgn);
   if (readlinkSync(`/proc/${task.pid}/ns/pid`) === state.ownPidNs) return;
-  task.nsPid = Number(statusField(text, "NStgid").split("\t").at(-1) ?? task.pid);
-  for (const thread of task.threads) {
-    const own = readFileSync(`/proc/${task.pid}/task/${thread.tid}/status`, "latin1");
-    thread.nsTid = Number(statusField(own, "NSpid").split("\t").at(-1) ?? thread.tid);
-  }
+  task.isInOurPidNamespace = false;
+  task.nsPid = status.nsTgid.at(-1) ?? task.pid;
+  for (const thread of task.threads) thread.nsTid = readStatus(task.pid, thread.tid).nsPid.at(-1) ?? thread.tid;
 }
 
 /** A signal that harms nobody should the task get it after our death: ignored by default, or else because the task says so. */
 function trapSignal(taken: bigint, ignored: bigint): number {
   const isFree = (signal: number) => (taken & (1n << BigInt(signal - 1))) === 0n;
   const isIgnored = (signal: number) => (ignored & (1n << BigInt(signal - 1))) !== 0n && !STOP_SIGNALS.includes(signal);
+  const candidate = TRAP_CANDIDATES.find(isFree);
+  if (candidate !== undefined) return candidate;
   const others = Array.from({ length: LAST_SIGNAL }, (_, i) => i + 1).filter((signal) => isFree(signal) && isIgnored(signal));
   // A task that catches every one of them gets a stray signal if we are killed; there is none better.
-  return TRAP_CANDIDATES.find(isFree) ?? others[0] ?? TRAP_CANDIDATES[0];
-}
-
-function statusField(text: string, name: string): string {
-  return new RegExp(`^${name}:\\s*(.*)$`, "m").exec(text)?.[1] ?? "";
+  return others[0] ?? TRAP_CANDIDATES[0];
 }
 
 function readStat(pid: number): { comm: string; state: string; ppid: number; threads: number } | undefined {

@@ -8,7 +8,7 @@ import { ERRNO, checked, kernelError } from "../linux/errno.js";
 import { addressOf, syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { pidfdOpen } from "../linux/process.js";
 import { SYS } from "../linux/syscalls.js";
-import { ENTRY_BYTES, type Place, Program } from "./program.js";
+import { ENTRY_BYTES, type Place, Program, type ProgramArg } from "./program.js";
 import { CLEANUP_CALLS } from "./region.js";
 import { run } from "./run.js";
 import type { TracedTask, TracedThread } from "./thread.js";
@@ -73,11 +73,32 @@ export function handOver(thread: TracedThread, localFds: readonly number[]): num
 }
 
 /**
+ * The same for files that sockets do not carry (rings of io_uring): the process takes them from Floe by pidfd_getfd(2), for which it
+ * needs the right to trace Floe. It has that while it is being made, and Floe's own rights.
+ */
+export function handOverTaken(thread: TracedThread, localFds: readonly number[]): number[] {
+  const own = openPidfd(process.pid);
+  try {
+    const [pidfd] = handOver(thread, [own]) as [number];
+    const program = new Program();
+    const got = localFds.map((fd) => program.call(SYS.pidfd_getfd, pidfd, fd, 0).must("taking a descriptor from Floe"));
+    try {
+      run(thread, program);
+    } finally {
+      closeRemote(thread, [pidfd]);
+    }
+    return got.map((result) => Number(result.value));
+  } finally {
+    syscallNumber(SYS.close, own);
+  }
+}
+
+/**
  * Has the task make a descriptor by system call `nr` and takes it out of the task; undefined when the call fails.
  *
  * Should the tracer die meanwhile, the task closes it itself.
  */
-export function makeInside(thread: TracedThread, nr: number, ...args: readonly number[]): number | undefined {
+export function makeInside(thread: TracedThread, nr: number, ...args: readonly ProgramArg[]): number | undefined {
   const program = new Program();
   const made = program.call(nr, ...args);
   const number = program.buffer(8);

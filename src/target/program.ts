@@ -13,6 +13,7 @@ export const ENTRY_BYTES = 64;
 const END = -1;
 const COPY8 = -2;
 const COPY4 = -3;
+const END_IF_ZERO = -4;
 const FLAG_MUST = 1;
 
 /** Memory that travels with a program: input, output or both. Its address is known only when the program runs. */
@@ -23,8 +24,8 @@ export class Data {
   readonly isOutput: boolean;
   /** Pointers inside the content: filled in when addresses are known. */
   readonly pointers: { readonly offset: number; readonly of: Place }[] = [];
-  /** Address in the target during the present round; set while a round is laid out. */
-  address = 0n;
+  /** Address in the target during the present round (addresses fit a number); set while a round is laid out. */
+  address = 0;
 
   constructor(content: Buffer, isOutput: boolean) {
     this.content = content;
@@ -159,6 +160,14 @@ export class Program {
     this.entries.push(new Entry(width === 8 ? COPY8 : COPY4, [from, to]));
   }
 
+  /**
+   * Ends the process if `result`, that of the call right before, is 0. Behind a clone(2): the child comes here too, and should
+   * the tracer be dead by then nobody else stops it from going on as if it were its parent.
+   */
+  endIfZero(result: Result): void {
+    this.entries.push(new Entry(END_IF_ZERO, [result]));
+  }
+
   /** Writes the address that `of` has in the target into data: for pointers inside structs. Resolved when laid out. */
   storeAddress(to: Place, of: Data | Place): void {
     to.data.pointers.push({ offset: to.offset, of: of instanceof Data ? of.at(0) : of });
@@ -196,12 +205,17 @@ function placesOf(table: readonly Slot[], base: bigint): Map<Entry, bigint> {
   return places;
 }
 
-/** An entry whose arguments are all numbers. */
-function writeConstants(image: Buffer, words: BigInt64Array, { entry, at }: { entry: Entry; at: number }): void {
-  image.writeInt32LE(entry.nr, at);
-  image.writeInt32LE(entry.must ? FLAG_MUST : 0, at + 4);
-  let word = (at >> 3) + 1;
-  for (const arg of entry.args) words[word++] = BigInt(arg as number | bigint);
+/** The table as words of 8 bytes, and as halves of them: numbers are written without a detour by a bigint. */
+interface Words {
+  readonly words: BigInt64Array;
+  readonly halves: Int32Array;
+}
+
+const HALF = 2 ** 32;
+
+function putNumber({ halves }: Words, index: number, value: number): void {
+  halves[index * 2] = value | 0;
+  halves[index * 2 + 1] = Math.floor(value / HALF);
 }
 
 function dataOf(arg: ProgramArg): Data | undefined {
@@ -218,33 +232,42 @@ function align(n: number): number {
  * Order in memory: table, output data, input data; so one read gets all that came back.
  */
 export function layOut(program: Program, from: number, where: { base: bigint; capacity: number }): Round {
-  const chosen = choose(program, from, where.capacity);
-  const { table, outputs, inputs } = chosen;
+  const { table, outputs, inputs, next } = choose(program, from, where.capacity);
+  const base = Number(where.base);
   let at = (table.length + 1) * ENTRY_BYTES;
-  for (const data of outputs) {
-    data.address = where.base + BigInt(at);
-    at += align(data.content.length);
-  }
+  for (const data of outputs) at = place(data, base, at);
   const readBackBytes = at;
-  for (const data of inputs) {
-    data.address = where.base + BigInt(at);
-    at += align(data.content.length);
-  }
+  for (const data of inputs) at = place(data, base, at);
   const image = Buffer.alloc(at);
   const places = placesOf(table, where.base);
-  const words = new BigInt64Array(image.buffer, image.byteOffset, image.length >> 3);
-  table.forEach((slot, i) => {
-    if (slot.kind === "entry" && isPlain(slot.entry)) writeConstants(image, words, { entry: slot.entry, at: i * ENTRY_BYTES });
-    else writeSlot(image, i * ENTRY_BYTES, { slot, places });
-  });
-  image.writeInt32LE(END, table.length * ENTRY_BYTES);
-  for (const data of [...outputs, ...inputs]) {
-    const offset = Number(data.address - where.base);
-    data.content.copy(image, offset);
-    for (const p of data.pointers) image.writeBigUInt64LE(p.of.data.address + BigInt(p.of.offset), offset + p.offset);
+  const into = {
+    words: new BigInt64Array(image.buffer, image.byteOffset, image.length >> 3),
+    halves: new Int32Array(image.buffer, image.byteOffset, image.length >> 2),
+  };
+  const entries: { entry: Entry; index: number }[] = [];
+  for (let index = 0; index < table.length; index++) {
+    const slot = table[index] as Slot;
+    writeSlot(into, index * WORDS_PER_ENTRY, { slot, places });
+    if (slot.kind === "entry") entries.push({ entry: slot.entry, index });
   }
-  const entries = table.flatMap((slot, index) => (slot.kind === "entry" ? [{ entry: slot.entry, index }] : []));
-  return { image, readBackBytes, entries, outputs: [...outputs], next: chosen.next };
+  into.halves[table.length * WORDS_PER_ENTRY * 2] = END;
+  for (const data of outputs) writeData(image, data, base);
+  for (const data of inputs) writeData(image, data, base);
+  return { image, readBackBytes, entries, outputs: [...outputs], next };
+}
+
+const WORDS_PER_ENTRY = ENTRY_BYTES / 8;
+
+/** Gives data its place at `at` bytes behind `base`; returns where the next one goes. */
+function place(data: Data, base: number, at: number): number {
+  data.address = base + at;
+  return at + align(data.content.length);
+}
+
+function writeData(image: Buffer, data: Data, base: number): void {
+  const offset = data.address - base;
+  data.content.copy(image, offset);
+  for (const p of data.pointers) image.writeBigUInt64LE(BigInt(p.of.data.address + p.of.offset), offset + p.offset);
 }
 
 function isPlain(entry: Entry): boolean {
@@ -278,18 +301,15 @@ function choose(program: Program, from: number, capacity: number) {
     }
     const fresh: Data[] = [];
     const copies: Slot[] = [];
-    const need = (data: Data | undefined) => {
-      if (data === undefined || outputs.has(data) || inputs.has(data) || fresh.includes(data)) return;
-      fresh.push(data);
-      for (const p of data.pointers) need(p.of.data);
-    };
-    entry.args.forEach((arg, argument) => {
-      need(dataOf(arg));
-      if (entry.nr >= 0 && arg instanceof Result && inRound.has(arg.entry)) {
-        copies.push({ kind: "copy", from: arg.entry, to: entry, argument });
-      }
-    });
-    const more = (1 + copies.length) * ENTRY_BYTES + fresh.reduce((sum, d) => sum + align(d.content.length), 0);
+    for (let argument = 0; argument < entry.args.length; argument++) {
+      const arg = entry.args[argument] as ProgramArg;
+      if (typeof arg !== "object") continue;
+      if (arg instanceof Result) {
+        if (entry.nr >= 0 && inRound.has(arg.entry)) copies.push({ kind: "copy", from: arg.entry, to: entry, argument });
+      } else need(dataOf(arg), { outputs, inputs, fresh });
+    }
+    let more = (1 + copies.length) * ENTRY_BYTES;
+    for (const data of fresh) more += align(data.content.length);
     if (size + more > capacity) {
       if (inRound.size === 0) throw new Error(`internal error: ${entry.name()} needs ${more} bytes, there are ${capacity}`);
       break;
@@ -302,54 +322,80 @@ function choose(program: Program, from: number, capacity: number) {
   return { table, outputs, inputs, next };
 }
 
+/** Output memory of a program, in the order in which it is laid out. */
+export function outputsOf(program: Program): readonly Data[] {
+  const chosen = { outputs: new Set<Data>(), inputs: new Set<Data>(), fresh: [] as Data[] };
+  for (const entry of program.entries) {
+    for (const arg of entry.args) if (typeof arg === "object" && !(arg instanceof Result)) need(dataOf(arg), chosen);
+  }
+  return chosen.fresh.filter((data) => data.isOutput);
+}
+
+interface Chosen {
+  readonly outputs: ReadonlySet<Data>;
+  readonly inputs: ReadonlySet<Data>;
+  readonly fresh: Data[];
+}
+
+/** Notes data that an entry needs, with all that it points to, unless it is there already. */
+function need(data: Data | undefined, chosen: Chosen): void {
+  const { outputs, inputs, fresh } = chosen;
+  if (data === undefined || outputs.has(data) || inputs.has(data) || fresh.includes(data)) return;
+  fresh.push(data);
+  for (const p of data.pointers) need(p.of.data, chosen);
+}
+
 /** A copy of a result that an earlier round brought back is made here, on our side. */
 function storeEarlierResult(entry: Entry, inRound: ReadonlySet<Entry>): boolean {
   const [source, place] = entry.args;
-  if (entry.nr >= 0 || !(source instanceof Result) || inRound.has(source.entry)) return false;
+  if (entry.nr >= 0 || entry.nr === END_IF_ZERO || !(source instanceof Result) || inRound.has(source.entry)) return false;
   const { data, offset } = place as Place;
   if (entry.nr === COPY8) data.content.writeBigInt64LE(source.value, offset);
   else data.content.writeInt32LE(Number(BigInt.asIntN(32, source.value)), offset);
   return true;
 }
 
-function writeSlot(image: Buffer, at: number, context: { slot: Slot; places: ReadonlyMap<Entry, bigint> }): void {
+/** Writes one entry from word `at` of the table on. */
+function writeSlot(into: Words, at: number, context: { slot: Slot; places: ReadonlyMap<Entry, bigint> }): void {
   const { slot, places } = context;
+  const { words, halves } = into;
   if (slot.kind === "copy") {
-    image.writeInt32LE(COPY8, at);
-    image.writeBigInt64LE((places.get(slot.from) ?? 0n) + 56n, at + 8);
-    image.writeBigInt64LE((places.get(slot.to) ?? 0n) + 8n + BigInt(slot.argument * 8), at + 16);
+    halves[at * 2] = COPY8;
+    words[at + 1] = (places.get(slot.from) ?? 0n) + 56n;
+    words[at + 2] = (places.get(slot.to) ?? 0n) + 8n + BigInt(slot.argument * 8);
     return;
   }
   const { entry } = slot;
-  image.writeInt32LE(entry.nr, at);
-  image.writeInt32LE(entry.must ? FLAG_MUST : 0, at + 4);
-  for (let k = 0; k < entry.args.length; k++) {
-    const arg = entry.args[k] as ProgramArg;
-    image.writeBigInt64LE(BigInt.asIntN(64, argumentValue(arg, entry, places)), at + 8 + k * 8);
+  const { args } = entry;
+  halves[at * 2] = entry.nr;
+  halves[at * 2 + 1] = entry.must ? FLAG_MUST : 0;
+  for (let k = 0; k < args.length; k++) {
+    const arg = args[k] as ProgramArg;
+    const index = at + 1 + k;
+    if (typeof arg === "number") putNumber(into, index, arg);
+    else if (typeof arg === "bigint") words[index] = arg;
+    else if (arg instanceof Data) putNumber(into, index, arg.address);
+    else if (arg instanceof Result) words[index] = resultValue(arg, entry, places);
+    else putNumber(into, index, arg.data.address + arg.offset);
   }
 }
 
-function argumentValue(arg: ProgramArg, consumer: Entry, places: ReadonlyMap<Entry, bigint>): bigint {
-  if (typeof arg === "number") return BigInt(arg);
-  if (typeof arg === "bigint") return arg;
-  if (arg instanceof Data) return arg.address;
-  if (arg instanceof Result) {
-    const place = places.get(arg.entry);
-    if (place === undefined) return arg.value;
-    return consumer.nr < 0 ? place + 56n : 0n; // a call's argument is filled in by the copy in front of it
-  }
-  return arg.data.address + BigInt(arg.offset);
+function resultValue(arg: Result, consumer: Entry, places: ReadonlyMap<Entry, bigint>): bigint {
+  const there = places.get(arg.entry);
+  if (there === undefined) return arg.value;
+  return consumer.nr < 0 ? there + 56n : 0n; // a call's argument is filled in by the copy in front of it
 }
 
 /** Takes results and output data of a finished round out of what was read back. `endIndex`: entries that were reached. */
 export function takeBack(round: Round, memory: Buffer, where: { base: bigint; endIndex: number }): void {
+  const base = Number(where.base);
   const words = new BigInt64Array(memory.buffer, memory.byteOffset, memory.length >> 3);
   for (const { entry, index } of round.entries) {
     if (index > where.endIndex || index * ENTRY_BYTES + ENTRY_BYTES > memory.length) break;
     if (entry.nr >= 0) entry.result = words[index * 8 + 7] ?? 0n;
   }
   for (const data of round.outputs) {
-    const offset = Number(data.address - where.base);
+    const offset = data.address - base;
     memory.copy(data.content, 0, offset, offset + data.content.length);
   }
 }

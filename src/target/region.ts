@@ -76,6 +76,21 @@ export function slotAt(base: bigint, index: number): Slot {
   };
 }
 
+/**
+ * A small slot inside the leader's large one, for a task that runs in the same memory while the leader waits for its end. What the
+ * leader waits in must be a short program.
+ */
+export function slotInside(base: bigint): Slot {
+  const frame = base + BigInt(PAGE + LEADER_SLOT_BYTES / 2);
+  return {
+    code: base + BigInt(CODE_OFFSET),
+    frame,
+    table: frame + BigInt(FRAME_AREA_BYTES),
+    tableBytes: THREAD_SLOT_BYTES - FRAME_AREA_BYTES - CLEANUP_BYTES,
+    cleanup: frame + BigInt(THREAD_SLOT_BYTES - CLEANUP_BYTES),
+  };
+}
+
 /** First page of a region: magic and code. */
 export function regionHeader(code: Uint8Array): Buffer {
   const page = Buffer.alloc(CODE_OFFSET + code.length);

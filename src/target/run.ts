@@ -64,11 +64,9 @@ export function runAll(jobs: readonly Job[], meanwhile?: () => void): void {
     }
     meanwhile = undefined;
     pending = [];
-    for (const r of running) {
-      try {
-        finish(r);
-      } catch (error) {
-        failure ??= error as Error;
+    for (const [r, error] of finishAll(running)) {
+      if (error !== undefined) {
+        failure ??= error;
         continue;
       }
       const failed = r.job.program.failure;
@@ -115,7 +113,7 @@ function startAll(group: readonly Start[], running: Running[]): void {
     const { slot } = job.thread;
     if (slot === undefined) throw new Error(`internal error: thread ${job.thread.tid} has no stub`);
     const round = layOut(job.program, from, { base: slot.table, capacity: slot.tableBytes });
-    return { slot, round, pieces: [{ address: slot.table, bytes: round.image }, ...cleanupPieces(job.thread, slot)] };
+    return { slot, round, pieces: piecesToStart(job.thread, slot, round.image) };
   });
   const [first] = group;
   if (first === undefined) return;
@@ -138,6 +136,18 @@ function startAll(group: readonly Start[], running: Running[]): void {
   });
 }
 
+/**
+ * What is written to start a program, in this order. The call that writes it is cut short when we are killed in it, and a thread
+ * that was parked then runs whatever table it has. So what has to be cleaned up comes first, and the first entry, which is the
+ * mark of the end until then, last.
+ */
+export function piecesToStart(thread: TracedThread, slot: Slot, table: Buffer): Piece[] {
+  const pieces = cleanupPieces(thread, slot);
+  if (!thread.isAtStart || table.length <= ENTRY_BYTES) return [...pieces, { address: slot.table, bytes: table }];
+  const rest = { address: slot.table + BigInt(ENTRY_BYTES), bytes: table.subarray(ENTRY_BYTES) };
+  return [...pieces, rest, { address: slot.table, bytes: table.subarray(0, ENTRY_BYTES) }];
+}
+
 /** Clears the end pointer and sets what the task does by itself should we die: it closes the descriptors we put there. */
 function cleanupPieces(thread: TracedThread, slot: Slot): Piece[] {
   const fds = thread.strayFds.slice(0, CLEANUP_CALLS);
@@ -156,39 +166,145 @@ function cleanupPieces(thread: TracedThread, slot: Slot): Piece[] {
   return [...pieces, { address: slot.frame + BigInt(arch.frame.cleanup), bytes: state }];
 }
 
-const endPointer = Buffer.alloc(8);
-
-function finish({ job, round }: Running): void {
-  const { thread } = job;
-  const slot = thread.slot;
-  if (slot === undefined) return;
-  const memory = waitForEnd(thread, slot, round.readBackBytes);
-  const endIndex = Number((endPointer.readBigUInt64LE(0) - slot.table) / BigInt(ENTRY_BYTES));
-  takeBack(round, memory, { base: slot.table, endIndex });
+/** A call that a task makes by itself; "data" stands for the address of what was given with the calls. */
+export interface PromisedCall {
+  readonly nr: number;
+  readonly args: readonly (bigint | number | "data")[];
 }
 
 /**
- * Waits until the stub has reported the end of its program by its signal; returns the table as it is then.
- *
- * A stop signal from outside is let through (it takes effect when the thread is released); the trap signal sent by a
- * stranger is told apart by the end pointer, which only the stub writes.
+ * Has the task make calls by itself should we die, while its thread stands at the end of a program. Nothing may be run in
+ * the thread until {@link withdrawCalls}.
  */
-function waitForEnd(thread: TracedThread, slot: Slot, readBackBytes: number): Buffer {
-  const memory = Buffer.alloc(readBackBytes);
-  for (;;) {
-    const status = waitThread(thread.tid);
-    if (status.kind === "signal-stop" && status.signal === thread.task.trapSignal) {
-      const got = readProcessMemoryPieces(thread.task.pid, [
-        { address: slot.frame + BigInt(arch.frame.end), bytes: endPointer },
-        { address: slot.table, bytes: memory },
-      ]);
-      if (got !== endPointer.length + memory.length) throw kernelError(`process_vm_readv(${thread.task.pid})`, got < 0 ? got : -EFAULT);
-      if (endPointer.readBigUInt64LE(0) !== 0n) return memory;
-      ptraceCont(thread.tid);
+export function promiseCalls(thread: TracedThread, calls: readonly PromisedCall[], data: Uint8Array): void {
+  const { slot } = thread;
+  const at = slot === undefined ? undefined : placeOfPromise(slot, calls.length);
+  if (slot === undefined || at === undefined) throw new Error(`internal error: thread ${thread.tid} cannot promise ${calls.length} calls`);
+  const table = Buffer.alloc((calls.length + 1) * ENTRY_BYTES);
+  const dataAt = calls.length * ENTRY_BYTES + 8; // behind the mark of the end
+  calls.forEach(({ nr, args }, i) => {
+    table.writeInt32LE(nr, i * ENTRY_BYTES);
+    args.forEach((arg, k) => {
+      table.writeBigInt64LE(arg === "data" ? at + BigInt(dataAt) : BigInt(arg), i * ENTRY_BYTES + 8 + k * 8);
+    });
+  });
+  table.writeInt32LE(-1, calls.length * ENTRY_BYTES);
+  table.set(data.subarray(0, ENTRY_BYTES - 8), dataAt);
+  const pointer = Buffer.alloc(8);
+  pointer.writeBigUInt64LE(at, 0);
+  writeTarget(thread, at, table);
+  writeTarget(thread, slot.frame + BigInt(arch.frame.cleanup), pointer);
+}
+
+/**
+ * Where there is room for so many calls, a mark and data: behind the slot, or else in the middle of the memory for programs, of which
+ * none is run meanwhile, before the place of {@link slotInside}.
+ */
+function placeOfPromise(slot: Slot, calls: number): bigint | undefined {
+  if (calls < CLEANUP_CALLS) return slot.cleanup;
+  const quarter = slot.tableBytes >> 2;
+  const offset = quarter - (quarter % ENTRY_BYTES);
+  return (calls + 1) * ENTRY_BYTES > offset - ENTRY_BYTES ? undefined : slot.table + BigInt(offset);
+}
+
+/** Takes back what {@link promiseCalls} asked for. */
+export function withdrawCalls(thread: TracedThread): void {
+  if (thread.slot !== undefined) writeTarget(thread, thread.slot.frame + BigInt(arch.frame.cleanup), Buffer.alloc(8));
+}
+
+/** So many results are read by one call, which takes two ranges for each. */
+const READ_GROUP = 256;
+
+/** Waits for the end of every program and takes its results; with each what went wrong. */
+function* finishAll(running: readonly Running[]): Generator<[Running, Error | undefined]> {
+  let group: Ended[] = [];
+  for (const r of running) {
+    let ended: Ended;
+    try {
+      ended = waitForTrap(r);
+    } catch (error) {
+      yield [r, error as Error];
       continue;
     }
+    const first = group[0];
+    if (first !== undefined && (group.length === READ_GROUP || first.running.job.thread.task !== r.job.thread.task)) {
+      yield* takeAll(group);
+      group = [];
+    }
+    group.push(ended);
+  }
+  yield* takeAll(group);
+}
+
+/** A program that has reported its end, and memory for what it leaves. */
+interface Ended {
+  readonly running: Running;
+  readonly slot: Slot;
+  readonly end: Buffer;
+  readonly memory: Buffer;
+}
+
+function* takeAll(group: readonly Ended[]): Generator<[Running, Error | undefined]> {
+  let failure: Error | undefined;
+  try {
+    if (group.length > 0) readBack(group);
+  } catch (error) {
+    failure = error as Error;
+  }
+  for (const ended of group) {
+    let own = failure;
+    try {
+      if (own === undefined) take(ended);
+    } catch (error) {
+      own = error as Error;
+    }
+    yield [ended.running, own];
+  }
+}
+
+/** The trap signal sent by a stranger is told apart by the end pointer, which only the stub writes. */
+function take(ended: Ended): void {
+  const { running, slot, end, memory } = ended;
+  const { thread } = running.job;
+  while (end.readBigUInt64LE(0) === 0n) {
+    ptraceCont(thread.tid);
+    waitForTrap(running);
+    readBack([ended]);
+  }
+  const endIndex = Number(end.readBigUInt64LE(0) - slot.table) / ENTRY_BYTES;
+  takeBack(running.round, memory, { base: slot.table, endIndex });
+}
+
+/** Waits for the signal by which the stub reports the end. A stop signal from outside is let through: it acts when the thread is released. */
+export function waitForSignal(thread: TracedThread): void {
+  for (;;) {
+    const status = waitThread(thread.tid);
+    if (status.kind === "signal-stop" && status.signal === thread.task.trapSignal) return;
     resumeStrayStop(thread, status);
   }
+}
+
+function waitForTrap(running: Running): Ended {
+  const { thread } = running.job;
+  const { slot } = thread;
+  if (slot === undefined) throw new Error(`internal error: thread ${thread.tid} has no stub`);
+  waitForSignal(thread);
+  const memory = Buffer.allocUnsafe(running.round.readBackBytes + END_BYTES);
+  return { running, slot, end: memory.subarray(0, END_BYTES), memory: memory.subarray(END_BYTES) };
+}
+
+const END_BYTES = 8;
+
+/** Reads end pointers and tables of programs of one process. */
+function readBack(group: readonly Ended[]): void {
+  const pid = group[0]?.running.job.thread.task.pid ?? 0;
+  const pieces = group.flatMap(({ slot, end, memory }) => [
+    { address: slot.frame + BigInt(arch.frame.end), bytes: end },
+    { address: slot.table, bytes: memory },
+  ]);
+  const wanted = pieces.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  const got = readProcessMemoryPieces(pid, pieces);
+  if (got !== wanted) throw kernelError(`process_vm_readv(${pid})`, got < 0 ? got : -EFAULT);
 }
 
 /** Handles a stop that is not the one waited for; throws when the thread is gone or faulted. */

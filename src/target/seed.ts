@@ -19,7 +19,8 @@ import { TracedTask, TracedThread } from "./thread.js";
 const PAGE = 4096;
 const ELF_HEADER_BYTES = 64;
 const PROGRAM_HEADER_BYTES = 56;
-const ENTRY_OFFSET = 0x100;
+/** Behind the headers. */
+const ENTRY_OFFSET = 0x80;
 const MFD_CLOEXEC = 1;
 
 /** Where the seed's memory lies: its ELF page directly below the stub region. */
@@ -41,7 +42,7 @@ function seedElf(place: SeedPlace): Buffer {
   page.writeUInt16LE(2, 16); // ET_EXEC
   page.writeUInt16LE(62, 18); // EM_X86_64
   page.writeUInt32LE(1, 20);
-  page.writeBigUInt64LE(base + BigInt(ENTRY_OFFSET + arch.stubPauseOffset), 24);
+  page.writeBigUInt64LE(base + BigInt(ENTRY_OFFSET), 24);
   page.writeBigUInt64LE(BigInt(ELF_HEADER_BYTES), 32);
   page.writeUInt16LE(ELF_HEADER_BYTES, 52);
   page.writeUInt16LE(PROGRAM_HEADER_BYTES, 54);
@@ -55,12 +56,13 @@ function seedElf(place: SeedPlace): Buffer {
   page.writeBigUInt64LE(BigInt(PAGE), ph + 32);
   page.writeBigUInt64LE(BigInt(PAGE + place.regionBytes), ph + 40);
   page.writeBigUInt64LE(BigInt(PAGE), ph + 48);
-  page.set(arch.stubCode, ENTRY_OFFSET);
+  page.set(arch.seedEntry(process.pid), ENTRY_OFFSET);
   return page;
 }
 
 /**
- * Starts the seed and parks it at the stub. It dies with Floe, and so does everything cloned from it, until released.
+ * Starts the seed and parks it at the stub. It dies with Floe, and so does everything cloned from it, until released: by its own
+ * code until it is traced, then by PTRACE_O_EXITKILL.
  *
  * `avoid`: pids it must not have, because they will be needed.
  */
@@ -75,7 +77,7 @@ export function startSeed(place: SeedPlace, avoid: ReadonlySet<number>): TracedT
   }
 }
 
-/** Starts a seed that nobody holds: a process that does nothing, for trying things out. Ends by SIGKILL. */
+/** Starts a seed that nobody holds: a process that does nothing, for trying things out. Ends by SIGKILL, or with us. */
 export function startIdle(place: SeedPlace): number {
   const name = Buffer.from("floe-idle\0");
   const memfd = checked(syscallNumber(SYS.memfd_create, name, MFD_CLOEXEC), () => "memfd_create(floe-idle)");

@@ -8,12 +8,12 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { Refusal } from "../errors.js";
 import { kernelError } from "../linux/errno.js";
-import { ptraceGetRegs, ptraceSetRegs, ptraceSetSigmask, ptraceSyscall, waitThread } from "../linux/ptrace.js";
+import { ptraceGetRegs, ptraceSetRegs, scatterToProcess, ptraceSetSigmask, ptraceSyscall, waitThread } from "../linux/ptrace.js";
 import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import type { AddressRange, CodeRanges } from "./code-ranges.js";
 import { Program } from "./program.js";
-import { CODE_BYTES, freeRegionPlace, regionBytes, regionHeader, slotAt } from "./region.js";
+import { CODE_BYTES, type Slot, freeRegionPlace, regionBytes, regionHeader, slotAt } from "./region.js";
 import { resumeStrayStop, run, writeTarget } from "./run.js";
 import type { TracedTask, TracedThread } from "./thread.js";
 
@@ -23,6 +23,7 @@ const PROT_EXEC = 4;
 const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
 const EACCES = 13n;
+const EFAULT = 14;
 const ALL_SIGNALS = 0xffffffffffffffffn;
 
 /** Runs `step` with /proc/PID/mem open, through which read-only memory can be written as well. */
@@ -36,35 +37,35 @@ function withMemory<T>(pid: number, step: (fd: number) => T): T {
 }
 
 /** Chooses the first range whose last bytes are unused: zero, or the cave of a dumper that was killed. */
-function findCave(task: TracedTask, ranges: readonly AddressRange[]): bigint {
+function findCave(task: TracedTask, memory: number, ranges: readonly AddressRange[]): bigint {
   const size = arch.caveBytes;
   const bytes = Buffer.alloc(size);
-  return withMemory(task.pid, (fd) => {
-    for (const range of ranges) {
-      const at = range.end - BigInt(size);
-      try {
-        readSync(fd, bytes, 0, size, Number(at));
-      } catch {
-        continue; // not readable (a hole behind the end of a file): not usable either
-      }
-      if (bytes.every((b) => b === 0) || arch.isCave(bytes)) return at;
+  for (const range of ranges) {
+    const at = range.end - BigInt(size);
+    try {
+      readSync(memory, bytes, 0, size, Number(at));
+    } catch {
+      continue; // not readable (a hole behind the end of a file): not usable either
     }
-    throw new Refusal({
-      code: "NO_CODE_CAVE",
-      process: { pid: task.pid, comm: task.comm },
-      resource: "its memory",
-      because: `no executable mapping ends in ${size} unused bytes, so it cannot be entered safely`,
-      remedy: ["Start the program with a vdso (the kernel's default)"],
-    });
+    if (bytes.equals(unused) || arch.isCave(bytes)) return at;
+  }
+  throw new Refusal({
+    code: "NO_CODE_CAVE",
+    process: { pid: task.pid, comm: task.comm },
+    resource: "its memory",
+    because: `no executable mapping ends in ${size} unused bytes, so it cannot be entered safely`,
+    remedy: ["Start the program with a vdso (the kernel's default)"],
   });
 }
 
+const unused = Buffer.alloc(arch.caveBytes);
+
 /** Makes one system call in the leader through the cave; afterwards the leader stands behind that call, in the cave. */
-function callThroughCave(task: TracedTask, call: { nr: number; args: readonly bigint[] }): bigint {
+function callThroughCave(task: TracedTask, memory: number, call: { nr: number; args: readonly bigint[] }): bigint {
   const { leader, cave } = task;
   if (cave === undefined) throw new Error("internal error: no cave");
   const after = arch.resumeRegs(leader.regs, true);
-  withMemory(task.pid, (fd) => writeSync(fd, arch.caveImage(after, leader.sigmask), 0, arch.caveBytes, Number(cave)));
+  writeSync(memory, arch.caveImage(after, leader.sigmask), 0, arch.caveBytes, Number(cave));
   // Registers first: should we die before the mask is set, the cave sets the original mask anyway.
   ptraceSetRegs(leader.tid, arch.callRegs(leader.regs, { rip: cave, ...call }));
   ptraceSetSigmask(leader.tid, ALL_SIGNALS);
@@ -99,10 +100,10 @@ export function isInsideStub(task: TracedTask, ranges: CodeRanges): boolean {
 }
 
 /** Maps the stub region; in two pieces in a process that may not have memory both writable and executable. */
-function mapRegion(task: TracedTask, place: bigint, length: number): bigint {
+function mapRegion(task: TracedTask, memory: number, { place, length }: { place: bigint; length: number }): bigint {
   const map = (prot: number) => {
     const args = [place, BigInt(length), BigInt(prot), BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
-    return callThroughCave(task, { nr: SYS.mmap, args });
+    return callThroughCave(task, memory, { nr: SYS.mmap, args });
   };
   let address = map(PROT_READ | PROT_WRITE | PROT_EXEC);
   let failed = address;
@@ -111,11 +112,11 @@ function mapRegion(task: TracedTask, place: bigint, length: number): bigint {
     const data = { at: address + BigInt(CODE_BYTES), length: BigInt(length - CODE_BYTES) };
     failed = isError(address)
       ? address
-      : callThroughCave(task, { nr: SYS.mprotect, args: [data.at, data.length, BigInt(PROT_READ | PROT_WRITE)] });
+      : callThroughCave(task, memory, { nr: SYS.mprotect, args: [data.at, data.length, BigInt(PROT_READ | PROT_WRITE)] });
   }
   if (!isError(failed)) return address;
-  if (!isError(address)) callThroughCave(task, { nr: SYS.munmap, args: [address, BigInt(length)] });
-  leaveCave(task);
+  if (!isError(address)) callThroughCave(task, memory, { nr: SYS.munmap, args: [address, BigInt(length)] });
+  leaveCave(task, memory);
   throw kernelError(`mmap(0x${place.toString(16)}, ${length}, PROT_READ|PROT_WRITE|PROT_EXEC) in process ${task.pid}`, failed);
 }
 
@@ -129,42 +130,79 @@ function isError(result: bigint): boolean {
  * All threads must be stopped, with `regs` and `sigmask` read, and none inside an older stub ({@link isInsideStub}).
  */
 export function attachStub(task: TracedTask, ranges: CodeRanges): void {
-  task.cave = findCave(task, ranges.code);
-  const length = regionBytes(task.threads.length);
-  const place = freeRegionPlace(
-    ranges.leftBehind.map((range) => range.start),
-    arch.isCompat(task.leader.regs),
-  );
-  const address = mapRegion(task, place, length);
-  task.region = { address, length };
-  const header = regionHeader(arch.stubCode);
-  withMemory(task.pid, (fd) => writeSync(fd, header, 0, header.length, Number(address)));
-  task.threads.forEach((thread, index) => parkThread(thread, index, address));
-  clearCave(task);
+  withMemory(task.pid, (memory) => placeStub(task, memory, ranges));
   if (ranges.leftBehind.length === 0) return;
   const program = new Program();
   for (const { start, end } of ranges.leftBehind) program.call(SYS.munmap, start, end - start).must();
   run(task.leader, program);
 }
 
-/** Gives a thread its slot and sets it to the stub; its mask is changed last. */
+function placeStub(task: TracedTask, memory: number, ranges: CodeRanges): void {
+  task.cave = findCave(task, memory, ranges.code);
+  const length = regionBytes(task.threads.length);
+  const place = freeRegionPlace(
+    ranges.leftBehind.map((range) => range.start),
+    arch.isCompat(task.leader.regs),
+  );
+  const address = mapRegion(task, memory, { place, length });
+  task.region = { address, length };
+  const header = regionHeader(arch.stubCode);
+  writeSync(memory, header, 0, header.length, Number(address));
+  parkThreads(task, address);
+  clearCave(task, memory);
+}
+
+/** Frames of so many threads are written by one call. */
+const GROUP = 128;
+
+/** Gives every thread its slot and sets it to the stub. */
+function parkThreads({ pid, threads }: TracedTask, region: bigint): void {
+  for (let from = 0; from < threads.length; from += GROUP) {
+    const group = threads.slice(from, from + GROUP).map((thread, i) => ({ thread, slot: slotAt(region, from + i) }));
+    const frames = Buffer.concat(group.map(({ thread }) => frameOf(thread)));
+    const size = frames.length / group.length;
+    const wrote = scatterToProcess(
+      pid,
+      frames,
+      group.flatMap(({ slot }) => [Number(slot.frame), size]),
+    );
+    if (wrote !== frames.length) throw kernelError(`process_vm_writev(${pid}, ${group.length} frames)`, wrote < 0 ? wrote : -EFAULT);
+    for (const { thread, slot } of group) setToStub(thread, slot);
+  }
+}
+
+/** Gives a thread its slot and sets it to the stub. */
 export function parkThread(thread: TracedThread, index: number, region: bigint): void {
+  parkAt(thread, slotAt(region, index));
+}
+
+/** The same at any slot. */
+export function parkAt(thread: TracedThread, slot: Slot): void {
+  writeTarget(thread, slot.frame, frameOf(thread));
+  setToStub(thread, slot);
+}
+
+/** The frame of a thread, and behind it a table that has no calls. */
+function frameOf(thread: TracedThread): Buffer {
   const { task } = thread;
-  const slot = slotAt(region, index);
-  const after = arch.resumeRegs(thread.regs, true);
   const frame = arch.stubFrame({
     tgid: task.nsPid,
     tid: thread.nsTid,
     signal: task.trapSignal,
     mask: thread.sigmask,
-    regs: after,
+    regs: arch.resumeRegs(thread.regs, true),
   });
-  const empty = Buffer.alloc(64);
-  empty.writeInt32LE(-1, 0);
-  writeTarget(thread, slot.frame, Buffer.concat([frame, empty]));
+  return Buffer.concat([frame, NO_CALLS]);
+}
+
+const NO_CALLS = Buffer.alloc(64);
+NO_CALLS.writeInt32LE(-1, 0);
+
+/** The frame is in place; the mask is changed last. */
+function setToStub(thread: TracedThread, slot: Slot): void {
   thread.slot = slot;
   ptraceSetRegs(thread.tid, arch.stubRegs(thread.regs, slot));
-  ptraceSetSigmask(thread.tid, ALL_SIGNALS & ~(1n << BigInt(task.trapSignal - 1)));
+  ptraceSetSigmask(thread.tid, ALL_SIGNALS & ~(1n << BigInt(thread.task.trapSignal - 1)));
   thread.isAtStart = true;
 }
 
@@ -178,23 +216,24 @@ export function detachStub(task: TracedTask): void {
     thread.slot = undefined;
   }
   const { address, length } = task.region;
-  const result = callThroughCave(task, { nr: SYS.munmap, args: [address, BigInt(length)] });
-  task.region = undefined;
-  task.leader.slot = undefined;
-  leaveCave(task);
+  const result = withMemory(task.pid, (memory) => {
+    const unmapped = callThroughCave(task, memory, { nr: SYS.munmap, args: [address, BigInt(length)] });
+    task.region = undefined;
+    task.leader.slot = undefined;
+    leaveCave(task, memory);
+    return unmapped;
+  });
   if (result !== 0n) throw kernelError(`munmap(0x${address.toString(16)}) in process ${task.pid}`, result);
 }
 
-function leaveCave(task: TracedTask): void {
+function leaveCave(task: TracedTask, memory: number): void {
   const { leader } = task;
   ptraceSetSigmask(leader.tid, leader.sigmask);
   ptraceSetRegs(leader.tid, arch.resumeRegs(leader.regs, true));
-  clearCave(task);
+  clearCave(task, memory);
 }
 
-function clearCave(task: TracedTask): void {
+function clearCave(task: TracedTask, memory: number): void {
   const { cave } = task;
-  if (cave !== undefined) {
-    withMemory(task.pid, (fd) => writeSync(fd, Buffer.alloc(arch.caveBytes), 0, arch.caveBytes, Number(cave)));
-  }
+  if (cave !== undefined) writeSync(memory, unused, 0, arch.caveBytes, Number(cave));
 }

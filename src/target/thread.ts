@@ -1,6 +1,7 @@
 /**
  * A process held by ptrace: its threads, their own registers and masks, and the region that holds our stub.
  */
+import type { ProcStatus } from "../linux/proc/status.js";
 import type { UserDispatch } from "../linux/ptrace.js";
 import type { Slot } from "./region.js";
 
@@ -51,7 +52,11 @@ export class TracedTask {
   readonly tgid: number;
   /** Process id in its own, innermost pid namespace. */
   nsPid: number;
+  /** Whether that is ours too, so that its numbers are the same for both. */
+  isInOurPidNamespace = true;
   readonly comm: string;
+  /** What /proc says of it since it stands still. */
+  status: ProcStatus | undefined;
   /** Living threads; the leader comes first. */
   readonly threads: TracedThread[] = [];
   /** Signals queued for the whole process, as siginfo_t of 128 bytes. */

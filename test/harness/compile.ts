@@ -44,30 +44,43 @@ function extraFlags(source: string): string[] {
   return found?.[1] === undefined ? [] : found[1].trim().split(/\s+/);
 }
 
-async function build(sources: readonly string[], headers: readonly string[]): Promise<string> {
-  const [main] = sources;
-  if (main === undefined) throw new Error("Nothing to compile");
-  const extra = extraFlags(readFileSync(main, "utf8"));
+/** Makes `name` in a folder that is named after what it is made of; `compile` gets the name to write to. */
+async function make(name: string, parts: { files: readonly string[]; flags: readonly string[] }, compile: (to: string) => Promise<void>) {
   const hash = createHash("sha256");
-  for (const file of [...sources, ...headers]) hash.update(readFileSync(file)).update("\0");
-  hash.update(JSON.stringify([baseFlags, extra, process.arch]));
+  for (const file of parts.files) hash.update(readFileSync(file)).update("\0");
+  hash.update(JSON.stringify([parts.flags, process.arch]));
   const folder = join(projectRoot, "build", "workloads", hash.digest("hex").slice(0, 16));
-  const program = join(folder, basename(main, ".c"));
-  if (existsSync(program)) return program;
+  const made = join(folder, name);
+  if (existsSync(made)) return made;
   await slot();
   try {
     mkdirSync(folder, { recursive: true });
     // Another test file may compile the same program now: make it under a name of our own, then put it in place at once.
-    const temporary = `${program}.${process.pid}`;
-    const libraries = extra.filter((flag) => flag.startsWith("-l"));
-    const others = extra.filter((flag) => !flag.startsWith("-l"));
-    await gcc([...baseFlags, ...others, `-I${workloads}`, ...sources, "-o", temporary, ...libraries]);
-    renameSync(temporary, program);
+    const temporary = `${made}.${process.pid}`;
+    await compile(temporary);
+    renameSync(temporary, made);
     rmSync(temporary, { force: true });
   } finally {
     freeSlot();
   }
-  return program;
+  return made;
+}
+
+/** A source that many programs have in common, compiled once. */
+function objectOf(source: string, headers: readonly string[], flags: readonly string[]): Promise<string> {
+  const name = `${basename(source, ".c")}.o`;
+  return once(`${source} ${flags.join(" ")}`, () =>
+    make(name, { files: [source, ...headers], flags }, (to) => gcc([...flags, `-I${workloads}`, "-c", source, "-o", to])),
+  );
+}
+
+async function build(main: string, shared: readonly string[], headers: readonly string[]): Promise<string> {
+  const extra = extraFlags(readFileSync(main, "utf8"));
+  const libraries = extra.filter((flag) => flag.startsWith("-l"));
+  const flags = [...baseFlags, ...extra.filter((flag) => !flag.startsWith("-l"))];
+  const objects = await Promise.all(shared.map((source) => objectOf(source, headers, flags)));
+  const parts = { files: [main, ...shared, ...headers], flags: [...flags, ...libraries] };
+  return make(basename(main, ".c"), parts, (to) => gcc([...flags, `-I${workloads}`, main, ...objects, "-o", to, ...libraries]));
 }
 
 function once(key: string, make: () => Promise<string>): Promise<string> {
@@ -82,10 +95,10 @@ function once(key: string, make: () => Promise<string>): Promise<string> {
 export function compileWorkload(name: string): Promise<string> {
   const shared = ["workload.c", "snapshot.c"].map((file) => join(workloads, file));
   const headers = ["workload.h", "snapshot.h"].map((file) => join(workloads, file));
-  return once(name, () => build([join(workloads, `${name}.c`), ...shared], headers));
+  return once(name, () => build(join(workloads, `${name}.c`), shared, headers));
 }
 
 /** The first process of a lane. */
 export function compileAgent(): Promise<string> {
-  return once("agent", () => build([join(projectRoot, "test", "harness", "agent.c")], []));
+  return once("agent", () => build(join(projectRoot, "test", "harness", "agent.c"), [], []));
 }

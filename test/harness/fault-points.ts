@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { projectRoot } from "./compile.js";
 
 /** Points that can be named in FLOE_FAULT, in the order of the source. */
-export function faultPointsOf(operation: "dump" | "restore" | "precopy"): string[] {
+export function faultPointsOf(operation: "dump" | "restore" | "precopy" | "snapshot"): string[] {
   const folder = join(projectRoot, "src", "engine");
   const sources = readdirSync(folder).filter((name) => name.startsWith(operation) && name.endsWith(".ts"));
   const text = sources.map((name) => readFileSync(join(folder, name), "utf8")).join("\n");

@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 
 import { compileAgent } from "./compile.js";
+import { patienceMs } from "./patience.js";
 
 export interface SpawnOptions {
   readonly argv: readonly string[];
@@ -17,6 +18,8 @@ export interface SpawnOptions {
   readonly input?: string;
   /** Leader of a new session. */
   readonly session?: boolean;
+  /** Below an init of its own, in a pid namespace of its own; the pid is that of the init. */
+  readonly init?: boolean;
   /** Leader of a new session on a new pseudo-terminal. */
   readonly terminal?: boolean;
 }
@@ -86,7 +89,7 @@ export class Lane {
     const mark = process.env["FLOE_TEST_RUN"] === undefined ? {} : { FLOE_TEST_RUN: process.env["FLOE_TEST_RUN"] };
     const environment = { PATH: process.env["PATH"] ?? "/usr/bin:/bin", HOME: "/root", LANG: "C.UTF-8", ...mark };
     const lane = new Lane(spawn("unshare", [...flags, agent], { stdio: "pipe", env: environment }));
-    await withTimeout(lane.#started, 10_000, "Start of a test lane");
+    await withTimeout(lane.#started, patienceMs, "Start of a test lane");
     await lane.#ask("mounts", "noted");
     return lane;
   }
@@ -102,11 +105,11 @@ export class Lane {
   }
 
   async spawn(options: SpawnOptions): Promise<number> {
-    const flags = `${options.session ? "session," : ""}${options.terminal ? "pty," : ""}`;
+    const flags = `${options.session ? "session," : ""}${options.terminal ? "pty," : ""}${options.init ? "init," : ""}`;
     const id = String(this.#next++);
     const answer = new Promise<string[]>((resolve) => this.#answers.set(id, resolve));
     this.#send(["spawn", id, options.cwd, options.input ?? "", options.output, flags, ...options.argv]);
-    const [word, , detail] = await withTimeout(answer, 10_000, `Start of ${options.argv[0]}`);
+    const [word, , detail] = await withTimeout(answer, patienceMs, `Start of ${options.argv[0]}`);
     if (word !== "spawned") throw new Error(`Cannot start ${options.argv.join(" ")}: ${detail}`);
     return Number(detail);
   }
@@ -136,8 +139,13 @@ export class Lane {
     return (this.#exits.get(pid)?.length ?? 0) > 0;
   }
 
-  kill(pid: number, signal: "KILL" | "TERM" | "STOP" | "CONT" | "USR1"): void {
-    const numbers = { KILL: 9, TERM: 15, STOP: 19, CONT: 18, USR1: 10 } as const;
+  /** Forgets the exits that nobody asked for: of orphans, whose numbers come round again. */
+  forgetExits(): void {
+    this.#exits.clear();
+  }
+
+  kill(pid: number, signal: "KILL" | "TERM" | "STOP" | "CONT" | "USR1" | "USR2"): void {
+    const numbers = { KILL: 9, TERM: 15, STOP: 19, CONT: 18, USR1: 10, USR2: 12 } as const;
     this.#send(["kill", String(pid), String(numbers[signal])]);
   }
 
@@ -158,7 +166,7 @@ export class Lane {
   async sweep(): Promise<void> {
     const answer = new Promise<string[]>((resolve) => this.#answers.set("swept", resolve));
     this.#send(["sweep"]);
-    await withTimeout(answer, 10_000, "Killing everything in a test lane");
+    await withTimeout(answer, patienceMs, "Killing everything in a test lane");
     this.#exits.clear();
     this.#exitWaiters.clear();
   }
@@ -167,7 +175,7 @@ export class Lane {
     if (this.#broken) return;
     const ended = once(this.#child, "exit");
     this.#child.stdin.end();
-    await withTimeout(ended, 10_000, "End of a test lane").catch(() => this.#child.kill("SIGKILL"));
+    await withTimeout(ended, patienceMs, "End of a test lane").catch(() => this.#child.kill("SIGKILL"));
   }
 
   #send(fields: readonly string[]): void {
@@ -178,7 +186,7 @@ export class Lane {
     const id = String(this.#next++);
     const answer = new Promise<string[]>((resolve) => this.#answers.set(id, resolve));
     this.#send([word, id]);
-    const [got] = await withTimeout(answer, 10_000, `The lane's answer to ${word}`);
+    const [got] = await withTimeout(answer, patienceMs, `The lane's answer to ${word}`);
     if (got !== expected) throw new Error(`The lane answered ${got} to ${word}`);
     return id;
   }
@@ -196,6 +204,8 @@ export class Lane {
     } else if (word === "left") {
       this.#left.set(id, [...(this.#left.get(id) ?? []), rest.join(": ")]);
     } else {
+      // Numbers come round again: what ended under this one before is another process.
+      if (word === "spawned") this.#exits.delete(Number(rest[0]));
       const key = word === "agent" || word === "swept" ? word : id;
       this.#answers.get(key)?.(fields);
       this.#answers.delete(key);

@@ -5,19 +5,22 @@ import { join } from "node:path";
 
 import { compileWorkload } from "./compile.js";
 import { describeExit, type Exit, type Lane, withTimeout } from "./lane.js";
+import { burialMs, casePatienceMs, patienceMs, pause } from "./patience.js";
 import { dumpCommand, restoreCommand, type Tool } from "./tool.js";
 
 /**
- * alone            never frozen: proves the workload
+ * alone            never frozen: proves the workload; only with FLOE_TEST_ALONE=1
  * left-running     dumped with --leave-running; the images are there
- * in-place         the same three times in a row, so that what a dump leaves behind would show
+ * in-place         the same twice in a row, so that what a dump leaves behind would show
  * killed-restored  dumped, dead, restored
  * twice            restored, dumped again, restored again
  * chained          two pre-dumps, a snapshot and a dump, each the difference to the one before; restored from the last;
  *                  only where a suite asks for it
+ * snapshot         dumped from copy-on-write copies and left running, killed, restored; only where a suite asks for it
  */
-export type Mode = "alone" | "left-running" | "in-place" | "killed-restored" | "twice" | "chained";
-export const allModes: readonly Mode[] = ["alone", "left-running", "in-place", "killed-restored", "twice"];
+export type Mode = "alone" | "left-running" | "in-place" | "killed-restored" | "twice" | "chained" | "snapshot";
+/** What holds after two dumps in a row held after the first: left-running is for cases that cannot be dumped so often. */
+export const allModes: readonly Mode[] = ["alone", "in-place", "killed-restored", "twice"];
 
 export interface Case {
   /** The program, for instance `signals/altstack`. */
@@ -32,6 +35,8 @@ export interface Case {
   readonly modes?: readonly Mode[];
   /** Why the peer cannot do it: then it is not tried with the peer. */
   readonly peerCannot?: string;
+  /** Why the peer cannot dump it, although it can restore it. */
+  readonly peerCannotDump?: string;
   /** Why the peer cannot restore it, although it can dump it. */
   readonly peerCannotRestore?: string;
   /** Why Floe does not do it yet: then it is tried with the peer only. */
@@ -46,18 +51,24 @@ export interface Case {
   readonly settleMs?: number;
 }
 
+/** One shape of each workload, for what does not differ by the shape. */
+export function oneOfEach(cases: readonly Case[]): readonly Case[] {
+  const seen = new Set<string>();
+  return cases.filter(({ workload }) => !seen.has(workload) && seen.add(workload));
+}
+
 /** The peer puts what it restores into a time namespace of its own. */
 const peerAlwaysLoses = ["link ns/time"];
 
 export interface Tools {
   readonly dump: Tool;
   readonly restore: Tool;
+  /** The workload runs below an init in a pid namespace of its own, the tools outside of it. */
+  readonly ownPids?: boolean;
 }
 
 const tail = (path: string, lines: number): string =>
   existsSync(path) ? readFileSync(path, "utf8").split("\n").slice(-lines).join("\n") : "(no such file)";
-
-const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
 
 /** The lines of a tool's log that say what went wrong. */
 function essence(path: string): string {
@@ -94,7 +105,7 @@ export class CaseRun {
   }
 
   async run(mode: Mode): Promise<void> {
-    const limit = this.#case.timeoutMs ?? 30_000;
+    const limit = this.#case.timeoutMs ?? casePatienceMs;
     try {
       await withTimeout(this.#steps(mode), limit, "The whole case");
       rmSync(this.folder, { recursive: true, force: true });
@@ -107,9 +118,16 @@ export class CaseRun {
   async #steps(mode: Mode): Promise<void> {
     await this.start();
     if (mode === "left-running") await this.dump("images", true);
-    if (mode === "in-place") for (const round of [1, 2, 3]) await this.dump(`images-${round}`, true);
+    if (mode === "in-place") for (const round of [1, 2]) await this.dump(`images-${round}`, true);
     if (mode === "killed-restored" || mode === "twice") await this.throughDeath("images");
     if (mode === "twice") await this.throughDeath("images-again");
+    if (mode === "snapshot") {
+      await this.dump("images", true, ["--snapshot", "always"]);
+      await this.#lane.sweep();
+      await withTimeout(this.#exited(), patienceMs, "The death of the root task");
+      await this.#untilEmpty((line) => line.startsWith("process"));
+      await this.restore("images");
+    }
     if (mode === "chained") {
       await this.#preDump("pre-1");
       await this.#preDump("pre-2", ["--prev-images-dir", "../pre-1"]);
@@ -130,7 +148,13 @@ export class CaseRun {
   async start(): Promise<void> {
     const program = await compileWorkload(this.#case.workload);
     const argv = [program, join(this.folder, "go"), ...(this.#case.args ?? [])];
-    this.#pid = await this.#lane.spawn({ argv, cwd: join(this.folder, "work"), output: join(this.folder, "out"), session: true });
+    this.#pid = await this.#lane.spawn({
+      argv,
+      cwd: join(this.folder, "work"),
+      output: join(this.folder, "out"),
+      session: true,
+      init: this.#tools.ownPids === true,
+    });
     this.#exit = this.#lane.nextExit(this.#pid);
     await this.#untilReady();
     this.#filesAtReady = readdirSync(join(this.folder, "work")).sort();
@@ -139,7 +163,7 @@ export class CaseRun {
 
   async throughDeath(images: string, options: readonly string[] = []): Promise<void> {
     await this.dump(images, false, options);
-    const exit = await withTimeout(this.#exited(), 10_000, "The death of the dumped root task");
+    const exit = await withTimeout(this.#exited(), patienceMs, "The death of the dumped root task");
     if (exit.signal !== 9) throw new Error(`The dumped root task ${describeExit(exit)}, not by SIGKILL`);
     await this.#untilEmpty((line) => line.startsWith("process"));
     await this.restore(images);
@@ -151,16 +175,23 @@ export class CaseRun {
     const options = [...(this.#case.options ?? []), ...more];
     const request = { pid: this.#pid, images: folder, logFile: join(folder, "dump.log"), leaveRunning, options };
     await this.#tool(dumpCommand(this.#tools.dump, request), request.logFile, "Dump");
-    for (const image of ["inventory.img", "pstree.img", `core-${this.#pid}.img`]) {
+    for (const image of ["inventory.img", "pstree.img", `core-${this.#tools.ownPids === true ? 1 : this.#pid}.img`]) {
       if (!existsSync(join(folder, image))) throw new Error(`The dump made no ${image}`);
     }
   }
 
   async restore(images: string): Promise<void> {
     const folder = join(this.folder, images);
-    this.#exit = this.#lane.nextExit(this.#pid);
-    const request = { images: folder, logFile: join(folder, "restore.log"), options: this.#case.options ?? [] };
+    const pidfile = join(folder, "root.pid");
+    const options = [...(this.#case.options ?? []), ...(this.#tools.ownPids === true ? ["--pidfile", pidfile] : [])];
+    if (this.#tools.ownPids === true) this.#lane.forgetExits();
+    else this.#exit = this.#lane.nextExit(this.#pid);
+    const request = { images: folder, logFile: join(folder, "restore.log"), options };
     await this.#tool(restoreCommand(this.#tools.restore, request), request.logFile, "Restore");
+    if (this.#tools.ownPids === true) {
+      this.#pid = Number(readFileSync(pidfile, "utf8"));
+      this.#exit = this.#lane.nextExit(this.#pid);
+    }
     this.#wasRestored = true;
   }
 
@@ -170,7 +201,8 @@ export class CaseRun {
     const go = join(this.folder, "go");
     const lost = usesPeer ? [...peerAlwaysLoses, ...(this.#case.peerLoses ?? [])] : [];
     // The peer's dump interrupts relative sleeps even when the task only runs on.
-    const interrupted = this.#logs.length > 0 && this.#tools.dump.name === "criu" ? ["interrupted"] : [];
+    const hasPeer = this.#tools.dump.name === "criu" || (this.#wasRestored && this.#tools.restore.name === "criu");
+    const interrupted = this.#logs.length > 0 && hasPeer ? ["interrupted"] : [];
     const lines = [...(this.#wasRestored ? ["restored"] : []), ...interrupted, ...lost];
     writeFileSync(`${go}.new`, `${lines.join("\n")}\n`);
     renameSync(`${go}.new`, go);
@@ -190,7 +222,7 @@ export class CaseRun {
     this.#logs.push(log);
     const output = `${log}.output`;
     this.#logs.push(output);
-    const exit = await this.#lane.run({ argv, cwd: this.folder, output }, 25_000);
+    const exit = await this.#lane.run({ argv, cwd: this.folder, output }, patienceMs);
     if (exit.code !== 0) throw new Error(`${what} ${describeExit(exit)}: ${argv.join(" ")}`);
   }
 
@@ -204,7 +236,7 @@ export class CaseRun {
     void this.#exited().then((exit) => {
       ended = exit;
     });
-    for (const until = Date.now() + 20_000; Date.now() < until; await pause(3)) {
+    for (const until = Date.now() + patienceMs; Date.now() < until; await pause(3)) {
       if (/^ready$/m.test(tail(join(this.folder, "out"), 1000))) return;
       if (ended !== undefined) throw new Error(`The workload ${describeExit(ended)} before it was ready`);
     }
@@ -214,7 +246,7 @@ export class CaseRun {
   /** The kernel may need a moment to take the last process away. */
   async #untilEmpty(matters: (line: string) => boolean = () => true): Promise<void> {
     let left: string[] = [];
-    for (const until = Date.now() + 3000; Date.now() < until; await pause(5)) {
+    for (const until = Date.now() + burialMs; Date.now() < until; await pause(5)) {
       left = (await this.#lane.inspect()).filter(matters);
       if (left.length === 0) return;
     }

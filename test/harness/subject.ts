@@ -3,13 +3,14 @@
  * or get bad images.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { compileWorkload } from "./compile.js";
-import { describeExit, type Exit, Lane, withTimeout } from "./lane.js";
-import { findTool } from "./tool.js";
+import { describeExit, type Exit, Lane, withTimeout, type LaneOptions } from "./lane.js";
+import { burialMs, patienceMs, pause } from "./patience.js";
+import { findTool, floeOfFile } from "./tool.js";
 
 export interface Outcome {
   readonly exit: Exit;
@@ -23,13 +24,13 @@ export interface ToolOptions {
   readonly timeoutMs?: number;
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
-
 export const isRoot = process.getuid?.() === 0;
 
 export class Subject {
   readonly folder = mkdtempSync(join(tmpdir(), "floe-subject-"));
   readonly lane: Lane;
+  /** Whether commands are Floe on Node in any case, and not in the form that the test file is for. */
+  isOnNode = false;
   #pid = 0;
   #commands = 0;
   #wasRestored = false;
@@ -40,14 +41,14 @@ export class Subject {
   }
 
   /** A lane and folders, and nothing in them. */
-  static async open(): Promise<Subject> {
-    return new Subject(await Lane.open());
+  static async open(options: LaneOptions = {}): Promise<Subject> {
+    return new Subject(await Lane.open(options));
   }
 
   /** With a workload that is ready. */
-  static async withWorkload(name: string, args: readonly string[] = []): Promise<Subject> {
+  static async withWorkload(name: string, args: readonly string[] = [], lane: LaneOptions = {}): Promise<Subject> {
     const program = await compileWorkload(name);
-    const subject = await Subject.open();
+    const subject = await Subject.open(lane);
     try {
       const argv = [program, join(subject.folder, "go"), ...args];
       await subject.start(argv, () => /^ready$/m.test(subject.report()));
@@ -80,13 +81,13 @@ export class Subject {
     await this.until(isReady, `${argv[0]} is not ready`);
   }
 
-  async until(isSo: () => boolean, otherwise: string, timeoutMs = 20_000): Promise<void> {
+  async until(isSo: () => boolean, otherwise: string, timeoutMs = patienceMs): Promise<void> {
     for (const end = Date.now() + timeoutMs; !isSo(); await pause(5)) assert.ok(Date.now() < end, `${otherwise}: ${this.report()}`);
   }
 
   /** The command line of `floe criu` with these words; its log goes to a file that is not among the images. */
   commandLine(words: readonly string[], options: ToolOptions = {}): string[] {
-    const tool = findTool("floe");
+    const tool = this.isOnNode ? findTool("floe") : floeOfFile();
     if ("missing" in tool) throw new Error(tool.missing);
     const fault = options.fault === undefined ? [] : ["env", `FLOE_FAULT=${options.fault}`];
     const log = join(this.folder, "logs", `${++this.#commands}.log`);
@@ -94,7 +95,7 @@ export class Subject {
   }
 
   /** Runs a command in the lane and tells how it ended and what it said. */
-  async run(argv: readonly string[], timeoutMs = 30_000): Promise<Outcome> {
+  async run(argv: readonly string[], timeoutMs = patienceMs): Promise<Outcome> {
     const output = join(this.folder, "logs", `${++this.#commands}.output`);
     const exit = await this.lane.run({ argv, cwd: this.folder, output }, timeoutMs);
     return { exit, text: readFileSync(output, "utf8") };
@@ -116,11 +117,33 @@ export class Subject {
     return this.commandLine(["restore", "-d", ...more], options);
   }
 
+  /** What the logs of all commands say. */
+  logs(): string {
+    const folder = join(this.folder, "logs");
+    const names = readdirSync(folder).filter((name) => name.endsWith(".log"));
+    return names.map((name) => readFileSync(join(folder, name), "utf8")).join("\n");
+  }
+
+  /** Kills the workload, which a dump has left running. */
+  async kill(): Promise<void> {
+    const end = this.lane.nextExit(this.#pid);
+    this.lane.kill(this.#pid, "KILL");
+    await withTimeout(end, patienceMs, "The end of the killed process");
+    await this.untilAlone([]);
+  }
+
+  /** Kills the workload, which a dump has left running, and brings it back from the images of that. */
+  async bringBack(): Promise<void> {
+    await this.kill();
+    await this.restore();
+    await this.judge();
+  }
+
   /** Dumps the workload, which dies. */
   async dump(more: readonly string[] = []): Promise<void> {
     const end = this.lane.nextExit(this.#pid);
     await this.must(this.dumpLine(more));
-    assert.equal((await withTimeout(end, 10_000, "The end of the dumped process")).signal, 9);
+    assert.equal((await withTimeout(end, patienceMs, "The end of the dumped process")).signal, 9);
     await this.untilAlone([]);
   }
 
@@ -131,21 +154,28 @@ export class Subject {
     this.#wasRestored = true;
   }
 
-  /** The workload comes to its end and must say PASS. */
-  async judge(): Promise<void> {
+  /** It was restored by a command that is not {@link restore}. */
+  wasRestoredByOther(): void {
+    this.#wasRestored = true;
+  }
+
+  /** The workload comes to its end and must say PASS. `lost`: what it is not to miss, of a restore by another tool. */
+  async judge(lost: readonly string[] = []): Promise<void> {
     const end = this.lane.nextExit(this.#pid);
     const go = join(this.folder, "go");
-    writeFileSync(`${go}.new`, this.#wasRestored ? "restored\n" : "\n");
+    const isRestored = this.#wasRestored || lost.length > 0;
+    const byPeer = lost.length > 0 ? ["interrupted"] : [];
+    writeFileSync(`${go}.new`, isRestored ? `${["restored", ...byPeer, ...lost].join("\n")}\n` : "\n");
     renameSync(`${go}.new`, go);
-    const last = await withTimeout(end, 20_000, `The verdict of the process (${this.report()})`);
+    const last = await withTimeout(end, patienceMs, `The verdict of the process (${this.report()})`);
     assert.ok(last.code === 0 && this.report().endsWith("PASS\n"), `It ${describeExit(last)}:\n${this.report()}`);
     await this.untilAlone([]);
   }
 
   /** Nothing but these processes may be left in the lane: also none that a tool had started and did not end. */
-  async untilAlone(pids: readonly number[]): Promise<void> {
+  async untilAlone(pids: readonly number[], timeoutMs = burialMs): Promise<void> {
     let left: string[] = [];
-    for (const until = Date.now() + 3000; Date.now() < until; await pause(20)) {
+    for (const until = Date.now() + timeoutMs; Date.now() < until; await pause(20)) {
       left = (await this.lane.inspect()).filter((line) => !pids.some((pid) => line.startsWith(`process: ${pid} `)));
       if (left.length === 0) return;
     }

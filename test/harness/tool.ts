@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 import { projectRoot } from "./compile.js";
 
@@ -88,6 +88,21 @@ export function findTool(name: ToolName): Tool | MissingTool {
     known.set(name, tool);
   }
   return tool;
+}
+
+/** The executable, where `npm test` has built it; undefined where only some files are run. */
+export function floeExecutable(): Tool | undefined {
+  const path = process.env["FLOE_TEST_EXE"];
+  return path === undefined || !existsSync(path) ? undefined : { name: "floe", command: [path, "criu"] };
+}
+
+/** Test files that run Floe on Node; the others take the executable, which starts in a third of the time. */
+const NODE_FILES: ReadonlySet<string> = new Set(["every", "files-carry", "lazy", "refusals"]);
+
+/** Floe in the form that the present test file is for. Both forms have to work; suite.ts has some of its cases done by Node. */
+export function floeOfFile(): Tool | MissingTool {
+  const file = basename(process.argv[1] ?? "").replace(/\.test\.ts$/, "");
+  return (NODE_FILES.has(file) ? undefined : floeExecutable()) ?? findTool("floe");
 }
 
 /** The tool that the ordinary integration tests use: Floe, unless FLOE_TEST_TOOL=criu asks whether a workload is fair. */

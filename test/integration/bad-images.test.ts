@@ -13,7 +13,7 @@ import { ImageError, KernelError, Problems, Refusal, UsageError } from "../../sr
 import { inventoryEntry } from "../../src/images/inventory.schema.js";
 import { DirectorySource } from "../../src/images/source.js";
 import { fdinfoEntry } from "../../src/resources/files/table.schema.js";
-import { mmEntry } from "../../src/resources/memory/mm.schema.js";
+import { type MmEntry, mmEntry } from "../../src/resources/memory/mm.schema.js";
 import { coreEntry } from "../../src/resources/tasks/core.schema.js";
 import { pstreeEntry } from "../../src/resources/tasks/tree.schema.js";
 import { compileWorkload } from "../harness/compile.js";
@@ -23,9 +23,9 @@ import { isRoot, type Outcome, Subject } from "../harness/subject.js";
 
 /** Images that a restore does not need: without them, and whatever is in them, all is well. */
 const unneeded = ["seccomp.img", "stats-dump", "timens-0.img"];
-const hangMs = 10_000;
-const mutationsRead = 4000;
-const mutationsRestored = Number(process.env["FLOE_MUTATIONS"] ?? "120");
+const hangMs = 30_000;
+const mutationsRead = 2000;
+const mutationsRestored = Number(process.env["FLOE_MUTATIONS"] ?? "60");
 const skip = isRoot ? false : "needs root";
 
 interface Damage {
@@ -54,6 +54,7 @@ class Dumped {
 
   static async make(): Promise<Dumped> {
     const subject = await Subject.open();
+    // A hundred restores and more, most of which end soon after they have begun.
     const program = join(subject.folder, "steady");
     copyFileSync(await compileWorkload("harm/steady"), program);
     await subject.start([program, join(subject.folder, "go"), "1"], () => /^ready$/m.test(subject.report()));
@@ -213,6 +214,23 @@ describe("bad images", { skip }, () => {
       images.edit({ kind: "MM", ids: [dumped.pid], type: mmEntry }, (all) => all.map((one) => ({ ...one, exe_file_id: 999 }))),
     ));
 
+  test("a process that leaves no room for what the restore needs", () =>
+    dumped.damaged(
+      (images) =>
+        images.edit({ kind: "MM", ids: [dumped.pid], type: mmEntry }, (all) => all.map((one) => ({ ...one, vmas: withoutGaps(one.vmas) }))),
+      /NO_COMMON_ROOM/,
+    ));
+
+  test("a filter of system calls that is not there", () =>
+    dumped.damaged(
+      (images) =>
+        images.edit({ kind: "CORE", ids: [dumped.pid], type: coreEntry }, (all) =>
+          all.map((one) => (one.thread_core ? { ...one, thread_core: { ...one.thread_core, seccomp_mode: 2, seccomp_filter: 77 } } : one)),
+        ),
+      /IMAGE_BAD_REFERENCE/,
+      /77/,
+    ));
+
   test("a process whose parent is not there, that is there twice, or whose thread is not there", async () => {
     const pstree = { kind: "PSTREE", ids: [], type: pstreeEntry } as const;
     await dumped.damaged(
@@ -312,6 +330,21 @@ describe("bad images", { skip }, () => {
   });
 });
 
+/** The mappings with others between them, which nobody can read. */
+function withoutGaps(vmas: MmEntry["vmas"]): MmEntry["vmas"] {
+  const top = 0x7fff_ffff_f000n;
+  const [first] = vmas;
+  assert.ok(first);
+  const fill = (start: bigint, end: bigint) =>
+    start < end ? [{ ...first, start, end, shmid: 0n, pgoff: 0n, prot: 0, flags: 0x22, status: 1 | (1 << 9), fd: -1n }] : [];
+  const user = vmas.filter(({ end }) => end <= top);
+  return [
+    ...user.flatMap((vma, i) => [...fill(user[i - 1]?.end ?? 0x1_0000n, vma.start), vma]),
+    ...fill(user.at(-1)?.end ?? top, top),
+    ...vmas.filter(({ end }) => end > top),
+  ];
+}
+
 function tableId(images: ImageFolder): number {
   const name = images.names().find((one) => one.startsWith("fdinfo-"));
   return Number(/\d+/.exec(name ?? "")?.[0]);
@@ -321,6 +354,8 @@ function tableId(images: ImageFolder): number {
 async function takePid(subject: Subject): Promise<number> {
   await subject.must(["sh", "-c", `echo ${subject.pid - 1} > /proc/sys/kernel/ns_last_pid`]);
   const taker = await subject.lane.spawn({ argv: ["sleep", "1000"], cwd: "/", output: join(subject.folder, "taker") });
+  // Or commands that come now get numbers that belong to threads of the images.
+  await subject.must(["sh", "-c", "echo 20000 > /proc/sys/kernel/ns_last_pid"]);
   assert.equal(taker, subject.pid, "The pid could not be taken");
   return taker;
 }

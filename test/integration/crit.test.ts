@@ -3,7 +3,7 @@
  * bad JSON are named, never a crash.
  */
 import assert from "node:assert/strict";
-import { type SpawnSyncReturns, execFile, spawnSync } from "node:child_process";
+import { type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -19,7 +19,9 @@ import { IMAGE_MESSAGES } from "../../src/resources/image-kinds.js";
 import { unixSkEntry } from "../../src/resources/sockets/unix.schema.js";
 import { utsnsEntry } from "../../src/resources/namespaces/uts.schema.js";
 import { Lane } from "../harness/lane.js";
-import { findTool } from "../harness/tool.js";
+import { PeerCrit } from "../harness/peer-crit.js";
+import { findTool, floeOfFile } from "../harness/tool.js";
+import { casePatienceMs, patienceMs } from "../harness/patience.js";
 import { KINDS, Values, magics, syntheticImage } from "./crit-images.js";
 
 const scratch = mkdtempSync(join(tmpdir(), "floe-crit-"));
@@ -29,14 +31,10 @@ const peer = findTool("criu");
 const peerCrit = "missing" in peer ? undefined : join(dirname(peer.command[0] ?? ""), "crit");
 const noPeer = "missing" in peer ? peer.missing : !existsSync(peerCrit ?? "") ? `${peerCrit} is not there` : false;
 
-function peerDecodes(file: string, options: readonly string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    execFile(peerCrit ?? "", ["decode", ...options, "-i", file], { maxBuffer: 1 << 28 }, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else reject(new Error(`The peer cannot decode ${file}: ${stderr.trim().split("\n").at(-1)}`));
-    });
-  });
-}
+const server = noPeer === false ? new PeerCrit(peerCrit ?? "") : undefined;
+after(() => server?.close());
+const peerDecodes = (file: string, options: readonly string[]): Promise<string> =>
+  server?.decode(file, options) ?? Promise.reject(new Error("there is no peer"));
 
 const text = (bytes: Buffer, pretty = false): string => `${writeJson(decodeImage(bytes, { file: "test.img", pretty }), pretty)}\n`;
 const back = (json: string): Buffer => encodeImage(parseJson(json, "test.json"), "test.json");
@@ -61,16 +59,18 @@ const UNKNOWN_TO_PEER: readonly ImageKindName[] = ["BINFMT_MISC", "BINFMT_MISC_O
 
 describe("crit: every field of every kind of image as the peer shows it", { skip: noPeer, concurrency: 2 }, () => {
   for (const kind of KINDS) {
-    const file = join(scratch, `${kind}.img`);
-    const skip = UNKNOWN_TO_PEER.includes(kind) ? "the peer has no decoder for it" : false;
-    const bytes = syntheticImage(kind, 7, { forPeer: true });
+    // Each case has a file of its own: both may run at a time.
+    const file = (name: string): string => join(scratch, `${kind}.${name}.img`);
+    const isOwn = kind.startsWith("FLOE_");
+    const skip = isOwn ? "the peer: an image of Floe's own" : UNKNOWN_TO_PEER.includes(kind) ? "the peer has no decoder for it" : false;
+    const bytes = isOwn ? Buffer.alloc(0) : syntheticImage(kind, 7, { forPeer: true });
     it(`${kind}, plain`, { skip }, async () => {
-      writeFileSync(file, bytes);
-      assert.equal(text(bytes), await peerDecodes(file, []));
+      writeFileSync(file("plain"), bytes);
+      assert.equal(text(bytes), await peerDecodes(file("plain"), []));
     });
     it(`${kind}, readable`, { skip }, async () => {
-      writeFileSync(file, bytes);
-      assert.equal(text(bytes, true), await peerDecodes(file, ["--pretty"]));
+      writeFileSync(file("readable"), bytes);
+      assert.equal(text(bytes, true), await peerDecodes(file("readable"), ["--pretty"]));
     });
   }
 });
@@ -97,11 +97,12 @@ epoll = select.epoll(); epoll.register(r, select.EPOLLIN)
 if hasattr(os, "eventfd"): event = os.eventfd(5)
 shared = mmap.mmap(-1, 65536); shared[0:5] = b"hello"
 signal.signal(signal.SIGALRM, lambda *_: None); signal.setitimer(signal.ITIMER_REAL, 1000, 5)
+there = os.pipe()
 if os.fork() == 0:
-    if os.fork() == 0: time.sleep(1000)
-    os.setsid(); time.sleep(1000)
+    if os.fork() == 0: os.write(there[1], b"1"); time.sleep(1000)
+    os.setsid(); os.write(there[1], b"2"); time.sleep(1000)
 os.kill(os.getpid(), signal.SIGUSR1)
-time.sleep(0.2)
+while len(there) < 4: there += (os.read(there[0], 1),)
 print("ready", flush=True)
 time.sleep(1000)`;
 
@@ -121,7 +122,7 @@ async function dumpByPeer(name: string, argv: readonly string[]): Promise<string
     writeFileSync(output, "");
     const pid = await lane.spawn({ argv, cwd: folder, output, session: true });
     const readiness = () => readFileSync(output, "utf8");
-    for (let tries = 0; tries < 100 && !readiness().includes("ready"); tries++) await sleep(50);
+    for (const until = Date.now() + patienceMs; Date.now() < until && !readiness().includes("ready"); ) await sleep(20);
     assert.match(readiness(), /ready/, "the program did not start");
     const dump = [
       ...("missing" in peer ? [] : peer.command),
@@ -135,7 +136,7 @@ async function dumpByPeer(name: string, argv: readonly string[]): Promise<string
       "-v4",
       "--file-locks",
     ];
-    const exit = await lane.run({ argv: dump, cwd: folder, output }, 30_000);
+    const exit = await lane.run({ argv: dump, cwd: folder, output }, patienceMs);
     const errors = readFileSync(join(images, "dump.log"), "utf8")
       .split("\n")
       .filter((line) => line.includes("Error"));
@@ -150,7 +151,7 @@ const run = (command: readonly string[], input?: Buffer): SpawnSyncReturns<strin
   spawnSync(command[0] ?? "", command.slice(1), {
     encoding: "utf8",
     maxBuffer: 1 << 28,
-    timeout: 60_000,
+    timeout: casePatienceMs,
     ...(input === undefined ? {} : { input }),
   });
 
@@ -159,7 +160,7 @@ let ours: string[] | undefined;
 /** Runs our crit as it is shipped. */
 function crit(words: readonly string[], input?: Buffer): SpawnSyncReturns<string> {
   if (ours === undefined) {
-    const floe = findTool("floe");
+    const floe = floeOfFile();
     assert.ok(!("missing" in floe));
     ours = [...floe.command.slice(0, -1), "crit"];
   }
@@ -181,7 +182,7 @@ function fewOfEachKind(files: readonly string[]): string[] {
 describe("crit: images of real processes", { skip: noDump }, () => {
   for (const [name, argv] of TARGETS) {
     const skip = run(["which", name]).status === 0 ? false : `${name} is not installed`;
-    it(`of ${name}, as the peer shows them`, { skip, timeout: 120_000 }, async () => {
+    it(`of ${name}, as the peer shows them`, { skip, timeout: 2 * casePatienceMs }, async () => {
       const images = await dumpByPeer(name, argv);
       const files = readdirSync(images).filter((file) => /^stats-|\.img$/.test(file) && !file.startsWith("pages-"));
       assert.ok(files.length > 10, `only ${files.length} images`);
@@ -266,7 +267,7 @@ describe("crit names what is wrong with an image", () => {
   it("with damaged bytes", () => {
     for (const kind of KINDS) {
       const values = new Values(6);
-      for (let i = 0; i < 60; i++) {
+      for (let i = 0; i < 30; i++) {
         const image = Buffer.from(syntheticImage(kind, i % 3));
         for (let hits = 0; hits <= values.below(4); hits++)
           image[values.below(image.length)] = values.one([0, 0x7f, 0x80, 0xff, values.below(256)]);

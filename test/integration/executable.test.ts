@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { projectRoot } from "../harness/compile.js";
+import { casePatienceMs } from "../harness/patience.js";
 
 const executable = join(projectRoot, "dist", "floe");
 
@@ -14,14 +15,16 @@ const executable = join(projectRoot, "dist", "floe");
 function inNamespace(folder: string, script: string): { status: number | null; stdout: string; stderr: string } {
   const command = ["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script];
   const env = { PATH: `${folder}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: folder };
-  return spawnSync("unshare", command, { cwd: folder, env, encoding: "utf8", timeout: 60_000 });
+  return spawnSync("unshare", command, { cwd: folder, env, encoding: "utf8", timeout: casePatienceMs });
 }
 
 describe("the executable", () => {
   let folder: string;
 
   before(async () => {
-    const built = spawn(process.execPath, ["tools/build.mjs", "--exe"], { cwd: projectRoot, stdio: "ignore" });
+    // Built once by `npm test`, and in use by others.
+    const isBuilt = process.env["FLOE_TEST_EXE"] === executable;
+    const built = isBuilt ? spawn("true") : spawn(process.execPath, ["tools/build.mjs", "--exe"], { cwd: projectRoot, stdio: "ignore" });
     const status = await new Promise((resolve) => built.on("exit", resolve));
     assert.equal(status, 0, "npm run build:exe failed");
     folder = mkdtempSync(join(tmpdir(), "floe-exe-"));
@@ -33,6 +36,78 @@ describe("the executable", () => {
     const { stdout, stderr } = inNamespace(folder, "floe --version; criu --version; crit --help");
     assert.match(stdout, /^Floe \d+\.\d+\.\d+\nVersion: 4\.\d/);
     assert.match(stdout + stderr, /decode/);
+  });
+
+  test("takes nothing from the folder it is started in", () => {
+    const place = mkdtempSync(join(folder, "place-"));
+    writeFileSync(join(place, "bunfig.toml"), 'preload = ["./preload.js"]\n');
+    writeFileSync(join(place, ".env"), "BUN_CONFIG=1\n");
+    writeFileSync(join(place, "preload.js"), 'require("node:fs").writeFileSync("was-run", "");\n');
+    const { status, stdout } = spawnSync(executable, ["--version"], { cwd: place, encoding: "utf8" });
+    assert.equal(status, 0);
+    assert.match(stdout, /^Floe /);
+    assert.ok(!existsSync(join(place, "was-run")), "bunfig.toml was read");
+  });
+
+  test("memory stays where its address was taken", async () => {
+    const bundler = join(projectRoot, "tools", "bundle.mjs");
+    const { findBun } = (await import(bundler)) as { findBun(): string };
+    const script = `
+      const { default: ffi } = await import(${JSON.stringify(join(projectRoot, "tools", "embedded-ffi.mjs"))});
+      for (const size of [1, 8, 100, 5000]) {
+        const memory = Buffer.alloc(size);
+        const before = ffi.address(memory);
+        new DataView(memory.buffer, memory.byteOffset, 1).getUint8(0);
+        if (ffi.address(memory) !== before) throw new Error("moved: " + size);
+      }`;
+    writeFileSync(join(folder, "moves.mjs"), script);
+    const { status, stderr } = spawnSync(findBun(), [join(folder, "moves.mjs")], { cwd: folder, encoding: "utf8" });
+    assert.equal(status, 0, stderr);
+  });
+
+  test("has all the native functions that the source calls", () => {
+    const shim = readFileSync(join(projectRoot, "tools", "embedded-ffi.mjs"), "utf8");
+    const door = readFileSync(join(projectRoot, "src", "linux", "ffi", "native.unsafe.ts"), "utf8");
+    const called = [...door.matchAll(/libc\.func\("\w+ \*?(\w+)\(/g)].map(([, name]) => name ?? "");
+    assert.ok(called.includes("posix_spawn") && called.length >= 3, called.join(" "));
+    for (const name of called.filter((one) => one !== "syscall")) assert.match(shim, new RegExp(`^  ${name}: \\{`, "m"));
+  });
+
+  test("freezes and brings back a process with much memory, copied and filled by several lanes", () => {
+    const program = [
+      "import array, sys, time",
+      "a = bytearray(b''.join(i.to_bytes(8, 'big') * 512 for i in range(24576)))",
+      "print('ready', flush=True)",
+      "while not __import__('os').path.exists('go'): time.sleep(0.02)",
+      "print('same' if a == b''.join(i.to_bytes(8, 'big') * 512 for i in range(24576)) else 'DIFFERS', flush=True)",
+    ];
+    writeFileSync(join(folder, "large.py"), program.join("\n"));
+    const { status, stdout, stderr } = inNamespace(
+      folder,
+      `setsid python3 large.py < /dev/null > large.out 2>&1 & pid=$!
+       until grep -q ready large.out; do sleep 0.05; done; mkdir large
+       criu dump -t $pid -D large -o dump.log -v4 || exit 11
+       wait $pid
+       criu restore -d -D large -o restore.log -v4 || exit 12
+       touch go; until [ $(wc -l < large.out) = 2 ]; do kill -0 $pid 2>/dev/null || break; sleep 0.05; done; sleep 0.1; cat large.out; rm go`,
+    );
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    assert.equal(stdout, "ready\nsame\n");
+  });
+
+  test("dumps to its standard output, and restores from its standard input", () => {
+    writeFileSync(join(folder, "streamed.sh"), "echo ready; until [ -e on ]; do sleep 0.05; done; echo on");
+    const { status, stdout, stderr } = inNamespace(
+      folder,
+      `setsid sh streamed.sh < /dev/null > streamed.out 2>&1 & pid=$!
+       until grep -q ready streamed.out; do sleep 0.05; done
+       floe dump $pid -o - > stream || exit 11
+       wait $pid
+       floe restore - --detach < stream > /dev/null || exit 12
+       touch on; until grep -q on streamed.out; do kill -0 $pid || exit 13; sleep 0.05; done; sleep 0.2; cat streamed.out`,
+    );
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    assert.equal(stdout, "ready\non\n");
   });
 
   test("freezes and brings back a counting shell, and leaves a pid file", () => {

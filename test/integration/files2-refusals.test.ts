@@ -2,9 +2,11 @@
  * What is refused about open files, by name, with the process unharmed; and files that are handed over from outside.
  */
 import assert from "node:assert/strict";
-import { appendFileSync, readFileSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { KernelAio } from "../../src/linux/kernel-aio.js";
+import { findTool, restoreCommand } from "../harness/tool.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 
 /** A dump that must fail with `code` and these words, while the workload goes on to PASS. */
@@ -25,6 +27,11 @@ async function refusedDump(
   });
 }
 
+const ringSetting = "/proc/sys/kernel/io_uring_disabled";
+const ringsAreOff = !existsSync(ringSetting) || readFileSync(ringSetting, "utf8").trim() === "2";
+
+const seesKernel = isRoot && KernelAio.open() !== undefined;
+
 describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => {
   test("locks without --file-locks name file, range, holder and option", () =>
     refusedDump(["files2/locks"], { code: "FILE_LOCK", words: ["(locks)", "bytes 1000 to the end", "work/posix", "--file-locks"] }));
@@ -39,6 +46,62 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
   test("a BPF map that is no plain data", () => refusedDump(["events/bpf", "ring"], { code: "BPF_MAP_KIND", words: ["fd 3", "type 27"] }));
   test("secret memory, open and mapped", () =>
     refusedDump(["memory3/secret"], { code: "SECRET_MEMORY", words: ["fd 3", "mapping ", "memfd_secret"] }));
+  test("polls in a context of kernel asynchronous I/O", { skip: seesKernel ? false : "no BTF, or no right to load BPF programs" }, () =>
+    refusedDump(["memory3/aio-poll"], { code: "AIO_WAITING", words: ["asynchronous I/O context", "2 of its requests wait"] }),
+  );
+  for (const [how, code, words] of [
+    ["busy", "IO_URING_BUSY", ["fd 3", "1 more requests were made than completed", "1 wait for a file"]],
+    ["sqpoll", "IO_URING", ["fd 3", "a thread of the kernel serves it"]],
+    ["eventfd", "IO_URING", ["fd 3", "an eventfd is registered"]],
+    ["file", "IO_URING_FILE", ["fd 3", "registered file 0 (", "work/registered)"]],
+  ] as const) {
+    test(`a ring of io_uring (${how})`, { skip: ringsAreOff ? "kernel.io_uring_disabled is set" : false }, () =>
+      refusedDump(["events/io-uring", how], { code, words }),
+    );
+  }
+  test("several userfaultfds in a tree of several memories", () =>
+    refusedDump(["events/userfaultfd", "unclear"], { code: "USERFAULTFD_UNCLEAR", words: ["fd 4", "fd 5"] }));
+  test("memory whose faults are handled outside the tree", () =>
+    withSubject(Subject.withWorkload("events/userfaultfd", ["outside"]), async (subject) => {
+      const [, child = ""] = /child (\d+)$/m.exec(subject.report()) ?? [];
+      const { exit, text } = await subject.run(subject.commandLine(["dump", "-t", child]));
+      assert.ok(exit.code === 1 && text.includes("[USERFAULTFD_OUTSIDE]") && text.includes("the mapping at 0x"), text);
+      await subject.judge();
+    }));
+  const peer = findTool("criu");
+  const withoutPeer = "missing" in peer ? peer.missing : false;
+  for (const [what, workload, how, skip] of [
+    ["a userfaultfd", "events/userfaultfd", [], withoutPeer],
+    ["a ring of io_uring", "events/io-uring", ["plain"], ringsAreOff ? "kernel.io_uring_disabled is set" : withoutPeer],
+  ] as const)
+    test(`the peer refuses images with ${what}`, { skip }, () =>
+      withSubject(Subject.withWorkload(workload, [...how]), async (subject) => {
+        await subject.dump();
+        const request = { images: subject.images, logFile: join(subject.folder, "logs", "peer.log"), options: [] };
+        const { exit } = await subject.run("missing" in peer ? [] : restoreCommand(peer, request));
+        assert.notEqual(exit.code, 0);
+        await subject.untilAlone([]);
+        await subject.restore();
+        await subject.judge();
+      }),
+    );
+  for (const [what, words] of [
+    ["file", ["fd 3", 'work/place/file"', "--external file["]],
+    ["map", ["map_files/", 'work/place/file"']],
+    ["cwd", ["cwd", 'work/place"']],
+    ["unmounted", ["fd 3", 'the file "/file"']],
+  ] as const)
+    test(`what another mount hides: ${what}`, () => refusedDump(["files2/hidden", what], { code: "FILE_HIDDEN", words }));
+  for (const [how, what] of [
+    ["bytes", "fd 3"],
+    ["bytes-map", "map_files/"],
+    ["bytes-cwd", "cwd"],
+  ] as const)
+    test(`a name that is no UTF-8: ${how}`, () =>
+      refusedDump(["files2/hidden", how], { code: "FILE_NAME_NOT_UTF8", words: [what, "odd \ufffd bytes"] }));
+  for (const how of ["queue", "queue-deleted"])
+    test(`a POSIX message queue: ${how}`, () =>
+      refusedDump(["files2/hidden", how], { code: "FILE_KIND_UNSUPPORTED", words: ["fd 3", "floe-hidden", "POSIX message queue"] }));
   test("names that are gone without --link-remap", () =>
     refusedDump(["files2/hard-links"], { code: "FILE_NAME_GONE", words: ["work/name", "work/directory/name", "--link-remap"] }));
 });
@@ -86,7 +149,7 @@ describe("files from outside", { skip: isRoot ? false : "needs root" }, () => {
       assert.equal(missed.exit.code, 1);
       assert.ok(missed.text.includes("[EXTERNAL_MISSING]") && missed.text.includes(key), missed.text);
       const line = subject.restoreLine(["--inherit-fd", `fd[9]:${key}`]);
-      await subject.must(["sh", "-c", `exec "$@" 9<>${other}`, "sh", ...line]);
+      await subject.must(["sh", "-c", `exec 9<>${other}; head -c 6 <&9; exec "$@"`, "sh", ...line]);
       await subject.judge();
       assert.equal(readFileSync(other, "utf8"), "seen content!");
     }));

@@ -5,9 +5,10 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { describe, test } from "node:test";
-import { findTool } from "../harness/tool.js";
+import { floeOfFile } from "../harness/tool.js";
+import { casePatienceMs } from "../harness/patience.js";
 
-const floe = findTool("floe");
+const floe = floeOfFile();
 const why = process.getuid?.() !== 0 ? "needs root" : "missing" in floe ? floe.missing : undefined;
 
 const NGINX = `
@@ -85,7 +86,7 @@ function serve({ kind, port, files = {}, before = "", command }: Server): { repo
   writeFileSync(join(folder, "script"), script);
   const run = spawnSync("unshare", ["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", join(folder, "script")], {
     encoding: "utf8",
-    timeout: 60_000,
+    timeout: casePatienceMs,
   });
   return { report: `${run.stdout}${run.stderr}`, folder };
 }

@@ -6,9 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { compileWorkload } from "../harness/compile.js";
-import { findTool } from "../harness/tool.js";
+import { floeOfFile } from "../harness/tool.js";
+import { casePatienceMs } from "../harness/patience.js";
 
-const floe = findTool("floe");
+const floe = floeOfFile();
 const skip = process.getuid?.() !== 0 ? "needs root" : "missing" in floe ? floe.missing : false;
 
 /** Runs `steps` in namespaces of its own, with the server (pid $S) and the client (pid $C) under load. */
@@ -33,7 +34,7 @@ async function underLoad(steps: string): Promise<{ report: string; status: numbe
   writeFileSync(join(folder, "script"), script);
   const run = spawnSync("unshare", ["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", join(folder, "script")], {
     encoding: "utf8",
-    timeout: 60_000,
+    timeout: casePatienceMs,
   });
   return { report: `${run.stdout}${run.stderr}`, status: run.status, folder };
 }
@@ -50,6 +51,18 @@ for (const [name, steps] of Object.entries(ways)) {
     rmSync(folder, { recursive: true, force: true });
   });
 }
+
+test("net.lock: none with --network-lock skip, for who silences the connection himself", { skip }, async () => {
+  // What is for the server goes nowhere by a rule that comes before that of the machine's own addresses.
+  const { report, folder } = await underLoad(`
+    ip link set lo up; ip rule add pref 100 lookup local; ip rule del pref 0; ip rule add pref 10 ipproto tcp dport 7400 blackhole
+    floe dump -t $S -o dump.log --network-lock skip; own unlock
+    floe restore -d -o restore.log --network-lock skip; own unlock
+    ip rule del pref 10`);
+  assert.match(report, /^No connection is locked\.\nNo connection is locked\.$/m, report);
+  assert.match(report, /client: 0/, report);
+  rmSync(folder, { recursive: true, force: true });
+});
 
 test("net.lock: a dumper that dies leaves no lock; one that is left all the same is found and lifted", { skip }, async () => {
   const { report, folder } = await underLoad(`
@@ -96,7 +109,7 @@ async function onTwoHosts(steps: string): Promise<{ report: string; folder: stri
   writeFileSync(join(folder, "script"), script);
   const run = spawnSync("unshare", ["--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", join(folder, "script")], {
     encoding: "utf8",
-    timeout: 90_000,
+    timeout: casePatienceMs,
   });
   return { report: `${run.stdout}${run.stderr}`, folder };
 }

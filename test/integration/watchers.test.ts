@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 import { projectRoot } from "../harness/compile.js";
 import { withTimeout } from "../harness/lane.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
+import { patienceMs } from "../harness/patience.js";
 
 const lacks = (program: string) =>
   !isRoot ? "needs root" : spawnSync("sh", ["-c", `command -v ${program}`]).status === 0 ? false : `not installed: ${program}`;
@@ -21,7 +22,7 @@ async function cycle(subject: Subject, options: readonly string[] = []): Promise
 async function end(subject: Subject): Promise<void> {
   const ended = subject.lane.nextExit(subject.pid);
   subject.lane.kill(subject.pid, "TERM");
-  await withTimeout(ended, 10_000, "The end of the program");
+  await withTimeout(ended, patienceMs, "The end of the program");
 }
 
 describe("programs that wait for others", { concurrency: 2 }, () => {
@@ -78,7 +79,7 @@ describe("programs that wait for others", { concurrency: 2 }, () => {
       for (let round = 0; round < 2; round += 1) await cycle(subject, ["--file-locks"]);
       const ended = subject.lane.nextExit(subject.pid);
       writeFileSync(join(subject.folder, "work", "go"), "");
-      assert.equal((await withTimeout(ended, 20_000, "The end of the program")).code, 0, subject.report());
+      assert.equal((await withTimeout(ended, patienceMs, "The end of the program")).code, 0, subject.report());
       const squares = Array.from({ length: 4000 }, (_, n) => n * n).reduce((sum, square) => sum + square, 0);
       assert.equal(subject.report(), `half\n(4000, ${squares})\n('ok',)\n`);
     }),

@@ -49,7 +49,7 @@ function compile(name: string): string {
 function writeInput(path: string): void {
   const random = randomNumbers(1);
   const lines: string[] = [];
-  for (let i = 0; i < 150_000; i++) {
+  for (let i = 0; i < 80_000; i++) {
     lines.push(Array.from({ length: 10 }, () => random(1 << 24).toString(36)).join(" "));
   }
   writeFileSync(path, `${lines.join("\n")}\n`);
@@ -73,8 +73,8 @@ const pipeline: Program = {
 const python: Program = {
   name: "python3",
   story: "a Python program with four threads, each computing a chain of hashes",
-  prepare: () => ["python3", join(here, "hashes.py"), "2500000"],
-  moments: [(folder) => Number(text(join(folder, "progress"))) > 150_000, (folder) => Number(text(join(folder, "progress"))) > 1_000_000],
+  prepare: () => ["python3", join(here, "hashes.py"), "1500000"],
+  moments: [(folder) => Number(text(join(folder, "progress"))) > 100_000, (folder) => Number(text(join(folder, "progress"))) > 600_000],
   result: output,
 };
 
@@ -139,10 +139,10 @@ const build: Program = {
   name: "gcc and make",
   story: "a build by make and gcc, two compilers at a time",
   prepare(folder) {
-    writeSources(folder, 24);
+    writeSources(folder, 16);
     return ["make", "-j2", "-s"];
   },
-  moments: [3, 7, 11, 15, 19].map((count) => (folder) => objectsIn(folder) >= count),
+  moments: [2, 5, 8, 10, 12].map((count) => (folder) => objectsIn(folder) >= count),
   result(folder) {
     const ran = spawnSync(join(folder, "program"), { encoding: "utf8" });
     return `${ran.stdout}${objectsIn(folder)} objects, ${hashOf(join(folder, "program"))}`;
@@ -150,9 +150,9 @@ const build: Program = {
 };
 
 const family: Program = {
-  name: "200 processes",
-  story: "a tree of 200 processes that pass a token around a ring of pipes",
-  prepare: () => [compile("family"), "200", "4000"],
+  name: "100 processes",
+  story: "a tree of 100 processes that pass a token around a ring of pipes",
+  prepare: () => [compile("family"), "100", "3500"],
   moments: [(folder) => linesOf(folder) > 100, (folder) => linesOf(folder) > 700],
   result: output,
 };
@@ -160,7 +160,7 @@ const family: Program = {
 const crowd: Program = {
   name: "500 threads",
   story: "a process of 500 threads that compute and sleep by turns",
-  prepare: () => [compile("crowd"), "500", "100"],
+  prepare: () => [compile("crowd"), "500", "250"],
   moments: [(folder) => linesOf(folder) > 10, (folder) => linesOf(folder) > 50],
   result: output,
 };

@@ -193,6 +193,24 @@ static void strip_inode(char *link)
 		*bracket = 0;
 }
 
+static bool proc_is_outer_;
+
+/* Where /proc shows the pid namespace around ours, numbers are others after a restore, but for the last of each list. */
+static const char *inner(char *row)
+{
+	static char text[64];
+	char *last;
+
+	if (!proc_is_outer_)
+		return row;
+	if (!strncmp(row, "Tgid:", 5) || !strncmp(row, "Pid:", 4) || !strncmp(row, "PPid:", 5))
+		return "";
+	if (strncmp(row, "NS", 2) || !(last = strrchr(row, '\t')))
+		return row;
+	snprintf(text, sizeof text, "%.6s%s", row, last);
+	return text;
+}
+
 static void add_descriptor(struct text *t, int fd)
 {
 	char path[64], link[4096];
@@ -218,15 +236,18 @@ static void add_descriptor(struct text *t, int fd)
 	read_whole(path);
 	rest = file_bytes;
 	while ((row = strsep(&rest, "\n")))
-		if (*row && strncmp(row, "mnt_id:", 7) && strncmp(row, "ino:", 4) && !(fd <= 2 && !strncmp(row, "pos:", 4)))
-			add(t, "fd %d %s", fd, row);
+		/* Whether the kernel has work for a waiting request of io_uring right now is no state. */
+		if (*row && !strstr(row, "task_works=") && !(proc_is_outer_ && (!strncmp(row, "Pid:", 4) || !strncmp(row, "lock:", 5))) &&
+		    strncmp(row, "mnt_id:", 7) && strncmp(row, "ino:", 4) && !(fd <= 2 && !strncmp(row, "pos:", 4)))
+			add(t, "fd %d %s", fd, inner(row));
 }
 
 /* readdir() would call malloc: read the directory by the system call. */
-static unsigned list_numbers(const char *path, int *numbers, unsigned room)
+unsigned list_numbers(const char *path, int *numbers, unsigned room)
 {
 	static char entries[1 << 16];
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool has_own = !strcmp(path, "/proc/self/fd");
 	unsigned count = 0;
 	long got;
 
@@ -234,7 +255,7 @@ static unsigned list_numbers(const char *path, int *numbers, unsigned room)
 		for (long at = 0; at < got;) {
 			const char *name = entries + at + 19;
 			int number = atoi(name);
-			if (isdigit((unsigned char)name[0]) && number != fd && count < room)
+			if (isdigit((unsigned char)name[0]) && !(has_own && number == fd) && count < room)
 				numbers[count++] = number;
 			at += *(unsigned short *)(entries + at + 16);
 		}
@@ -293,19 +314,33 @@ static void add_children(struct text *t, int tid)
 		add(t, "task %d child %d", tid, pids[i]);
 }
 
-static void add_task(struct text *t, int tid)
+/* A thread's own number. */
+static int inner_number(int tid, const char *status)
+{
+	const char *at = proc_is_outer_ ? strstr(status, "NSpid:") : NULL;
+
+	for (; at && *at && *at != '\n'; at++)
+		if (*at == '\t')
+			tid = atoi(at + 1);
+	return tid;
+}
+
+static void add_task(struct text *t, int entry)
 {
 	struct sched_attributes sched = {.size = sizeof sched};
 	char path[96];
 	char *rest, *row;
+	int tid;
 
-	snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
+	snprintf(path, sizeof path, "/proc/self/task/%d/status", entry);
 	read_whole(path);
+	tid = inner_number(entry, file_bytes);
 	rest = file_bytes;
 	while ((row = strsep(&rest, "\n")))
 		if (*row && !is_volatile(row))
-			add(t, "task %d %s", tid, row);
-	add_children(t, tid);
+			add(t, "task %d %s", tid, inner(row));
+	if (!proc_is_outer_)
+		add_children(t, tid);
 	syscall(SYS_sched_getattr, tid, &sched, sizeof sched, 0);
 	/* The runtime field of an ordinary task is the kernel's time slice, not state. */
 	add(t, "task %d sched policy %u flags %lx nice %d priority %u", tid, sched.policy, (long)sched.flags, sched.nice, sched.priority);
@@ -340,8 +375,13 @@ static void add_stat(struct text *t)
 	rest += 2;
 	for (char *value; (value = strsep(&rest, " \n")) && *value; field++)
 		for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-			if (wanted[i].field == field)
+			if (wanted[i].field == field && !(proc_is_outer_ && field <= 6))
 				add(t, "stat %s %s", wanted[i].name, value);
+	if (proc_is_outer_) {
+		add(t, "stat ppid %d", getppid());
+		add(t, "stat pgrp %d", getpgrp());
+		add(t, "stat session %d", getsid(0));
+	}
 	add(t, "stat brk %lx", syscall(SYS_brk, 0));
 }
 
@@ -384,7 +424,7 @@ static void add_timers(struct text *t)
 	read_whole("/proc/self/timers");
 	rest = file_bytes;
 	while ((row = strsep(&rest, "\n")))
-		if (*row)
+		if (*row && !(proc_is_outer_ && !strncmp(row, "notify:", 7)))
 			add(t, "timer %s", row);
 }
 
@@ -409,7 +449,9 @@ static void add_attributes(struct text *t)
 	for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
 		snprintf(path, sizeof path, "/proc/self/%s", links[i]);
 		link_of(path, link, sizeof link);
-		add(t, "link %s %s", links[i], link);
+		/* A tree that has a pid namespace of its own gets another one. */
+		if (!(proc_is_outer_ && !strncmp(links[i], "ns/pid", 6)))
+			add(t, "link %s %s", links[i], link);
 	}
 	add_prctl(t, PR_GET_PDEATHSIG, "pdeathsig", true);
 	add_prctl(t, PR_GET_DUMPABLE, "dumpable", false);
@@ -431,6 +473,7 @@ static void add_attributes(struct text *t)
 static void take(struct text *t)
 {
 	t->used = 0;
+	proc_is_outer_ = proc_is_outer();
 	add_mappings(t);
 	add_descriptors(t);
 	add_tasks(t);

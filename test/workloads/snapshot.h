@@ -6,4 +6,7 @@ void snapshot_keep(void);
 /* Prints lines that were lost or are new; returns how many. */
 unsigned snapshot_compare(void);
 
+/* The numbers that are names in a directory, without using memory of its own; returns how many. */
+unsigned list_numbers(const char *path, int *numbers, unsigned room);
+
 #endif

@@ -1,5 +1,6 @@
 #include "workload.h"
 
+#include <poll.h>
 #include <stdarg.h>
 
 #include "snapshot.h"
@@ -106,7 +107,7 @@ bool was_restored(void)
 bool was_interrupted(void)
 {
 	read_go_file();
-	return restored || interrupted;
+	return interrupted;
 }
 
 bool go_given(void)
@@ -186,6 +187,63 @@ pid_t gettid_now(void)
 	return (pid_t)syscall(SYS_gettid);
 }
 
+/* The numbers of a task in each pid namespace, outermost first, as /proc has them; returns how many. */
+static int numbers_of(const char *task, pid_t *numbers, int room)
+{
+	char path[96], text[4096], *at;
+	int fd, count = 0;
+	ssize_t got;
+
+	snprintf(path, sizeof path, "/proc/%s/status", task);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	got = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = 0;
+	at = strstr(text, "NSpid:");
+	for (at = at ? at + 6 : text + strlen(text); *at == '\t' && count < room; count++)
+		numbers[count] = (pid_t)strtol(at + 1, &at, 10);
+	return count;
+}
+
+bool proc_is_outer(void)
+{
+	pid_t numbers[8];
+
+	return numbers_of("self", numbers, 8) > 1;
+}
+
+pid_t proc_number(pid_t tid)
+{
+	char path[96], ours[64] = "", theirs[64];
+	static int tasks[32768];
+	unsigned count;
+	pid_t found = tid;
+
+	if (!proc_is_outer())
+		return tid;
+	readlink("/proc/self/ns/pid", ours, sizeof ours - 1);
+	count = list_numbers("/proc/self/task", tasks, 32768);
+	count += list_numbers("/proc", tasks + count, 32768 - count);
+	for (unsigned i = 0; i < count; i++) {
+		pid_t numbers[8];
+		char name[16];
+		int known;
+
+		snprintf(name, sizeof name, "%d", tasks[i]);
+		known = numbers_of(name, numbers, 8);
+		if (known == 0 || numbers[known - 1] != tid)
+			continue;
+		memset(theirs, 0, sizeof theirs);
+		snprintf(path, sizeof path, "/proc/%d/ns/pid", tasks[i]);
+		readlink(path, theirs, sizeof theirs - 1);
+		if (!strcmp(ours, theirs))
+			found = tasks[i];
+	}
+	return found;
+}
+
 char task_state(pid_t tid)
 {
 	char path[64], text[512];
@@ -193,7 +251,7 @@ char task_state(pid_t tid)
 	ssize_t got;
 	int fd;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", tid);
+	snprintf(path, sizeof path, "/proc/%d/stat", proc_number(tid));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
@@ -204,13 +262,48 @@ char task_state(pid_t tid)
 	return at ? at[2] : 0;
 }
 
+bool comes_to(pid_t tid, char state)
+{
+	for (int i = 0; i < 30000 && task_state(tid) != state; i++)
+		sleep_ms(1);
+	return task_state(tid) == state;
+}
+
 void until_asleep(pid_t tid)
 {
-	for (int i = 0; i < 5000 && task_state(tid) != 'S'; i++)
+	for (int i = 0; i < 30000 && task_state(tid) != 'S'; i++)
 		sleep_ms(1);
 	sleep_ms(5);
 	if (task_state(tid) != 'S')
 		fail("task %d does not go to sleep", tid);
+}
+
+/* The number of the system call in which a task sleeps, -1 when it runs. */
+static long sleeps_in_call(pid_t tid)
+{
+	char path[64], text[64];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/syscall", proc_number(tid));
+	fd = must(open(path, O_RDONLY | O_CLOEXEC));
+	got = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[got > 0 ? got : 0] = 0;
+	return *text >= '0' && *text <= '9' ? atol(text) : -1;
+}
+
+void until_it_waits(pid_t pid)
+{
+	for (int i = 0; i < 30000; i++) {
+		long number = sleeps_in_call(pid);
+
+		if (number == SYS_nanosleep || number == SYS_clock_nanosleep)
+			return;
+		/* Not sleep_ms(): who waits for us would take that for the end of our own work. */
+		poll(NULL, 0, 1);
+	}
+	fail("process %d does not come to wait", pid);
 }
 
 void *shared_memory(size_t bytes)

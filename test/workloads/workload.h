@@ -35,7 +35,7 @@ void wait_for_go(void);
 bool go_given(void);
 /* Once go was given: did we die meanwhile? Else we only were frozen, or nothing happened at all. */
 bool was_restored(void);
-/* ... or may a relative sleep have been interrupted, because we were restored or the tool (the peer) always does that? */
+/* ... or may a relative sleep have been interrupted, because the peer took part, which always does that? */
 bool was_interrupted(void);
 /* Looks the go file up below this directory descriptor from now on (for workloads that change their root). */
 void look_for_go_in(int directory, const char *name);
@@ -63,9 +63,16 @@ int64_t now_ms(void);
 void sleep_ms(int ms);
 /* The state letter of a task as in /proc/PID/stat, 0 when there is none. */
 char task_state(pid_t tid);
+/* Whether a task comes into a state: one that was let go a moment ago may be on its way there. */
+bool comes_to(pid_t tid, char state);
 /* Waits until the task sleeps (in a blocking call). */
 void until_asleep(pid_t tid);
+/* Waits until a process sleeps by sleep_ms() for the first time, as in wait_for_go(): what it did before is done then. */
+void until_it_waits(pid_t pid);
 pid_t gettid_now(void);
+/* Whether /proc shows the pid namespace around ours, and the number that a task of ours has there (else the same one). */
+bool proc_is_outer(void);
+pid_t proc_number(pid_t tid);
 
 #define must(call)                                                                                                     \
 	({                                                                                                                 \

@@ -4,7 +4,7 @@ import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, r
 import { join } from "node:path";
 
 import { projectRoot } from "../../test/harness/compile.js";
-import { describeExit, type Lane, withTimeout } from "../../test/harness/lane.js";
+import { describeExit, type Exit, type Lane, withTimeout } from "../../test/harness/lane.js";
 import type { Scenario } from "./scenarios.js";
 import type { BenchTool } from "./tools.js";
 
@@ -58,11 +58,11 @@ function imageBytes(folder: string): number {
 }
 
 /** How long the workload stood still, as it says itself; asks it. */
-async function longestGap(lane: Lane, pid: number, output: string): Promise<number> {
+async function longestGap(lane: Lane, pid: number, output: string, answers = 1): Promise<number> {
   lane.kill(pid, "USR1");
   let gap: string | undefined;
   await until(() => {
-    gap = /^gap ([\d.]+) ms$/m.exec(readFileSync(output, "utf8"))?.[1];
+    gap = [...readFileSync(output, "utf8").matchAll(/^gap ([\d.]+) ms$/gm)][answers - 1]?.[1];
     return gap !== undefined;
   }, "Answer of the workload");
   return Number(gap);
@@ -73,7 +73,7 @@ async function longestGap(lane: Lane, pid: number, output: string): Promise<numb
  * as slowly as it is written: whoever has it first would be measured, not the tools.
  */
 function warmMemory({ workload: [kind, amount] }: Scenario): void {
-  if (kind !== "memory" && kind !== "writer") return;
+  if (kind !== "memory" && kind !== "writer" && kind !== "increment") return;
   const file = join(folderOfImages, "warm");
   const bytes = Buffer.alloc(1 << 20);
   const fd = openSync(file, "w");
@@ -101,8 +101,11 @@ async function steps({ lane, tool, scenario, program }: Round, folder: string): 
     const log = join(images, "tool.log");
     return { images, log, common: ["-D", images, "-o", log] };
   };
+  if (scenario.every === true) return secondOfEvery({ lane, tool, pid, death, output, folder });
+  if (scenario.increment === true) return secondDump({ lane, tool, pid, death, output, folder }, place);
   const going = place("going");
-  const leave = [...tool.command, "dump", "-t", String(pid), ...going.common, "-R"];
+  const own = [...(scenario.options ?? []), ...(tool.name === "criu" ? [] : (scenario.own ?? []))];
+  const leave = [...tool.command, "dump", "-t", String(pid), ...going.common, "-R", ...own];
   const leaveMs = await timed(lane, { argv: leave, cwd: folder, log: going.log });
   const frozenMs = await longestGap(lane, pid, output);
   if (scenario.goesOn === true) {
@@ -113,16 +116,99 @@ async function steps({ lane, tool, scenario, program }: Round, folder: string): 
   }
   rmSync(going.images, { recursive: true });
   const { images, log, common } = place("images");
-  const dumpMs = await timed(lane, { argv: [...tool.command, "dump", "-t", String(pid), ...common], cwd: folder, log });
+  const dumpMs = await timed(lane, { argv: [...tool.command, "dump", "-t", String(pid), ...common, ...own], cwd: folder, log });
   await withTimeout(death, limitMs, "Death of what was dumped");
   // A restore needs the same pids again: not before the last of the dead was reaped.
-  await until(async () => !(await lane.inspect()).some((line) => line.startsWith("process")), "Death of the dumped tree");
+  const others = scenario.isOnNetwork === true ? 1 : 0;
+  await until(
+    async () => (await lane.inspect()).filter((line) => line.startsWith("process")).length === others,
+    "Death of the dumped tree",
+  );
   const end = lane.nextExit(pid);
-  const restoreMs = await timed(lane, { argv: [...tool.command, "restore", "-d", ...common], cwd: folder, log });
+  const words = [...tool.command, "restore", "-d", ...common, ...(scenario.options ?? [])];
+  const restoreMs = await timed(lane, { argv: words, cwd: folder, log });
+  await ends(lane, pid, end);
+  const lazy = scenario.lazy === true ? { lazyMs: await lazyRestore({ lane, tool, folder }, { pid, images, log }) } : {};
+  return { frozenMs, dumpMs, restoreMs, ...lazy, imageMib: imageBytes(images) / 2 ** 20 };
+}
+
+async function ends(lane: Lane, pid: number, end: Promise<Exit>): Promise<void> {
   lane.kill(pid, "TERM");
-  const exit = await withTimeout(end, limitMs, "End of the restored workload");
-  if (exit.code !== 0) throw new Error(`the restored workload ${describeExit(exit)}: its state is not what it was`);
-  return { frozenMs, dumpMs, restoreMs, imageMib: imageBytes(images) / 2 ** 20 };
+  const exit = await withTimeout(end, limitMs, "End of the workload");
+  if (exit.code !== 0) throw new Error(`the workload ${describeExit(exit)}: its state is not what it was`);
+}
+
+type Place = (name: string) => { images: string; log: string; common: readonly string[] };
+
+/** A workload that runs, and the tool that is to dump it. */
+interface Running {
+  readonly lane: Lane;
+  readonly tool: BenchTool;
+  readonly pid: number;
+  readonly death: Promise<Exit>;
+  readonly output: string;
+  readonly folder: string;
+}
+
+/** Seconds from one dump to the next one: enough for the workload to write in. */
+const EVERY_S = 4;
+
+/** Dumps once, has a part of the memory written, and measures a second dump, which is the difference to the first. */
+async function secondDump(at: Running, place: Place): Promise<Figures> {
+  const { lane, tool, pid, output, folder } = at;
+  const dump = async (name: string, more: readonly string[]): Promise<{ ms: number; images: string }> => {
+    const { images, log, common } = place(name);
+    const argv = [...tool.command, "dump", "-t", String(pid), ...common, "-R", "--track-mem", ...more];
+    return { ms: await timed(lane, { argv, cwd: folder, log }), images };
+  };
+  await dump("first", []);
+  await longestGap(lane, pid, output);
+  lane.kill(pid, "USR2");
+  await until(() => readFileSync(output, "utf8").includes("written"), "Writing");
+  const second = await dump("second", ["--prev-images-dir", "../first"]);
+  const frozenMs = await longestGap(lane, pid, output, 2);
+  await ends(lane, pid, at.death);
+  return { frozenMs, dumpMs: second.ms, imageMib: imageBytes(second.images) / 2 ** 20 };
+}
+
+/** The second dump of a command that makes one after the other. */
+async function secondOfEvery(at: Running): Promise<Figures> {
+  const { lane, tool, pid, output, folder } = at;
+  if (tool.own === undefined) throw new Error("it cannot dump again and again");
+  const images = join(folder, "all");
+  const argv = [...tool.own, "dump", String(pid), "-o", images, "--every", String(EVERY_S), "--rounds", "2"];
+  const command = await lane.spawn({ argv, cwd: folder, output: join(folder, "tool.out"), session: true });
+  const end = lane.nextExit(command);
+  await until(() => existsSync(join(images, "1", "inventory.img")), "First dump");
+  // Its tracking has begun when the process runs again; the next dump is seconds away.
+  await longestGap(lane, pid, output);
+  lane.kill(pid, "USR2");
+  await until(() => readFileSync(output, "utf8").includes("written"), "Writing");
+  const exit = await withTimeout(end, limitMs, "End of the second dump");
+  if (exit.code !== 0) throw new Error(`${argv.join(" ")} ${describeExit(exit)}`);
+  const frozenMs = await longestGap(lane, pid, output, 2);
+  await ends(lane, pid, at.death);
+  return { frozenMs, imageMib: imageBytes(join(images, "2")) / 2 ** 20 };
+}
+
+/** Time until a restore that brings the memory afterwards has brought the program back. */
+async function lazyRestore(
+  { lane, tool, folder }: { lane: Lane; tool: BenchTool; folder: string },
+  { pid, images, log }: { pid: number; images: string; log: string },
+): Promise<number> {
+  await until(async () => !(await lane.inspect()).some((line) => line.startsWith("process")), "Death of the restored tree");
+  const end = lane.nextExit(pid);
+  let argv: readonly string[];
+  if (tool.own !== undefined) argv = [...tool.own, "restore", "--lazy", "--detach", images];
+  else {
+    const daemon = [...tool.command, "lazy-pages", "-D", images, "-o", `${log}.lazy`];
+    await lane.spawn({ argv: daemon, cwd: folder, output: join(folder, "lazy.out"), session: true });
+    await until(() => existsSync(join(images, "lazy-pages.socket")), "Start of the daemon");
+    argv = [...tool.command, "restore", "-d", "--lazy-pages", "-D", images, "-o", log];
+  }
+  const ms = await timed(lane, { argv, cwd: folder, log });
+  await ends(lane, pid, end);
+  return ms;
 }
 
 /** Runs a scenario once; nothing of it is left afterwards. */

@@ -22,7 +22,7 @@ export function medians(row: Row): Figures {
   return Object.fromEntries(names.map((name) => [name, median(row.rounds.map((round) => round[name] ?? Number.NaN))]));
 }
 
-function digits(value: number): string {
+export function digits(value: number): string {
   return value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2);
 }
 

@@ -1,21 +1,28 @@
 /*
  * What the benchmark freezes and thaws: one kind of state, as much of it as asked for.
  *
- *   workload tiny|memory MIB|processes N|threads N|descriptors N|mappings N|writer MIB
+ *   workload tiny|memory MIB|processes N|threads N|descriptors N|mappings N|writer MIB|increment MIB|relatives MIB|connections N
  *
  * Says "ready", waits for SIGTERM, checks that all of its state is as it was, and exits with 0 if so. At SIGUSR1 it says how
- * long it stood still at most: the longest time between two looks at the clock.
+ * long it stood still at most: the longest time between two looks at the clock. At SIGUSR2 "increment" writes a page of each
+ * hundred, and says "written".
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -250,6 +257,139 @@ static int writer(void)
 	return 0;
 }
 
+/* Writes one page of each hundred when it is asked to. */
+static int increment(void)
+{
+	size_t pages = amount * 1024 * 1024 / PAGE;
+	uint64_t *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct timespec nap = { 0, 50000 };
+	uint64_t turn = 0;
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	for (size_t i = 0; i < pages * WORDS; i++)
+		memory[i] = word_at(i);
+	say_ready();
+	do {
+		sigset_t set;
+		struct timespec at_once = { 0, 0 };
+
+		sigemptyset(&set);
+		sigaddset(&set, SIGUSR2);
+		if (sigtimedwait(&set, NULL, &at_once) == SIGUSR2) {
+			turn++;
+			for (size_t i = 0; i < pages; i += 100)
+				memory[i * WORDS] = word_at(i * WORDS) + turn;
+			puts("written");
+			fflush(stdout);
+			last = now_ms();
+		}
+		nanosleep(&nap, NULL);
+		look();
+	} while (!is_over());
+	for (size_t i = 0; i < pages * WORDS; i++)
+		if (memory[i] != word_at(i) + (i % (100 * WORDS) == 0 ? turn : 0))
+			return 1;
+	return 0;
+}
+
+/* Memory that eight children have in common with their parent since they were forked. */
+static int relatives(void)
+{
+	size_t words = amount * 1024 * 1024 / sizeof(uint64_t);
+	uint64_t *memory = mmap(NULL, words * sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int bad;
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	for (size_t i = 0; i < words; i++)
+		memory[i] = word_at(i);
+	amount = 8;
+	bad = processes();
+	for (size_t i = 0; i < words; i++)
+		if (memory[i] != word_at(i))
+			return 1;
+	return bad;
+}
+
+/* The network of a fresh namespace is down. */
+static void start_network(int fd)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+
+	if (ioctl(fd, SIOCGIFFLAGS, &request) != 0)
+		die("SIOCGIFFLAGS");
+	request.ifr_flags |= IFF_UP;
+	if (ioctl(fd, SIOCSIFFLAGS, &request) != 0)
+		die("SIOCSIFFLAGS");
+}
+
+/* The other ends: says what it hears on each connection, until all are closed. */
+static void answer(const struct sockaddr_in *to)
+{
+	struct pollfd *ends = calloc(amount, sizeof(*ends));
+	size_t left = amount;
+	char bytes[64];
+
+	for (size_t i = 0; i < amount; i++) {
+		ends[i].fd = socket(AF_INET, SOCK_STREAM, 0);
+		ends[i].events = POLLIN;
+		if (connect(ends[i].fd, (const struct sockaddr *)to, sizeof(*to)) != 0)
+			die("connect");
+	}
+	while (left > 0 && poll(ends, amount, -1) > 0)
+		for (size_t i = 0; i < amount; i++) {
+			if (ends[i].revents == 0)
+				continue;
+			ssize_t got = read(ends[i].fd, bytes, sizeof(bytes));
+			if (got > 0 && write(ends[i].fd, bytes, (size_t)got) == got)
+				continue;
+			close(ends[i].fd);
+			ends[i].fd = -1;
+			left--;
+		}
+	_exit(0);
+}
+
+/* Connections to a process outside of the tree. */
+static int connections(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct rlimit limit = { amount + 64, amount + 64 };
+	socklen_t length = sizeof(address);
+	int *fds = calloc(amount, sizeof(*fds));
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	pid_t child;
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	start_network(listener);
+	if (bind(listener, (struct sockaddr *)&address, length) != 0 || listen(listener, 4096) != 0)
+		die("listen");
+	getsockname(listener, (struct sockaddr *)&address, &length);
+	child = fork();
+	if (child == 0) {
+		close(listener);
+		if (setsid() < 0 || fork() != 0)
+			_exit(0);
+		answer(&address);
+	}
+	waitpid(child, NULL, 0);
+	for (size_t i = 0; i < amount; i++) {
+		fds[i] = accept(listener, NULL, NULL);
+		if (fds[i] < 0)
+			die("accept");
+	}
+	close(listener);
+	wait_for_term();
+	for (size_t i = 0; i < amount; i++) {
+		uint64_t word = word_at(i), heard = 0;
+
+		if (write(fds[i], &word, sizeof(word)) != sizeof(word) || read(fds[i], &heard, sizeof(heard)) != sizeof(heard) || heard != word)
+			return 1;
+	}
+	return 0;
+}
+
 static int tiny(void)
 {
 	wait_for_term();
@@ -264,18 +404,20 @@ int main(int argc, char **argv)
 	} kinds[] = {
 		{ "tiny", tiny }, { "memory", memory }, { "processes", processes }, { "threads", threads }, { "descriptors", descriptors },
 		{ "mappings", mappings }, { "writer", writer },
+		{ "increment", increment }, { "relatives", relatives }, { "connections", connections },
 	};
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (argc > 2)
 		amount = strtoul(argv[2], NULL, 10);
 	for (size_t i = 0; argc > 1 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(argv[1], kinds[i].name) == 0)
 			return kinds[i].run();
-	fputs("usage: workload tiny|memory MIB|processes N|threads N|descriptors N|mappings N|writer MIB\n", stderr);
+	fputs("usage: workload tiny|memory|processes|threads|descriptors|mappings|writer|increment|relatives|connections AMOUNT\n", stderr);
 	return 2;
 }

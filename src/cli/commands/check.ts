@@ -1,6 +1,7 @@
 /**
  * `check`: the same words and exit codes for `criu` and `floe`.
  */
+import { print, printError } from "../output.js";
 import { UsageError } from "../../errors.js";
 import { FEATURES, type Finding, check, checkFeature } from "../../engine/check/check.js";
 import type { Settings } from "../options/spec.js";
@@ -24,21 +25,21 @@ export function checkCommand(settings: Settings): number {
   for (const finding of [...required, ...optional]) warn(finding);
   const isUsable = required.every(isThere);
   const isComplete = optional.every(isThere);
-  process.stdout.write(!isUsable ? BAD : isComplete ? GOOD : PARTLY);
+  print(!isUsable ? BAD : isComplete ? GOOD : PARTLY);
   return isUsable && isComplete ? 0 : 1;
 }
 
 const isThere = ({ lacking }: Finding) => lacking === undefined;
 
 function listFeatures(): number {
-  process.stdout.write(FEATURES.map(({ name }) => `${name}\n`).join(""));
+  print(FEATURES.map(({ name }) => `${name}\n`).join(""));
   return 0;
 }
 
 function oneFeature(name: string): number {
   const finding = checkFeature(name);
   if (isThere(finding)) {
-    process.stdout.write(`${name} is supported\n`);
+    print(`${name} is supported\n`);
     return 0;
   }
   warn(finding);
@@ -46,5 +47,5 @@ function oneFeature(name: string): number {
 }
 
 function warn({ name, lacking }: Finding): void {
-  if (lacking !== undefined) process.stderr.write(`Warn  (floe): ${name}: ${lacking}\n`);
+  if (lacking !== undefined) printError(`Warn  (floe): ${name}: ${lacking}\n`);
 }

@@ -1,6 +1,7 @@
 /**
  * `criu pre-dump` and `criu dedup`.
  */
+import { print } from "../output.js";
 import { UsageError } from "../../errors.js";
 import { dedupChain } from "../../engine/dedup.js";
 import { preDump } from "../../engine/pre-dump.js";
@@ -22,7 +23,7 @@ export function preDumpCommand(settings: Settings): number {
   checkDirectories(settings);
   const options = preDumpOptions(settings, tree);
   withLog(settings, (log) => preDump(options, log));
-  if (settings.displayStats) process.stdout.write(statsText(options.workDir, "STATS_DUMP"));
+  if (settings.displayStats) print(statsText(options.workDir, "STATS_DUMP"));
   tellReady(settings);
   return 0;
 }

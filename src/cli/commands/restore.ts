@@ -1,6 +1,8 @@
 /**
  * `criu restore`.
  */
+import { anewIfInOwnWay } from "../anew.js";
+import { print } from "../output.js";
 import { UsageError } from "../../errors.js";
 import { restore } from "../../engine/restore.js";
 import { execve, exitNow, findProgram } from "../../linux/exec.js";
@@ -29,10 +31,10 @@ export function restoreCommand(settings: Settings, rest: readonly string[] | und
   // A program that does not exist must show before there is a tree without a parent.
   const program = command?.[0] === undefined ? undefined : findProgram(command[0], process.env.PATH);
   closeDescriptors(settings);
-  checkDirectories(settings);
+  checkDirectories(settings, "read");
   const options = restoreOptions(settings, command);
-  const { rootPid } = withLog(settings, (log) => restore(options, log));
-  if (settings.displayStats) process.stdout.write(statsText(options.workDir, "STATS_RESTORE"));
+  const { rootPid } = anewIfInOwnWay(settings, () => withLog(settings, (log) => restore(options, log)));
+  if (settings.displayStats) print(statsText(options.workDir, "STATS_RESTORE"));
   tellReady(settings);
   if (command !== undefined && program !== undefined) execve(program, command, process.env);
   if (!settings.restoreDetached) waitChild(rootPid);

@@ -1,6 +1,7 @@
 /**
  * `floe unlock`: locks on TCP connections that dumps have left.
  */
+import { print } from "../output.js";
 import { UsageError } from "../../errors.js";
 import { findLocks, liftLock } from "../../engine/locks.js";
 
@@ -10,9 +11,9 @@ export function unlockCommand(operand: string): number {
   if (operand === "") {
     for (const { id, here, there, isStale } of found) {
       const whose = isStale ? "stale: its socket is alive" : "waits for the restore";
-      process.stdout.write(`${id}  ${endText(here)} - ${endText(there)}  ${whose}\n`);
+      print(`${id}  ${endText(here)} - ${endText(there)}  ${whose}\n`);
     }
-    if (found.length === 0) process.stdout.write("No connection is locked.\n");
+    if (found.length === 0) print("No connection is locked.\n");
     return 0;
   }
   const chosen = operand === "stale" ? found.filter((lock) => lock.isStale) : found.filter((lock) => lock.id === operand);
@@ -24,7 +25,7 @@ export function unlockCommand(operand: string): number {
     });
   }
   for (const { id } of chosen) liftLock(id);
-  process.stdout.write(`${chosen.length} lifted\n`);
+  print(`${chosen.length} lifted\n`);
   return 0;
 }
 

@@ -51,6 +51,15 @@ export function unbuiltOptions(settings: Settings): OptionSpec[] {
   });
 }
 
+/** Where an option is built for some commands only. */
+export function refuseOption(name: string): never {
+  throw new UsageError({
+    code: "OPTION_NOT_BUILT",
+    message: `This version of Floe does not have --${name} here; nothing was touched`,
+    remedy: ["Leave it out if the process does not need it, or use a newer version of Floe"],
+  });
+}
+
 /** Refuses, by name, every option that is not built, before anything is touched. */
 export function refuseUnbuilt(settings: Settings): void {
   const names = unbuiltOptions(settings).map((spec) => `--${spec.name}`);

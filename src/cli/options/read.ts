@@ -15,6 +15,8 @@ export interface Request {
   readonly operands: readonly string[];
   /** What stands after `--`. */
   readonly rest: readonly string[] | undefined;
+  /** Options of the command line. */
+  readonly given: readonly OptionSpec[];
 }
 
 export interface ReadFrom {
@@ -28,8 +30,9 @@ export function readSettings(words: readonly string[], { env = process.env, tabl
   const asked = defaultSettings();
   applyGiven(asked, line.options);
   const { operands, rest } = line;
+  const given = line.options.map(({ spec }) => spec);
   // Help must come even when a configuration file is broken.
-  if (asked.help || asked.version) return { settings: asked, operands, rest };
+  if (asked.help || asked.version) return { settings: asked, operands, rest, given };
 
   const settings = defaultSettings();
   settings.deprecated = env["CRIU_DEPRECATED"] !== undefined;
@@ -40,5 +43,5 @@ export function readSettings(words: readonly string[], { env = process.env, tabl
   settings.help = false;
   settings.version = false;
   applyGiven(settings, line.options);
-  return { settings, operands, rest };
+  return { settings, operands, rest, given };
 }

@@ -3,7 +3,8 @@
  *
  * One table of these serves the command line, configuration files, the help text and, by the RPC field names, the service.
  */
-import type { AddressPair, FilePolicies, TcpPolicies } from "../../resources/policy.js";
+import type { CompressSetting } from "../../engine/options.js";
+import type { AddressPair, NetlinkPolicy, FilePolicies, TcpPolicies } from "../../resources/policy.js";
 
 /** Commands of CRIU, as the words on its command line. */
 export const COMMANDS = [
@@ -67,7 +68,8 @@ export interface Settings {
   tcpClose: boolean;
   tcpPolicy: TcpPolicies | undefined;
   mapIp: AddressPair[];
-  networkLock: "iptables" | "nftables" | "skip";
+  netlinkPolicy: NetlinkPolicy;
+  networkLock: "auto" | "iptables" | "nftables" | "skip";
   evasiveDevices: boolean;
   linkRemap: boolean;
   ghostLimitBytes: number | undefined;
@@ -76,6 +78,11 @@ export interface Settings {
   irmapScanPath: string[];
   fileValidation: "filesize" | "buildid";
   preCopy: "auto" | "always" | "never";
+  compress: CompressSetting | undefined;
+  sharePages: boolean;
+  snapshot: "auto" | "always" | "never";
+  everyS: number | undefined;
+  rounds: number | undefined;
   filePolicy: FilePolicies | undefined;
   skipFileRwxCheck: boolean;
   lsmProfile: string | undefined;
@@ -91,6 +98,8 @@ export interface Settings {
   autoDedup: boolean;
   pageServer: boolean;
   lazyPages: boolean;
+  /** Only of floe restore. */
+  lazy: boolean;
   address: string | undefined;
   port: number | undefined;
   psSocket: number | undefined;
@@ -117,6 +126,8 @@ export interface Settings {
   version: boolean;
   /** Only of Floe's own commands. */
   json: boolean;
+  /** Options of the command line that are those of other commands. */
+  withoutEffect: string[];
 }
 
 /** Keys of the settings whose type is exactly V. */
@@ -135,7 +146,7 @@ interface Common {
   readonly help: string;
   /** Field of criu_opts that means the same. */
   readonly rpc?: string;
-  /** Commands it concerns; all of them when absent. Elsewhere it is accepted and has no effect, as with CRIU. */
+  /** Commands it concerns; all of them when absent. Elsewhere it is accepted and has no effect, as with CRIU; the log says so. */
   readonly commands?: readonly Command[];
   /** False: understood, and refused by name before anything is touched. A function judges the value. */
   readonly built: boolean | ((settings: Settings) => boolean);

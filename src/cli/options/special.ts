@@ -1,8 +1,9 @@
 /**
  * Options with rules of their own: words out of a list, sizes, counts, optional arguments.
  */
+import { LEVELS } from "../../images/store/levels.js";
 import { parseIpAddress } from "../../linux/ip-text.js";
-import { FILE_POLICIES, type FilePolicy, TCP_POLICIES, type TcpPolicy } from "../../resources/policy.js";
+import { FILE_POLICIES, type FilePolicy, NETLINK_POLICIES, TCP_POLICIES, type TcpPolicy } from "../../resources/policy.js";
 import type { CgroupsMode, Settings, SpecialSpec } from "./spec.js";
 import { parseNumber, parseSize } from "./values.js";
 
@@ -11,6 +12,7 @@ type Rules = Pick<SpecialSpec, "argument" | "apply" | "expects" | "isSet">;
 const LOCK_METHODS = { iptables: "iptables", nftables: "nftables", skip: "skip", none: "skip" } as const;
 const VALIDATION = { filesize: "filesize", buildid: "buildid" } as const;
 const PRE_COPY = { auto: "auto", always: "always", never: "never" } as const;
+const COMPRESSORS = ["lz4", "zstd"] as const;
 const PRE_DUMP_MODES = { splice: "splice", read: "read" } as const;
 const CGROUP_MODES: Readonly<Record<CgroupsMode, CgroupsMode>> = {
   none: "none",
@@ -43,7 +45,7 @@ export const networkLock: Rules = {
   argument: "required",
   expects: `one of ${quoted(LOCK_METHODS)}`,
   apply: oneOf(LOCK_METHODS, (settings, word) => (settings.networkLock = word)),
-  isSet: (settings) => settings.networkLock !== "iptables",
+  isSet: (settings) => settings.networkLock !== "auto",
 };
 
 export const fileValidation: Rules = {
@@ -69,6 +71,30 @@ export const preCopy: Rules = {
   expects: `one of ${quoted(PRE_COPY)}`,
   apply: oneOf(PRE_COPY, (settings, word) => (settings.preCopy = word)),
   isSet: (settings) => settings.preCopy !== "auto",
+};
+
+/** `lz4`, `zstd`, or one of them with a level, as in `zstd:9`. */
+export const compress: Rules = {
+  argument: "required",
+  expects: "lz4 or zstd, and a level if wished, as in zstd:9 (lz4: 1 to 12, zstd: 1 to 19)",
+  apply(settings, text = "") {
+    const [word, levelText, ...rest] = text.split(":");
+    const codec = COMPRESSORS.find((name) => name === word);
+    if (codec === undefined || rest.length > 0) return false;
+    const { least, most, usual } = LEVELS[codec];
+    const level = levelText === undefined ? usual : parseNumber(levelText);
+    if (level === undefined || level < least || level > most) return false;
+    settings.compress = { codec, level };
+    return true;
+  },
+  isSet: (settings) => settings.compress !== undefined,
+};
+
+export const snapshot: Rules = {
+  argument: "required",
+  expects: `one of ${quoted(PRE_COPY)}`,
+  apply: oneOf(PRE_COPY, (settings, word) => (settings.snapshot = word)),
+  isSet: (settings) => settings.snapshot !== "auto",
 };
 
 export const preDumpMode: Rules = {
@@ -108,7 +134,7 @@ export const filePolicy: Rules = {
   argument: "required",
   expects: `${FILE_POLICIES.join(", ")}, or PATH and one of these, as in "strict,/var/log/x=grown"`,
   apply(settings, text = "") {
-    let general = settings.filePolicy?.general ?? "strict";
+    let general = settings.filePolicy?.general;
     const byPath = new Map<string, FilePolicy>(settings.filePolicy?.byPath);
     for (const part of text.split(",")) {
       const [, path, word = ""] = /^(?:(.+)=)?([^=]*)$/.exec(part) ?? [];
@@ -126,6 +152,17 @@ export const filePolicy: Rules = {
 const PORTS = 65_536;
 
 /** `keep`, `close,5432=keep`: the first word without a port is for all other connections. */
+export const netlinkPolicy: Rules = {
+  argument: "required",
+  expects: `one of ${NETLINK_POLICIES.join(", ")}`,
+  apply(settings, text) {
+    const policy = NETLINK_POLICIES.find((p) => p === text);
+    if (policy !== undefined) settings.netlinkPolicy = policy;
+    return policy !== undefined;
+  },
+  isSet: (settings) => settings.netlinkPolicy !== "refuse",
+};
+
 export const tcpPolicy: Rules = {
   argument: "required",
   expects: `${TCP_POLICIES.join(", ")}, or PORT and one of these, as in "close,5432=keep"`,

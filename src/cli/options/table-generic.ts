@@ -169,7 +169,7 @@ export const genericOptions: readonly OptionSpec[] = [
     key: "stream",
     negatable: true,
     commands: ["dump", "pre-dump", "restore", "cpuinfo"],
-    built: false,
+    built: true,
     help: "images by way of criu-image-streamer",
   },
   {

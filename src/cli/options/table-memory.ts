@@ -2,7 +2,7 @@
  * Options about memory over several dumps, and about servers.
  */
 import type { OptionSpec } from "./spec.js";
-import { preCopy, preDumpMode } from "./special.js";
+import { compress, preCopy, preDumpMode, snapshot } from "./special.js";
 
 const MAX_PORT = 65_535;
 const MAX_FD = 2 ** 31 - 1;
@@ -29,6 +29,55 @@ export const memoryOptions: readonly OptionSpec[] = [
   },
   {
     kind: "special",
+    name: "compress",
+    ...compress,
+    argumentName: "HOW",
+    commands: ["dump", "pre-dump", "page-server"],
+    built: true,
+    help: "compress pages: lz4, zstd, or with a level as in zstd:9; CRIU cannot restore such images",
+  },
+  {
+    kind: "flag",
+    name: "share-pages",
+    key: "sharePages",
+    negatable: true,
+    commands: ["dump", "pre-dump", "page-server"],
+    built: true,
+    help: "store equal pages once, as those of forked processes; CRIU cannot restore such images",
+  },
+  {
+    kind: "special",
+    name: "snapshot",
+    ...snapshot,
+    argumentName: "WHEN",
+    commands: ["dump"],
+    built: true,
+    help: "with --leave-running, save memory from a copy-on-write copy: auto (where it is better, default), always, never",
+  },
+  {
+    kind: "number",
+    name: "every",
+    key: "everyS",
+    min: 0,
+    max: 86_400 * 365,
+    argumentName: "SECONDS",
+    commands: ["dump"],
+    built: true,
+    help: "leave the tree running and dump it again and again, each time only what was written since: DIR/1, DIR/2, ...",
+  },
+  {
+    kind: "number",
+    name: "rounds",
+    key: "rounds",
+    min: 1,
+    max: 1_000_000,
+    argumentName: "N",
+    commands: ["dump"],
+    built: true,
+    help: "with --every: end after N dumps (otherwise when the tree ends)",
+  },
+  {
+    kind: "special",
     name: "pre-dump-mode",
     ...preDumpMode,
     argumentName: "MODE",
@@ -52,7 +101,7 @@ export const memoryOptions: readonly OptionSpec[] = [
     key: "pageServer",
     negatable: true,
     commands: ["dump", "pre-dump", "lazy-pages"],
-    built: false,
+    built: true,
     help: "send pages to a page server",
   },
   {
@@ -61,14 +110,14 @@ export const memoryOptions: readonly OptionSpec[] = [
     key: "lazyPages",
     negatable: false,
     rpc: "lazy_pages",
-    built: false,
+    built: true,
     help: "bring in pages when they are needed",
   },
 ];
 
 export const serverOptions: readonly OptionSpec[] = [
-  { kind: "text", name: "address", key: "address", argumentName: "ADDRESS", built: false, help: "address of the server or service" },
-  { kind: "number", name: "port", key: "port", min: 0, max: MAX_PORT, argumentName: "PORT", built: false, help: "port of the page server" },
+  { kind: "text", name: "address", key: "address", argumentName: "ADDRESS", built: true, help: "address of the server or service" },
+  { kind: "number", name: "port", key: "port", min: 0, max: MAX_PORT, argumentName: "PORT", built: true, help: "port of the page server" },
   {
     kind: "number",
     name: "ps-socket",
@@ -76,7 +125,7 @@ export const serverOptions: readonly OptionSpec[] = [
     min: 0,
     max: MAX_FD,
     argumentName: "FD",
-    built: false,
+    built: true,
     help: "connected socket of the page server",
   },
   {
@@ -96,20 +145,20 @@ export const serverOptions: readonly OptionSpec[] = [
     key: "tlsCacert",
     argumentName: "FILE",
     rpc: "tls_cacert",
-    built: false,
+    built: true,
     help: "trust certificates of this authority only",
   },
-  { kind: "text", name: "tls-cacrl", key: "tlsCacrl", argumentName: "FILE", rpc: "tls_cacrl", built: false, help: "revocation list" },
-  { kind: "text", name: "tls-cert", key: "tlsCert", argumentName: "FILE", rpc: "tls_cert", built: false, help: "own certificate" },
-  { kind: "text", name: "tls-key", key: "tlsKey", argumentName: "FILE", rpc: "tls_key", built: false, help: "own private key" },
-  { kind: "flag", name: "tls", key: "tls", negatable: true, rpc: "tls", built: false, help: "secure the connection with TLS" },
+  { kind: "text", name: "tls-cacrl", key: "tlsCacrl", argumentName: "FILE", rpc: "tls_cacrl", built: true, help: "revocation list" },
+  { kind: "text", name: "tls-cert", key: "tlsCert", argumentName: "FILE", rpc: "tls_cert", built: true, help: "own certificate" },
+  { kind: "text", name: "tls-key", key: "tlsKey", argumentName: "FILE", rpc: "tls_key", built: true, help: "own private key" },
+  { kind: "flag", name: "tls", key: "tls", negatable: true, rpc: "tls", built: true, help: "secure the connection with TLS" },
   {
     kind: "flag",
     name: "tls-no-cn-verify",
     key: "tlsNoCnVerify",
     negatable: false,
     rpc: "tls_no_cn_verify",
-    built: false,
+    built: true,
     help: "do not verify the server's name",
   },
 ];

@@ -2,7 +2,18 @@
  * Options about things outside the tree, and about kinds of resources that need the user's leave.
  */
 import type { OptionSpec } from "./spec.js";
-import { extUnixSk, filePolicy, fileValidation, ghostLimit, lsmProfile, manageCgroups, mapIp, networkLock, tcpPolicy } from "./special.js";
+import {
+  extUnixSk,
+  filePolicy,
+  fileValidation,
+  ghostLimit,
+  lsmProfile,
+  manageCgroups,
+  mapIp,
+  netlinkPolicy,
+  networkLock,
+  tcpPolicy,
+} from "./special.js";
 
 export const externalOptions: readonly OptionSpec[] = [
   {
@@ -11,8 +22,8 @@ export const externalOptions: readonly OptionSpec[] = [
     key: "external",
     argumentName: "RES",
     rpc: "external",
-    built: (settings) => settings.external.every((key) => key.startsWith("file[")),
-    help: "a resource from outside: tty[RDEV:DEV], file[MNT:INODE], dev[MAJOR/MINOR]:NAME, unix[INODE], mnt[MOUNTPOINT]:NAME, net[INODE]:NAME, pid[INODE]:NAME; on restore dev[NAME]:PATH, mnt[NAME]:PATH, veth[IN]:OUT{@BRIDGE}, macvlan[IN]:OUT, netdev[IN]:ORIGINAL",
+    built: (settings) => settings.external.every((key) => /^(file|tty)\[|^unix\[\d*\](:close)?$/.test(key)),
+    help: "a resource from outside: tty[RDEV:DEV], file[MNT:INODE], dev[MAJOR/MINOR]:NAME, unix[INODE]{:close}, mnt[MOUNTPOINT]:NAME, net[INODE]:NAME, pid[INODE]:NAME; on restore dev[NAME]:PATH, mnt[NAME]:PATH, veth[IN]:OUT{@BRIDGE}, macvlan[IN]:OUT, netdev[IN]:ORIGINAL",
   },
   {
     kind: "list",
@@ -21,8 +32,7 @@ export const externalOptions: readonly OptionSpec[] = [
     argumentName: "fd[N]:RES",
     rpc: "inherit_fd",
     commands: ["restore"],
-    built: (settings) =>
-      settings.inheritFd.every((text) => !/^fd\[\d+\]:(tty\[|socket:|\/memfd:|extRoot|net\[|pid\[|veth\[|dev\[|mnt\[|unix\[)/.test(text)),
+    built: (settings) => settings.inheritFd.every((text) => !/^fd\[\d+\]:(extRoot|net\[|pid\[|veth\[|dev\[|mnt\[|unix\[)/.test(text)),
     help: "use descriptor N for RES: tty[RDEV:DEV], pipe:[INODE], socket:[INODE], file[MNT:INODE], /memfd:NAME, path/to/file",
   },
   {
@@ -185,6 +195,15 @@ export const resourceOptions: readonly OptionSpec[] = [
   },
   {
     kind: "special",
+    name: "netlink-policy",
+    ...netlinkPolicy,
+    argumentName: "POLICY",
+    commands: ["dump"],
+    built: true,
+    help: "messages that netlink sockets have not read: refuse (default), drop",
+  },
+  {
+    kind: "special",
     name: "map-ip",
     ...mapIp,
     argumentName: "OLD=NEW[,…]",
@@ -200,7 +219,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     rpc: "network_lock",
     commands: ["dump", "pre-dump"],
     built: true,
-    help: "how to hold traffic back: iptables (default), nftables, skip",
+    help: "how to hold traffic back: nftables (default), iptables (by the program), skip",
   },
   {
     kind: "flag",
@@ -247,7 +266,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     negatable: true,
     rpc: "force_irmap",
     commands: ["dump", "pre-dump"],
-    built: false,
+    built: true,
     help: "always search for the names of watched files",
   },
   {
@@ -257,7 +276,7 @@ export const resourceOptions: readonly OptionSpec[] = [
     argumentName: "PATH",
     rpc: "irmap_scan_paths",
     commands: ["dump", "pre-dump"],
-    built: false,
+    built: true,
     help: "one more place for that search",
   },
   {
@@ -273,9 +292,9 @@ export const resourceOptions: readonly OptionSpec[] = [
     name: "file-policy",
     ...filePolicy,
     argumentName: "POLICY[,PATH=POLICY…]",
-    commands: ["restore"],
+    commands: ["dump", "restore"],
     built: true,
-    help: "files that changed since the dump: strict (refused, default), grown (longer ones are accepted), ignore",
+    help: "files that changed since the dump: strict (refused, default), grown (longer ones are accepted), ignore; carry: take the contents along",
   },
   {
     kind: "flag",

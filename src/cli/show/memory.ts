@@ -21,6 +21,7 @@ const KINDS: readonly (readonly [kind: string, bit: number])[] = [
   ["kernel (vdso and the like)", AREA.VDSO | AREA.VVAR | AREA.VSYSCALL],
   ["System V shared memory", AREA.SYSV],
   ["asynchronous I/O", AREA.AIO],
+  ["rings of packet sockets", AREA.SOCKET],
   ["memfd", AREA.MEMFD],
   ["heap", AREA.HEAP],
   ["stack", AREA.STACK],

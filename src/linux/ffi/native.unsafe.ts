@@ -10,15 +10,7 @@ import koffi from "koffi";
 export type Arg = number | bigint | Uint8Array;
 
 const libc = koffi.load(null);
-const raw = [
-  libc.func("int64_t syscall(int64_t nr)"),
-  libc.func("int64_t syscall(int64_t nr, int64_t a)"),
-  libc.func("int64_t syscall(int64_t nr, int64_t a, int64_t b)"),
-  libc.func("int64_t syscall(int64_t nr, int64_t a, int64_t b, int64_t c)"),
-  libc.func("int64_t syscall(int64_t nr, int64_t a, int64_t b, int64_t c, int64_t d)"),
-  libc.func("int64_t syscall(int64_t nr, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e)"),
-  libc.func("int64_t syscall(int64_t nr, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f)"),
-] as const;
+const raw = libc.func("int64_t syscall(int64_t nr, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f)");
 
 /**
  * Address of the first byte of `memory`.
@@ -34,21 +26,18 @@ export function addressOf(memory: Uint8Array): bigint {
  *
  * Results above 2^53 come as bigint, all others as number. SAFETY: memory passed is kept alive by the argument list.
  */
-export function syscall(nr: number, ...args: readonly Arg[]): number | bigint {
-  const values = args as Arg[];
-  for (let i = 0; i < values.length; i++) {
-    const a = values[i] as Arg;
-    if (typeof a === "object") values[i] = a.length === 0 ? 0 : koffi.address(a);
-  }
-  const call = raw[values.length];
-  if (call === undefined) throw new Error(`internal error: syscall ${nr} with ${values.length} arguments`);
-  const result = call(nr, ...values) as number | bigint;
+export function syscall(nr: number, a: Arg = 0, b: Arg = 0, c: Arg = 0, d: Arg = 0, e: Arg = 0, f: Arg = 0): number | bigint {
+  const result = raw(nr, word(a), word(b), word(c), word(d), word(e), word(f)) as number | bigint;
   return result === -1 ? -koffi.errno() : result;
 }
 
+function word(arg: Arg): number | bigint {
+  return typeof arg !== "object" ? arg : arg.length === 0 ? 0 : koffi.address(arg);
+}
+
 /** Like {@link syscall} for calls whose result always fits a number. */
-export function syscallNumber(nr: number, ...args: readonly Arg[]): number {
-  return Number(syscall(nr, ...args));
+export function syscallNumber(nr: number, a?: Arg, b?: Arg, c?: Arg, d?: Arg, e?: Arg, f?: Arg): number {
+  return Number(syscall(nr, a, b, c, d, e, f));
 }
 
 /** A Buffer over `length` bytes at `address` of our own memory. SAFETY: the mapping must outlive every use. */
@@ -100,3 +89,56 @@ export function callMachineCode(code: Uint8Array, arg: Uint8Array): number | big
     syscall(SYS_MUNMAP, at, 4096);
   }
 }
+
+let loader: { readonly open: (...args: unknown[]) => unknown; readonly find: (...args: unknown[]) => unknown } | undefined;
+
+function libraries() {
+  loader ??= {
+    open: libc.func("int64_t dlopen(const char *name, int flags)"),
+    find: libc.func("int64_t dlsym(int64_t handle, const char *name)"),
+  };
+  return loader;
+}
+
+let threads: { readonly create: (...args: unknown[]) => unknown; readonly join: (...args: unknown[]) => unknown } | undefined;
+
+/** void *dlopen(const char *filename, int flags) — the handle of a library; undefined when there is none of that name. */
+export function openLibrary(name: string): bigint | undefined {
+  const RTLD_NOW = 2;
+  const handle = BigInt(libraries().open(name, RTLD_NOW) as number | bigint);
+  return handle === 0n ? undefined : handle;
+}
+
+/** void *dlsym(void *handle, const char *symbol) — the address of a function; without a library, of libc's. */
+export function functionAddress(name: string, library = 0n): bigint {
+  const address = BigInt(libraries().find(library, name) as number | bigint);
+  if (address === 0n) throw new Error(`internal error: there is no function ${name}`);
+  return address;
+}
+
+/**
+ * int pthread_create(…) — a thread that executes `code` with `arg` in rdi; undefined when there may be no more threads.
+ *
+ * SAFETY: the code must never come back into JavaScript, keep to the C ABI, and what it uses must outlive it: join it.
+ */
+export function startThread(code: bigint, arg: bigint): bigint | undefined {
+  threads ??= {
+    create: libc.func("int pthread_create(void *thread, void *attr, int64_t start, int64_t arg)"),
+    join: libc.func("int pthread_join(int64_t thread, void *result)"),
+  };
+  const thread = Buffer.alloc(8);
+  return threads.create(thread, null, code, arg) === 0 ? thread.readBigUInt64LE(0) : undefined;
+}
+
+/** int pthread_join(pthread_t thread, void **retval). */
+export function joinThread(thread: bigint): void {
+  threads?.join(thread, null);
+}
+
+/** Calls machine code of ours at `code` (see {@link callMachineCode}). */
+export function callAt(code: bigint, arg: bigint): void {
+  codeAt ??= koffi.proto("int64_t machine_code_at(int64_t arg)");
+  koffi.call(code, codeAt, arg);
+}
+
+let codeAt: ReturnType<typeof koffi.proto> | undefined;

@@ -20,10 +20,20 @@ export interface FdInfo {
 }
 
 const O_CLOEXEC = 0o2000000;
+/** What most files say, and nothing else. */
+const PLAIN = /^pos:\t(\d+)\nflags:\t([0-7]+)\nmnt_id:\t(\d+)\nino:\t(\d+)\n$/;
+const PLAIN_LINES = 4;
 
 /** Takes the bytes apart; `path` is for messages. */
 export function parseFdInfo(bytes: Buffer, path: string): FdInfo {
   const text = utf8(bytes.toString("latin1"));
+  const plain = PLAIN.exec(text);
+  if (plain !== null) {
+    const [, pos = "", flags = "", mntId = "", ino = ""] = plain;
+    const lines = text.split("\n");
+    lines.pop();
+    return { flags: Number.parseInt(flags, 8), pos: BigInt(pos), mntId: Number.parseInt(mntId, 10), ino: BigInt(ino), lines };
+  }
   const lines = text.split("\n");
   if (lines.pop() !== "") throw procTextError(path, "it is cut off");
   const pos = value(lines, "pos");
@@ -57,7 +67,13 @@ export function isCloseOnExec(info: FdInfo): boolean {
   return (info.flags & O_CLOEXEC) !== 0;
 }
 
+/** Whether it says nothing but what all files have. */
+export function isPlain(info: FdInfo): boolean {
+  return info.lines.length <= PLAIN_LINES;
+}
+
 /** Locks and leases taken through this descriptor (or, POSIX ones, by its process on the same file). */
 export function fdInfoLocks(info: FdInfo): FileLock[] {
+  if (isPlain(info)) return [];
   return info.lines.filter((line) => line.startsWith("lock:")).map((line) => parseLock(line.slice(5), "fdinfo"));
 }

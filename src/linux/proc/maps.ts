@@ -68,8 +68,30 @@ function readable(rawName: string): string {
 
 type Head = { -readonly [K in keyof Vma]: Vma[K] };
 
-/** Reads a line as in `7f00-7fff r-xp 00001000 fd:01 1234    /lib/x`; leaves the cursor behind its newline. */
+/**
+ * Lines that have been taken apart already. Most mappings of a process are what they were when it was looked at before the
+ * freeze, and those of its children are the same.
+ */
+const heads = new Map<string, Readonly<Head>>();
+const MAX_HEADS = 100_000;
+
+/** The mapping that the next line tells of; leaves the cursor behind its newline. */
 function head(cursor: Cursor): Head {
+  const { text, at } = cursor;
+  const lineEnd = text.indexOf("\n", at);
+  const line = text.slice(at, lineEnd < 0 ? at : lineEnd);
+  const known = heads.get(line);
+  if (known !== undefined) {
+    cursor.at = lineEnd + 1;
+    return { ...known };
+  }
+  const found = parseHead(cursor);
+  if (heads.size < MAX_HEADS) heads.set(line, { ...found });
+  return found;
+}
+
+/** Reads a line as in `7f00-7fff r-xp 00001000 fd:01 1234    /lib/x`; leaves the cursor behind its newline. */
+function parseHead(cursor: Cursor): Head {
   const { text, at } = cursor;
   const lineEnd = text.indexOf("\n", at);
   const dash = text.indexOf("-", at);

@@ -31,6 +31,8 @@ export interface ProcStat {
   readonly argEnd: bigint;
   readonly envStart: bigint;
   readonly envEnd: bigint;
+  /** The signal by which the parent is told of its end; 0: none. */
+  readonly exitSignal: number;
   /** Wait status of a zombie. */
   readonly exitCode: number;
 }
@@ -158,6 +160,10 @@ class StatText implements ProcStat {
 
   get envEnd(): bigint {
     return this.#big(51);
+  }
+
+  get exitSignal(): number {
+    return this.#int(38);
   }
 
   get exitCode(): number {

@@ -109,6 +109,7 @@ export const bpfMaps: FileKind<BpfmapFileEntry> = {
   rows: ["file.bpf-map"],
   type: "BPFMAP",
   field: "bpf",
+  isPathless: true,
   matches: ({ link }) => link === "anon_inode:bpf-map",
   dump(file, session) {
     const info = bpfMapInfo(file.local);

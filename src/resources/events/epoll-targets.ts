@@ -49,7 +49,7 @@ export function placeOf(
   target: EpollTarget,
   { file, skip, session }: { file: OpenFile; skip: number; session: DumpSession },
 ): Place | undefined {
-  const slot = { pid: file.task.traced.pid, epollFd: file.fd, tfd: target.fd, skip };
+  const slot = { pid: file.isInFlight === true ? process.pid : file.task.traced.pid, epollFd: file.fd, tfd: target.fd, skip };
   const obvious = { task: file.task, fd: target.fd };
   if (isTarget(obvious, slot)) return obvious;
   const alike = indexOf(session).get(target.inode) ?? [];

@@ -24,5 +24,9 @@ export const eventpollFileEntry = message("eventpoll_file_entry", {
   flags: required.uint32(2),
   fown: required.message(3, () => fownEntry),
   tfd: repeated.message(4, () => eventpollTfdEntry),
+  /** Floe's own: how it polls devices of the network itself (EPIOCSPARAMS), where that was set. */
+  busy_poll_usecs: optional.uint32(1000, { floe: true }),
+  busy_poll_budget: optional.uint32(1001, { floe: true }),
+  prefer_busy_poll: optional.uint32(1002, { floe: true }),
 });
 export type EventpollFileEntry = Infer<typeof eventpollFileEntry>;

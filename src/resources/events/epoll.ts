@@ -7,7 +7,16 @@
  */
 import { closeSync } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
-import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, encodeEpollEvent, epollCreate, epollWaitNow } from "../../linux/events.js";
+import {
+  EPOLL_CLOEXEC,
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_MOD,
+  encodeEpollEvent,
+  epollCreate,
+  epollParams,
+  epollWaitNow,
+  setEpollParams,
+} from "../../linux/events.js";
 import { F_DUPFD_CLOEXEC, F_GETFD, setStatusFlags } from "../../linux/fcntl.js";
 import { O_CLOEXEC } from "../../linux/files.js";
 import { epollTargets } from "../../linux/proc/fdinfo-kinds.js";
@@ -56,7 +65,7 @@ function dumpTargets(file: OpenFile, session: DumpSession): EventpollTfdEntry[] 
       inode: target.inode,
       pos: target.pos,
       ...(place.fd === target.fd ? {} : { added_as: target.fd }),
-      ...(place.task.ids.files === file.task.ids.files ? {} : { holder: place.task.pid }),
+      ...(place.task.ids.files === file.task.ids.files && file.isInFlight !== true ? {} : { holder: place.task.pid }),
     });
   }
   return entries;
@@ -209,22 +218,55 @@ export const epolls: FileKind<EventpollFileEntry> = {
   rows: ["file.epoll"],
   type: "EVENTPOLL",
   field: "epfd",
+  isPathless: true,
   matches: ({ link }) => link === "anon_inode:[eventpoll]",
-  dump: (file, session) => ({ id: file.id, flags: file.info.flags, fown: file.fown, tfd: dumpTargets(file, session) }),
+  dump(file, session) {
+    const { usecs = 0, budget = 0, prefer = 0 } = epollParams(file.local) ?? {};
+    const params = { busy_poll_usecs: usecs, busy_poll_budget: budget, prefer_busy_poll: prefer };
+    const isSet = Object.values(params).some((value) => value !== 0);
+    return { id: file.id, flags: file.info.flags, fown: file.fown, tfd: dumpTargets(file, session), ...(isSet ? params : {}) };
+  },
   open(entry) {
     const fd = epollCreate(EPOLL_CLOEXEC);
     setStatusFlags(fd, entry.flags);
+    const { busy_poll_usecs: usecs = 0, busy_poll_budget: budget = 0, prefer_busy_poll: prefer = 0 } = entry;
+    if (usecs !== 0 || budget !== 0 || prefer !== 0) setEpollParams(fd, { usecs, budget, prefer });
     return fd;
   },
   link(entry, { fd: local, session, holders }) {
     const holder = holders[0];
-    if (holder === undefined || entry.tfd.length === 0) return;
-    const set = { ...holder, local, session };
-    addReported(set, entry.tfd.filter(wasReported));
-    changeTargets(
-      set,
-      entry.tfd.filter((target) => !wasReported(target)),
-      add,
-    );
+    if (entry.tfd.length === 0) return;
+    if (holder === undefined) fillInFlight(entry, local, session);
+    else fill({ ...holder, local, session }, entry.tfd);
   },
 };
+
+function fill(set: Set, entries: readonly EventpollTfdEntry[]): void {
+  addReported(set, entries.filter(wasReported));
+  changeTargets(
+    set,
+    entries.filter((target) => !wasReported(target)),
+    add,
+  );
+}
+
+/** A set that is on its way between processes is lent to one that has what it watches. */
+function fillInFlight(entry: EventpollFileEntry, local: Fd, session: RestoreSession): void {
+  const task = session.task(entry.tfd[0]?.holder ?? 0) ?? session.tasks[0];
+  if (task === undefined) return;
+  const { leader } = task.traced;
+  const numbers = entry.tfd.map(addedAs);
+  let [fd = -1] = handOver(leader, [local]);
+  if (numbers.includes(fd)) {
+    const program = new Program();
+    const moved = program.call(SYS.fcntl, fd, F_DUPFD_CLOEXEC, Math.max(...numbers) + 1).must("moving an epoll out of the way");
+    program.call(SYS.close, fd);
+    run(leader, program);
+    fd = Number(moved.value);
+  }
+  fill({ task, fd, local, session }, entry.tfd);
+  const back = new Program();
+  back.call(SYS.close, fd);
+  run(leader, back);
+  leader.closeOnDeath([]);
+}

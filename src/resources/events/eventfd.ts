@@ -17,6 +17,7 @@ export const eventfds: FileKind<EventfdFileEntry> = {
   rows: ["file.eventfd"],
   type: "EVENTFD",
   field: "efd",
+  isPathless: true,
   matches: ({ link }) => link === "anon_inode:[eventfd]",
   dump(file, session) {
     const { count, semaphore } = eventfdInfo(file.info);

@@ -16,19 +16,28 @@ import { readStat } from "../../linux/proc/read.js";
 import { PIDFD_THREAD, kcmpFile, pidfdOpen } from "../../linux/process.js";
 import { SIGKILL, pidfdSendSignal } from "../../linux/signals.js";
 import { SYS } from "../../linux/syscalls.js";
+import { createTasks } from "../../target/create.js";
+import { endTask } from "../../target/exit.js";
 import { handOver } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import { startIdle, waitDeath } from "../../target/seed.js";
+import type { TracedTask } from "../../target/thread.js";
 import { restoreOwner } from "../files/table.js";
 import { fileEntry } from "../files/table.schema.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession, RestoreTask } from "../part.js";
+import { outsidePid } from "../tasks/pid-numbers.js";
 import { pstreeEntry } from "../tasks/tree.schema.js";
 import { watchAgain } from "./epoll.js";
 import type { PidfdEntry } from "./pidfd.schema.js";
 
 /** What fdinfo and images have for a process that is gone. */
 const GONE = -1;
+/** Below the smallest pid_max that systems come with. */
+const HIGHEST_FREE = 32_767;
+const SIGCHLD = 17;
+/** __WALL of wait4(2): whatever signal its end sends. */
+const WALL = 0x4000_0000;
 /** Any free place will do: the process does nothing. */
 const IDLE_PLACE = { region: 0x2000_0000n, regionBytes: 4096 };
 
@@ -99,18 +108,54 @@ function openGone(entry: PidfdEntry, session: RestoreSession): Fd {
     const same = session.images
       .records("FILES", [], fileEntry)
       .flatMap(({ value: { pidfd } }) => (pidfd?.nspid === GONE && pidfd.ino === entry.ino ? [pidfd] : []));
-    const pid = startIdle(IDLE_PLACE);
-    const first = pidfdOpen(pid);
+    const { pid, end } = shortLived(session);
     for (const one of same) {
       const fd = pidfdOpen(pid, one.flags & PIDFD_THREAD);
       session.closeLater(fd);
       known.set(one.id, fd);
     }
-    pidfdSendSignal(first, SIGKILL);
-    waitDeath(pid);
-    closeSync(first);
+    end();
   }
   return dupFrom(known.get(entry.id) ?? -1, 0);
+}
+
+/** A process to be gone: in the pid namespace of the tree, since descriptors of others are refused there. */
+function shortLived(session: RestoreSession): { pid: number; end(): void } {
+  const root = session.tasks[0]?.traced;
+  if (root === undefined || root.isInOurPidNamespace) {
+    const pid = startIdle(IDLE_PLACE);
+    const first = pidfdOpen(pid);
+    const end = () => {
+      pidfdSendSignal(first, SIGKILL);
+      waitDeath(pid);
+      closeSync(first);
+    };
+    return { pid, end };
+  }
+  const [made] = createTasks(root, [{ pid: freeNumber(session), comm: "gone", asSibling: false }]);
+  if (made === undefined) throw new Error("internal error: a process to be gone was not made");
+  return { pid: made.pid, end: () => endChild(root, made) };
+}
+
+/** A number that nobody in the tree's own pid namespace has. */
+function freeNumber(session: RestoreSession): number {
+  const taken = new Set(
+    session.images.records("PSTREE", [], pstreeEntry).flatMap(({ value }) => [value.pid, value.pgid, value.sid, ...value.threads]),
+  );
+  let pid = HIGHEST_FREE;
+  while (taken.has(pid)) pid--;
+  return pid;
+}
+
+/** Ends a child that the images do not know; its parent, all of whose signals are blocked, never gets to know of it. */
+function endChild(parent: TracedTask, child: TracedTask): void {
+  endTask(child, 0);
+  const program = new Program();
+  const childSignal = Buffer.alloc(8);
+  childSignal.writeBigUInt64LE(1n << BigInt(SIGCHLD - 1));
+  program.call(SYS.wait4, child.nsPid, 0, WALL, 0).must("waiting for a process that has to be gone");
+  program.call(SYS.rt_sigtimedwait, program.bytes(childSignal), 0, program.bytes(Buffer.alloc(16)), childSignal.length);
+  run(parent.leader, program);
 }
 
 /** The thread that a descriptor is for, unless it is a first one. */
@@ -148,14 +193,12 @@ export const pidfds: FileKind<PidfdEntry> = {
   rows: ["file.pidfd"],
   type: "PIDFD",
   field: "pidfd",
+  isPathless: true,
   matches: ({ link }) => link === "anon_inode:[pidfd]" || link.startsWith("pidfd:["),
   dump,
   open(entry, session) {
     if (laterThread(entry, session) !== undefined) return eventfd2(0, EFD_CLOEXEC);
-    const fd =
-      entry.nspid === GONE
-        ? openGone(entry, session)
-        : pidfdOpen(session.task(entry.nspid)?.traced.pid ?? entry.nspid, entry.flags & PIDFD_THREAD);
+    const fd = entry.nspid === GONE ? openGone(entry, session) : pidfdOpen(outsidePid(entry.nspid, session), entry.flags & PIDFD_THREAD);
     setStatusFlags(fd, entry.flags);
     return fd;
   },
@@ -166,7 +209,7 @@ export const pidfds: FileKind<PidfdEntry> = {
     const fd = pidfdOpen(tid, PIDFD_THREAD);
     session.closeLater(fd);
     setStatusFlags(fd, entry.flags);
-    restoreOwner(fd, entry.fown);
+    restoreOwner(fd, entry.fown, session);
     replace(fd, { session, holders });
   },
   check(entry, session, { process, what }) {

@@ -99,7 +99,7 @@ export function saveGhost(number: number, file: { stat: BigIntStats; local: Fd }
 }
 
 /** Labels of security modules belong to the machine; whatever else there is belongs to the file. */
-function keptXattrs(path: string): Xattr[] {
+export function keptXattrs(path: string): Xattr[] {
   return readXattrs(path).filter(({ name }) => !name.startsWith("security.") || name === "security.capability");
 }
 
@@ -137,7 +137,7 @@ function nsOf(time: { tv_sec: bigint; tv_usec: bigint }, belowUs = 0): bigint {
 }
 
 /** Where a file has data; the rest are holes. */
-function dataRanges(fd: Fd, sizeBytes: number): { off: number; len: number }[] {
+export function dataRanges(fd: Fd, sizeBytes: number): { off: number; len: number }[] {
   const ranges: { off: number; len: number }[] = [];
   for (let at = 0; at < sizeBytes; ) {
     const off = lseek(fd, BigInt(at), SEEK_DATA);
@@ -150,7 +150,7 @@ function dataRanges(fd: Fd, sizeBytes: number): { off: number; len: number }[] {
 }
 
 /** Copies to the position of `to`. A file that got shorter meanwhile gives zeros. */
-function copy(from: { fd: Fd; at: number }, to: Fd, sizeBytes: number): void {
+export function copy(from: { fd: Fd; at: number }, to: Fd, sizeBytes: number): void {
   for (let done = 0; done < sizeBytes; ) {
     const got = sendfile(to, { fd: from.fd, offset: BigInt(from.at + done) }, Math.min(COPY_BYTES, sizeBytes - done));
     done += got > 0 ? got : writeSync(to, Buffer.alloc(Math.min(COPY_BYTES, sizeBytes - done)));

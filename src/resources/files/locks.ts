@@ -84,7 +84,8 @@ export function noteLease(info: FdInfo, stat: BigIntStats, session: DumpSession)
 
 /** Whether opening the file, even for reading, would break a lease, and wait for that. */
 export function isLeased(stat: BigIntStats, session: DumpSession): boolean {
-  return locksOf(session).leased.has(`${stat.dev}/${stat.ino}`);
+  const { leased } = locksOf(session);
+  return leased.size > 0 && leased.has(`${stat.dev}/${stat.ino}`);
 }
 
 /** Writes filelocks.img, or refuses every lock without --file-locks. */

@@ -3,6 +3,7 @@
  * are gone, for which a process with that pid is made and ended.
  */
 import { existsSync, writeFileSync } from "node:fs";
+import { type ProcessName, Refusal } from "../../errors.js";
 import { ERRNO, kernelError } from "../../linux/errno.js";
 import { SIGKILL, kill } from "../../linux/signals.js";
 import { startIdle, waitDeath } from "../../target/seed.js";
@@ -21,9 +22,32 @@ export function procOwner(name: string): number | undefined {
   return pid === undefined ? undefined : Number(pid);
 }
 
+/** Whether a name has the number of a process of the tree outside of its own pid namespace, where it will have another one. */
+export function hasOuterNumber(name: string, { tasks }: Pick<DumpSession, "tasks">): boolean {
+  return procOwner(name) !== undefined && tasks[0]?.traced.isInOurPidNamespace === false;
+}
+
+/** `what`: as in `fd 3`. */
+export function outerNumber({ process, what, link }: { process: ProcessName; what: string; link: string }): Refusal {
+  return new Refusal({
+    code: "PROC_FILE_OUTER_NUMBER",
+    process,
+    resource: `${what} (${link})`,
+    because: "it is a file of a process by its number outside of the pid namespace of the tree, where it gets another one",
+    remedy: ["Close the file in the program before the dump", "Run Floe inside the pid namespace: nsenter --target PID --pid …"],
+  });
+}
+
 /** Reading from a file of /proc may have effects, fail or never end: nothing looks into it. */
 export function isOfProc(name: string): boolean {
   return name.startsWith("/proc/");
+}
+
+/** The name for a file of a thread that is gone: as of a process with its number, which is as gone. */
+export function nameOfGone(name: string): string {
+  const [whole, pid, tid, rest] = /^\/proc\/(\d+)\/task\/(\d+)(\/.*|$)/.exec(name) ?? [];
+  if (whole === undefined || tid === pid || existsSync(`/proc/${pid}/task/${tid}`)) return name;
+  return `/proc/${tid}/task/${tid}${rest}`;
 }
 
 /** Notes for a file of a process that is gone which process that was. */

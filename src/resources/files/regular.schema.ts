@@ -18,5 +18,7 @@ export const regFileEntry = message("reg_file_entry", {
   checksum: optional.uint32(12),
   checksum_config: optional.uint32(13),
   checksum_parameter: optional.uint32(14),
+  /** Its record in floe-carried.img. */
+  carried: optional.uint32(1000, { floe: true }),
 });
 export type RegFileEntry = Infer<typeof regFileEntry>;

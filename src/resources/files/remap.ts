@@ -36,9 +36,13 @@ import {
   openat,
 } from "../../linux/files.js";
 import type { DumpSession, Fd, FileUse, Problem, RestoreSession } from "../part.js";
+import { policyOf } from "../policy.js";
 import { type SavedGhost, fillUnnamed, isRegularGhost, makeGhost, readGhost, saveGhost } from "./deleted.js";
+import { isGuarded } from "../watches/guards.js";
+import { isHidden, isMessageQueue, leadsTo, messageQueue } from "./hidden.js";
 import { isLeased } from "./locks.js";
 import type { RegFileEntry } from "./regular.schema.js";
+import { hasOuterNumber, outerNumber } from "./proc-path.js";
 import { type RemapFilePathEntry, remapFilePathEntry, remapType } from "./remap.schema.js";
 import { fdTypes, fileEntry } from "./table.schema.js";
 
@@ -57,6 +61,8 @@ export interface FoundFile {
   /** Text of the link in /proc. */
   readonly link: string;
   readonly stat: BigIntStats;
+  /** The mount that it was opened on. */
+  readonly mountId: number;
   /** A path through which the very file can be opened, whatever its name. */
   readonly openPath: string;
   readonly process: ProcessName;
@@ -77,7 +83,18 @@ const kept = new WeakMap<DumpSession, Kept>();
  */
 export function nameOf(file: FoundFile, session: DumpSession): string | undefined {
   const { link, stat } = file;
-  if (!link.endsWith(DELETED) || leadsTo(link, stat)) return link;
+  if (hasOuterNumber(link, session)) {
+    session.refuse(outerNumber(file));
+    return undefined;
+  }
+  // What a byte becomes that is no UTF-8, which leads nowhere. One that is carried itself needs no name.
+  const isCarried = link.endsWith(DELETED) && stat.nlink === 0n;
+  if (link.includes("\ufffd") && !isCarried && !leadsTo(link, stat)) {
+    session.refuse(notUtf8(file));
+    return undefined;
+  }
+  if (!link.endsWith(DELETED)) return isHidden(file, session) ? undefined : link;
+  if (leadsTo(link, stat)) return link;
   const name = link.slice(0, -DELETED.length);
   // Linked again under its old name: /proc goes on calling it deleted.
   if (leadsTo(name, stat)) return name;
@@ -88,9 +105,14 @@ export function nameOf(file: FoundFile, session: DumpSession): string | undefine
   return name;
 }
 
-function leadsTo(name: string, stat: BigIntStats): boolean {
-  const there = lstatSync(name, { bigint: true, throwIfNoEntry: false });
-  return there !== undefined && there.ino === stat.ino && there.dev === stat.dev;
+function notUtf8({ process, what, link }: FoundFile): Refusal {
+  return new Refusal({
+    code: "FILE_NAME_NOT_UTF8",
+    process,
+    resource: `${what}, the file "${link}"`,
+    because: "its name has bytes that are no UTF-8 (shown as \ufffd), and Floe could not find it again",
+    remedy: ["Rename the file, or the directory above it"],
+  });
 }
 
 type Remap = Omit<RemapFilePathEntry, "orig_id">;
@@ -107,9 +129,13 @@ function ghostFor(file: FoundFile, session: DumpSession): Remap | undefined {
   const key = `${stat.dev}/${stat.ino}`;
   let number = ghosts.get(key);
   if (number === undefined) {
+    if (isMessageQueue(file)) {
+      session.refuse(messageQueue(file));
+      return undefined;
+    }
     if (isTooLarge(file, session)) return undefined;
-    if (isLeased(stat, session)) {
-      session.refuse(leased(file));
+    if (isLeased(stat, session) || isGuarded(file.openPath, session)) {
+      session.refuse(isLeased(stat, session) ? leased(file) : guarded(file));
       return undefined;
     }
     number = ghosts.size + 1;
@@ -135,6 +161,16 @@ function leased(file: FoundFile): Refusal {
   });
 }
 
+function guarded(file: FoundFile): Refusal {
+  return new Refusal({
+    code: "FANOTIFY_PERMISSION",
+    process: file.process,
+    resource: `${file.what}, the deleted file "${file.link.slice(0, -DELETED.length)}"`,
+    because: "a fanotify group of the tree decides who may open it, and cannot while it is frozen",
+    remedy: ["Let the program remove the mark first"],
+  });
+}
+
 function openPathOf({ openPath }: FoundFile): { fd: Fd; isOurs: boolean } {
   const own = /^\/proc\/self\/fd\/(\d+)$/.exec(openPath)?.[1];
   if (own !== undefined) return { fd: Number(own), isOurs: false };
@@ -144,7 +180,8 @@ function openPathOf({ openPath }: FoundFile): { fd: Fd; isOurs: boolean } {
 function isTooLarge(file: FoundFile, session: DumpSession): boolean {
   const limit = session.options.ghostLimitBytes;
   const size = file.stat.blocks * BLOCK_BYTES;
-  if (size <= BigInt(limit)) return false;
+  // Who asks for the contents of files in the images asks for those of deleted ones too.
+  if (size <= BigInt(limit) || policyOf(file.link.slice(0, -DELETED.length), session.options) === "carry") return false;
   session.refuse(
     new Refusal({
       code: "GHOST_FILE_TOO_LARGE",

@@ -20,6 +20,8 @@ import { timerfdEntry } from "../timers/timerfd.schema.js";
 import { ttyFileEntry } from "../ttys/tty.schema.js";
 import { fanotifyFileEntry, inotifyFileEntry } from "../watches/fsnotify.schema.js";
 import { extFileEntry } from "./external.schema.js";
+import { floeIoUringEntry } from "../events/io-uring.schema.js";
+import { floeUserfaultfdEntry } from "../events/userfaultfd.schema.js";
 import { regFileEntry } from "./regular.schema.js";
 
 export const fdTypes = enumeration("fd_types", {
@@ -44,6 +46,9 @@ export const fdTypes = enumeration("fd_types", {
   MEMFD: 18,
   BPFMAP: 19,
   PIDFD: 20,
+  /** Floe's own, which CRIU refuses. */
+  FLOE_USERFAULTFD: 1000,
+  FLOE_IO_URING: 1001,
   CTL_TTY: 65534,
   AUTOFS_PIPE: 65535,
 });
@@ -80,5 +85,7 @@ export const fileEntry = message("file_entry", {
   memfd: optional.message(20, () => memfdFileEntry),
   bpf: optional.message(21, () => bpfmapFileEntry),
   pidfd: optional.message(22, () => pidfdEntry),
+  ufd: optional.message(1000, () => floeUserfaultfdEntry, { floe: true }),
+  ring: optional.message(1001, () => floeIoUringEntry, { floe: true }),
 });
 export type FileEntry = Infer<typeof fileEntry>;

@@ -8,18 +8,24 @@ import { closeSync, fstatSync, readlinkSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import { FD_CLOEXEC, F_SETFD, dupFrom, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_PATH } from "../../linux/files.js";
-import { type FdInfo, isCloseOnExec } from "../../linux/proc/fdinfo.js";
+import type { DescriptorText, DescriptorTexts } from "../../linux/descriptor-texts.js";
+import { type FdInfo, isCloseOnExec, isPlain } from "../../linux/proc/fdinfo.js";
 import { RLIMIT, getPrlimit, setPrlimit } from "../../linux/limits.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { readFdInfo } from "../../linux/proc/read.js";
 import { kcmpFile, pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
-import { handOver } from "../../target/hand-over.js";
+import { handOver, handOverTaken } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
 import { run } from "../../target/run.js";
+import type { TracedThread } from "../../target/thread.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession, RestoreTask } from "../part.js";
+import { inheritedFor } from "./inherit.js";
 import { dumpLocks, noteLocks } from "./locks.js";
+import { socketLabel } from "../security/socket-label.js";
+import { insideGroup, insidePid, outsideGroup, outsidePid } from "../tasks/pid-numbers.js";
 import type { FownEntry } from "./owner.schema.js";
+import { stateKey } from "./unchanged.js";
 import { placingSteps } from "./placing.js";
 import { type FdinfoEntry, type FileEntry, fdTypes, fdinfoEntry, fileEntry } from "./table.schema.js";
 
@@ -37,9 +43,21 @@ interface Known {
   readonly type: number;
 }
 
-/** Writes the descriptor table of every task (shared tables once) and an entry for every open file description. */
-export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, kinds: readonly AnyKind[]): void {
-  const tools: Tools = { session, kinds, known: new Map(), later: [], last: [], kept: [] };
+/** What was prepared before the freeze to read the descriptors of a process by. */
+export type PreparedTexts = ReadonlyMap<number, DescriptorTexts>;
+
+/**
+ * Writes the descriptor table of every task (shared tables once) and an entry for every open file description.
+ *
+ * `prepared`: by pid.
+ */
+export function dumpFiles(
+  tasks: readonly DumpTask[],
+  session: DumpSession,
+  by: { kinds: readonly AnyKind[]; prepared: PreparedTexts },
+): void {
+  const { kinds, prepared } = by;
+  const tools: Tools = { session, kinds, prepared, known: new Map(), later: [], last: [], kept: [] };
   underWay.set(session, tools);
   try {
     dumpTables(tasks, tools);
@@ -51,26 +69,66 @@ export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, kind
   }
 }
 
+const kindsByText = new WeakMap<DescriptorText, AnyKind>();
+
+/** Finds out before the freeze of which kinds files are; that holds for those of which nothing has changed by then. */
+export function learnKinds(prepared: PreparedTexts, kinds: readonly AnyKind[]): void {
+  for (const texts of prepared.values()) {
+    for (const text of texts.last.filter(({ link }) => link.startsWith("/"))) {
+      stateKey(text.stat);
+      let isPlainly = true;
+      const seen = {
+        ...text,
+        get local() {
+          isPlainly = false;
+          return -1;
+        },
+      };
+      const kind = findKind(seen, kinds);
+      if (kind !== undefined && isPlainly) kindsByText.set(text, kind);
+    }
+  }
+}
+
+function findKind(file: Parameters<AnyKind["matches"]>[0], kinds: readonly AnyKind[]): AnyKind | undefined {
+  const hasPath = file.link.startsWith("/");
+  return kinds.find((k) => !(hasPath && k.isPathless === true) && k.matches(file));
+}
+
 function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   const { session } = tools;
   const seen = new Set<number>();
   const tables = tasks
     .filter(({ ids }) => !seen.has(ids.files) && seen.add(ids.files))
-    .map((task) => ({
-      task,
-      opened: readFdNumbers(task.traced.pid).map((fd) => ({ fd, link: readlinkSync(`/proc/${task.traced.pid}/fd/${fd}`) })),
-    }));
+    .map((task) => ({ task, opened: openedBy(task.traced.pid, tools) }));
   for (const { task, opened } of tables) lookFirst(task, opened, tools);
   for (const { task, opened } of tables) {
     session.images.touch("FDINFO", [task.ids.files]);
     const pidfd = pidfdOpen(task.traced.pid);
     try {
-      for (const { fd, link } of opened) dumpDescriptor({ task, fd, pidfd, link }, tools);
+      const ownerless = tools.prepared.get(task.traced.pid)?.ownerless(pidfd);
+      for (const one of opened) {
+        const isOwnerless = ownerless?.has(one.fd) === true;
+        dumpDescriptor({ ...one, task, pidfd, isOwnerless }, tools);
+      }
     } finally {
       closeSync(pidfd);
     }
   }
   dumpLocks(session);
+}
+
+/** The descriptors of a process. What fdinfo says about the state of some kinds is read when they are dumped. */
+function openedBy(pid: number, { prepared }: Tools): Pick<Descriptor, "fd" | "link" | "text">[] {
+  const one = (fd: number) => ({ fd, link: readlinkSync(`/proc/${pid}/fd/${fd}`), text: undefined });
+  const texts = prepared.get(pid)?.read();
+  if (texts === undefined) return readFdNumbers(pid).map(one);
+  return texts.map(({ fd, text }) => {
+    if (text === undefined) return one(fd);
+    // An O_PATH descriptor may be of a symbolic link, which only a descriptor leads to.
+    const isPlainFile = isPlain(text.info) && text.link.startsWith("/") && (text.info.flags & O_PATH) === 0;
+    return { fd, link: text.link, text: isPlainFile ? text : undefined };
+  });
 }
 
 /** Lets kinds see their files before the dump has opened any, which changes some. */
@@ -95,11 +153,16 @@ interface Descriptor {
   readonly fd: number;
   readonly pidfd: number;
   readonly link: string;
+  /** What has been read of it in this freeze. */
+  readonly text: DescriptorText | undefined;
+  /** Nobody is told by signals, as is known already. */
+  readonly isOwnerless: boolean;
 }
 
 interface Tools {
   readonly session: DumpSession;
   readonly kinds: readonly AnyKind[];
+  readonly prepared: PreparedTexts;
   readonly known: Map<string, Known[]>;
   /** What has to wait until every descriptor has been seen. */
   readonly later: (() => void)[];
@@ -131,36 +194,49 @@ export function afterFiles(session: DumpSession, look: () => void): void {
 export function dumpInFlight(local: number, { task, session }: { task: DumpTask; session: DumpSession }): number | undefined {
   const tools = toolsOf(session);
   tools.kept.push(local);
-  return entryOf({ pid: process.pid, fd: local, info: readFdInfo(process.pid, local) }, { task, take: () => dupFrom(local, 0) }, tools)?.id;
+  const ours = { pid: process.pid, fd: local, link: readlinkSync(`/proc/self/fd/${local}`), info: readFdInfo(process.pid, local) };
+  return entryOf(ours, { task, take: () => dupFrom(local, 0) }, tools)?.id;
 }
 
 function dumpDescriptor(at: Descriptor, tools: Tools): void {
   const { task, fd } = at;
   const { pid } = task.traced;
-  const info = readFdInfo(pid, fd);
-  const found = entryOf({ pid, fd, info }, { task, take: () => pidfdGetfd(at.pidfd, fd) }, tools);
+  const info = at.text?.info ?? readFdInfo(pid, fd);
+  const reach = { task, text: at.text, isOwnerless: at.isOwnerless, take: () => pidfdGetfd(at.pidfd, fd) };
+  const found = entryOf({ pid, fd, link: at.link, info }, reach, tools);
   if (found === undefined) return;
-  const value: FdinfoEntry = { id: found.id, flags: isCloseOnExec(info) ? FD_CLOEXEC : 0, type: found.type as FdinfoEntry["type"], fd };
-  tools.session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
-  noteLocks({ task, fd, id: found.id, info, link: found.link }, tools.session);
+  const label = socketLabel({ pid, fd, link: found.link });
+  const value: FdinfoEntry = {
+    id: found.id,
+    flags: isCloseOnExec(info) ? FD_CLOEXEC : 0,
+    type: found.type as FdinfoEntry["type"],
+    fd,
+    ...(label === undefined ? {} : { xattr_security_selinux: label }),
+  };
+  const { session } = tools;
+  session.later(() => session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value }));
+  noteLocks({ task, fd, id: found.id, info, link: found.link }, session);
 }
 
 /** How a description is got at: whose it is, and a descriptor of ours for it. */
 interface Reach {
   readonly task: DumpTask;
+  /** What is known of it already. */
+  readonly text?: DescriptorText | undefined;
+  readonly isOwnerless?: boolean;
   take(): number;
 }
 
 /** The entry of the description behind a descriptor; made when it is seen first. */
-function entryOf({ pid, fd, info }: { pid: number; fd: number; info: FdInfo }, reach: Reach, tools: Tools): Known | undefined {
-  const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
+function entryOf(at: { pid: number; fd: number; link: string; info: FdInfo }, reach: Reach, tools: Tools): Known | undefined {
+  const { pid, fd, link, info } = at;
   // Descriptors of one description agree in all of this, so only those few need to be compared by the kernel.
   const key = `${link}\0${info.flags & ~O_CLOEXEC}\0${info.pos}`;
   const alike = tools.known.get(key) ?? [];
   tools.known.set(key, alike);
   const known = search(alike, { pid, fd });
   if (typeof known === "object") return known;
-  const made = dumpDescription({ ...reach, fd, link, info }, tools);
+  const made = dumpDescription({ ...reach, fd, link, info, ...(pid === process.pid ? { isInFlight: true } : {}) }, tools);
   if (made === undefined) return undefined;
   const found = { pid, fd, link, ...made };
   // Files on their way may have been found meanwhile.
@@ -185,28 +261,75 @@ function search(sorted: readonly Known[], { pid, fd }: { pid: number; fd: number
 }
 
 function dumpDescription(
-  at: Reach & Pick<OpenFile, "fd" | "link" | "info">,
+  at: Reach & Pick<OpenFile, "fd" | "link" | "info" | "isInFlight">,
   { session, kinds }: Tools,
 ): { id: number; type: number } | undefined {
   const { task, fd, link } = at;
-  const local = at.take();
+  const seen = new SeenFile(at);
   try {
-    const info = { ...at.info, flags: at.info.flags & ~O_CLOEXEC };
-    const stat = fstatSync(local, { bigint: true });
-    const kind = kinds.find((k) => k.matches({ link, stat, info, local }));
+    const kind = (at.text === undefined ? undefined : kindsByText.get(at.text)) ?? findKind(seen, kinds);
     if (kind === undefined) {
       session.refuse(unsupported(task, fd, link));
       return undefined;
     }
     const id = session.newFileId();
-    const fown = (info.flags & O_PATH) === 0 ? ownerOf(local) : NO_OWNER;
-    const message = kind.dump({ id, task, fd, local, link, stat, info, fown }, session);
+    seen.id = id;
+    const hasOwner = (seen.info.flags & O_PATH) === 0 && at.isOwnerless !== true;
+    if (hasOwner) seen.fown = ownerOf(seen.local, session);
+    const message = kind.dump(seen, session);
     const type = typeNumber(kind.type);
-    if (message !== undefined)
-      session.images.append("FILES", [], { type: fileEntry, value: { type, id, [kind.field]: message } as FileEntry });
+    if (message !== undefined) {
+      const value = { type, id, [kind.field]: message } as FileEntry;
+      session.later(() => session.images.append("FILES", [], { type: fileEntry, value }));
+    }
     return { id, type };
   } finally {
-    closeSync(local);
+    seen.close();
+  }
+}
+
+/**
+ * An open file as kinds see it. A descriptor of ours for it is taken when it is first needed: nothing of a plain file needs it. (There
+ * may be thousands of these in a freeze: engines take a class for much quicker than an object that is put together.)
+ */
+class SeenFile implements OpenFile {
+  readonly link: string;
+  readonly task: DumpTask;
+  readonly fd: number;
+  readonly isInFlight: boolean;
+  readonly info: FdInfo;
+  readonly stat: OpenFile["stat"];
+  id = 0;
+  fown = NO_OWNER;
+  readonly #reach: Reach;
+  #local: number | undefined;
+
+  constructor(at: Reach & Pick<OpenFile, "fd" | "link" | "info" | "isInFlight">) {
+    this.link = at.link;
+    this.task = at.task;
+    this.fd = at.fd;
+    this.isInFlight = at.isInFlight === true;
+    this.#reach = at;
+    this.info = (at.info.flags & O_CLOEXEC) === 0 ? at.info : { ...at.info, flags: at.info.flags & ~O_CLOEXEC };
+    this.stat = at.text?.stat ?? this.#ownStat();
+  }
+
+  #ownStat(): OpenFile["stat"] {
+    try {
+      return fstatSync(this.local, { bigint: true });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  get local(): number {
+    this.#local ??= this.#reach.take();
+    return this.#local;
+  }
+
+  close(): void {
+    if (this.#local !== undefined) closeSync(this.#local);
   }
 }
 
@@ -219,12 +342,22 @@ const NO_OWNER: FownEntry = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 const PID_TYPES = [0, 1, 2];
 
 /** To whom the kernel sends signals about this description. */
-function ownerOf(fd: number): FownEntry {
+function ownerOf(fd: number, session: DumpSession): FownEntry {
   const owner = getOwner(fd);
   const signum = getSignal(fd);
   if (owner.pid === 0 && signum === 0) return NO_OWNER;
   const uids = owner.pid === 0 ? { uid: 0, euid: 0 } : getOwnerUids(fd);
-  return { ...uids, signum, pid_type: PID_TYPES[owner.type] ?? 0, pid: owner.pid };
+  return { ...uids, signum, pid_type: PID_TYPES[owner.type] ?? 0, pid: insideOwner(owner, session) };
+}
+
+const F_OWNER_PGRP = 2;
+
+function insideOwner({ type, pid }: { type: number; pid: number }, session: DumpSession): number {
+  return type === F_OWNER_PGRP ? insideGroup(pid, session) : insidePid(pid, session);
+}
+
+function outsideOwner({ type, pid }: { type: number; pid: number }, session: RestoreSession): number {
+  return type === F_OWNER_PGRP ? outsideGroup(pid, session) : outsidePid(pid, session);
 }
 
 function unsupported(task: DumpTask, fd: number, link: string): Refusal {
@@ -270,7 +403,10 @@ export function checkTable(
       continue;
     }
     const message = entry[kind.field];
-    problems.push(...(kind.check?.(message, session, { process, what: `fd ${fd}, the file` }) ?? []));
+    const use = { process, what: `fd ${fd}, the file` };
+    const given = inheritedFor(entry, kind, session);
+    if (given !== undefined) problems.push(...(kind.outside?.check?.(message, { fd: given, session, use }) ?? []));
+    else problems.push(...(kind.check?.(message, session, use) ?? []));
   }
   return problems;
 }
@@ -293,12 +429,7 @@ export function restoreTable(task: RestoreTask, table: FileTable, session: Resto
   if (table.entries.length === 0) return;
   makeRoomFor(task.traced.pid, table.entries);
   const ids = [...new Set(table.entries.map((e) => e.id))];
-  const there = new Map(
-    handOver(
-      leader,
-      ids.map((id) => session.file(id)),
-    ).map((fd, i) => [ids[i] as number, fd]),
-  );
+  const there = handOverFiles(leader, ids, session);
   const program = new Program();
   for (const step of placingSteps(
     there,
@@ -311,6 +442,18 @@ export function restoreTable(task: RestoreTask, table: FileTable, session: Resto
   }
   run(leader, program);
   leader.closeOnDeath([]);
+}
+
+/** Every open file under one number. Those that cannot be sent come last: what is sent comes to the lowest free numbers. */
+function handOverFiles(leader: TracedThread, ids: readonly number[], session: RestoreSession): Map<number, number> {
+  const isRing = (id: number) => session.fileEntry(id)?.ring !== undefined;
+  const there = new Map<number, number>();
+  const sent = ids.filter((id) => !isRing(id));
+  const taken = ids.filter(isRing);
+  const open = (some: readonly number[]) => some.map((id) => session.file(id));
+  for (const [i, fd] of (sent.length === 0 ? [] : handOver(leader, open(sent))).entries()) there.set(sent[i] as number, fd);
+  for (const [i, fd] of (taken.length === 0 ? [] : handOverTaken(leader, open(taken))).entries()) there.set(taken[i] as number, fd);
+  return there;
 }
 
 /** Numbers above the limit that the process starts with need a higher one; its own limit is set later. */
@@ -331,7 +474,8 @@ function makeRoomFor(pid: number, entries: readonly FdinfoEntry[]): void {
 const SPARE_FDS = 8;
 
 /** Signals about I/O: owner and signal of a description; every task of the tree exists. */
-export function restoreOwner(fd: number, fown: FownEntry): void {
-  if (fown.pid !== 0) setOwner(fd, { type: PID_TYPES.indexOf(fown.pid_type), pid: fown.pid }, fown);
+export function restoreOwner(fd: number, fown: FownEntry, session: RestoreSession): void {
+  const owner = { type: PID_TYPES.indexOf(fown.pid_type), pid: fown.pid };
+  if (fown.pid !== 0) setOwner(fd, { ...owner, pid: outsideOwner(owner, session) }, fown);
   if (fown.signum !== 0) setSignal(fd, fown.signum);
 }

@@ -22,7 +22,7 @@ export function dumpWorkingDir(task: DumpTask, session: DumpSession): void {
     root_id: session.fileId({ task, procPath: `/proc/${pid}/root`, flags: 0 }),
     umask: task.status.umask ?? 0,
   };
-  session.images.append("FS", [task.pid], { type: fsEntry, value });
+  session.later(() => session.images.append("FS", [task.pid], { type: fsEntry, value }));
 }
 
 /** Sets root, working directory and umask; the task may have no descriptor that has to stay, since numbers are used freely. */

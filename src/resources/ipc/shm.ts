@@ -37,7 +37,7 @@ const PAGE = 4096n;
 /** Writes an entry for every segment that a task has attached. `ids`: the numbers of the segments, as /proc/PID/maps has them. */
 export function dumpSegments(ids: ReadonlySet<number>, task: DumpTask, session: DumpSession): void {
   const there = new Map(readSegments().map((s) => [s.id, s]));
-  const namespace = namespaceIds(task.traced.pid).ipc_ns_id;
+  const namespace = namespaceIds(task.traced).ipc_ns_id;
   for (const id of ids) {
     const segment = there.get(id);
     if (segment === undefined) {

@@ -16,9 +16,10 @@ import { fillShadowStacks, partShadowStacks } from "../tasks/shadow-stack.js";
 import type { Fd } from "../part.js";
 import { restoreContexts } from "./aio.js";
 import { AREA, TASK_END, isDroppable, isOrdinary, isPrivate } from "./area.js";
+import { type FillLanes, isWorthLanes } from "./fill-lanes.js";
 import { type PageRange, compareWithParent, holes, without } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
-import type { StoredRun } from "./page-source.js";
+import { type StoredRun, doneWith, placeOf } from "./page-source.js";
 import { addPolicies } from "./policies.js";
 import { attachSegments } from "./segments.js";
 import type { SavedSpace } from "./saved-space.js";
@@ -36,6 +37,8 @@ export interface SpaceBuild {
   readonly scratch: bigint;
   /** Counts for the statistics. */
   warn(message: string): void;
+  /** For large memory. */
+  readonly lanes: FillLanes;
   readonly figures: { restored: number; compared: number; inherited: number };
 }
 
@@ -143,7 +146,10 @@ class Fill {
   /** Maps `fresh`, reads `runs` into memory, and runs the program. */
   #run(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Opened {
     const { leader } = this.#task;
-    const local = this.#descriptors(fresh, runs);
+    const { shadow, others } = partShadowStacks(runs, this.#space.mm.vmas);
+    const stored = withoutKernels(others, this.#space);
+    const byLanes = isWorthLanes(stored);
+    const local = this.#descriptors(fresh, byLanes ? [] : stored);
     const there = local.length === 0 ? [] : handOver(leader, local);
     const remote = new Map(local.map((fd, i) => [fd, there[i] as number]));
     const filled = new RunCursor(runs);
@@ -155,15 +161,19 @@ class Fill {
     for (const vma of fresh) if ((vma.status & (AREA.SYSV | AREA.AIO)) === 0) this.#map(vma, remote, filled.meets(vma));
     const failedPolicies = addPolicies(this.#program, this.#space.mm, this.#parent?.mm);
     this.#openForFilling(runs);
-    const { shadow, others } = partShadowStacks(runs, this.#space.mm.vmas);
-    const reads = this.#read(others, remote);
+    const reads = byLanes ? [] : this.#read(stored, remote);
     run(leader, this.#program);
+    if (byLanes) {
+      this.#build.lanes.fill(this.#task.pid, stored);
+      this.#build.figures.restored += Number(stored.reduce((sum, { start, end }) => sum + (end - start), 0n) / 4096n);
+    }
     for (const what of failedPolicies()) this.#build.warn(`process ${this.#space.pid}: this machine does not take ${what}`);
     for (const { result, bytes } of reads) {
       if (result.value !== bytes)
         throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
     }
     fillShadowStacks(this.#task.pid, shadow);
+    for (const one of runs) doneWith(one);
     for (const { address, code } of this.#space.jumps) if (contains(runs, address)) writeTarget(leader, address, code);
     if (there.length > 0) closeRemote(leader, there);
     restoreContexts(this.#task, this.#space);
@@ -172,7 +182,7 @@ class Fill {
 
   #descriptors(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Fd[] {
     const fds = new Set<Fd>();
-    for (const { fd } of runs) fds.add(fd);
+    for (const run of runs) fds.add(placeOf(run).fd);
     for (const vma of fresh) {
       const fd = this.#build.objects.of(vma);
       if (fd !== undefined) fds.add(fd);
@@ -213,7 +223,7 @@ class Fill {
   /** Vectored reads, as few as the limits allow: a vector's bytes lie one after another in the image. */
   #read(runs: readonly StoredRun[], remote: ReadonlyMap<Fd, number>): { result: Result; bytes: bigint }[] {
     const reads: { result: Result; bytes: bigint }[] = [];
-    for (const batch of readBatches(withoutKernels(runs, this.#space))) {
+    for (const batch of readBatches(runs)) {
       const vector = this.#program.bytes(Buffer.alloc(batch.length * IOVEC_BYTES));
       batch.forEach((r, i) => {
         vector.content.writeBigUInt64LE(r.start, i * IOVEC_BYTES);
@@ -221,7 +231,7 @@ class Fill {
       });
       const bytes = batch.reduce((sum, r) => sum + (r.end - r.start), 0n);
       this.#build.figures.restored += Number(bytes / 4096n);
-      const fd = remote.get(batch[0]?.fd ?? -1) ?? -1;
+      const fd = remote.get(batch[0]?.file.fd ?? -1) ?? -1;
       const result = this.#program.call(SYS.preadv, fd, vector, batch.length, batch[0]?.offset ?? 0n, 0).must("reading memory contents");
       reads.push({ result, bytes });
     }
@@ -299,14 +309,14 @@ function* readBatches(runs: readonly StoredRun[]): Generator<StoredRun[]> {
     for (let at = run.start; at < run.end; ) {
       const offset = run.offset + (at - run.start);
       const last = group.at(-1);
-      const follows = last === undefined || (last.fd === run.fd && last.offset + (last.end - last.start) === offset);
+      const follows = last === undefined || (last.file === run.file && last.offset + (last.end - last.start) === offset);
       if (group.length === UIO_MAXIOV || bytes === MAX_TRANSFER || !follows) {
         yield group;
         group = [];
         bytes = 0n;
       }
       const end = run.end - at > MAX_TRANSFER - bytes ? at + (MAX_TRANSFER - bytes) : run.end;
-      group.push({ start: at, end, fd: run.fd, offset });
+      group.push({ ...run, start: at, end, offset });
       bytes += end - at;
       at = end;
     }

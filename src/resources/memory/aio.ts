@@ -7,7 +7,7 @@
  * The kernel keeps the end of the ring to itself, and it moves only when a request completes. So as many requests are
  * made as had completed; then the ring gets its saved contents.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readdirSync } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
 import { MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } from "../../linux/memory.js";
 import type { Vma } from "../../linux/proc/maps.js";
@@ -18,9 +18,10 @@ import { Program } from "../../target/program.js";
 import { run, writeTarget } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import type { DumpSession, DumpTask } from "../part.js";
+import { refuseWaiting } from "./aio-waiting.js";
 import { AREA, areaKind } from "./area.js";
 import type { AioRingEntry } from "./mm.schema.js";
-import type { PageSource } from "./page-source.js";
+import { type PageSource, readPages } from "./page-source.js";
 import type { SavedSpace } from "./saved-space.js";
 import type { VmaEntry } from "./vma.schema.js";
 
@@ -40,8 +41,8 @@ const BATCH = 512;
 /** How long a frozen tree with contexts may wait for block devices, in milliseconds. */
 const LIMIT_MS = 250;
 const NAP_MS = 0.5;
-/** Completions of writes may come by a work queue, a moment after the device has done its part. */
-const AFTER_MS = 1;
+/** Completions may come by a work queue, a moment after the device has done its part. */
+const AFTER_MS = 2;
 
 /** A context and where its ring ended when memory was about to be saved. */
 interface Settled {
@@ -75,6 +76,7 @@ export function settleContexts(tasks: readonly DumpTask[], session: DumpSession)
   const rings = tasks.flatMap((task) => ringsOf(task).map((vma) => ({ task, vma })));
   if (rings.length === 0) return;
   waitForDevices();
+  waitForCompletions(rings);
   const settled: Settled[] = [];
   for (const { task, vma } of rings) {
     const header = headerOf(task, vma);
@@ -83,6 +85,23 @@ export function settleContexts(tasks: readonly DumpTask[], session: DumpSession)
     else session.refuse(badRing(task, vma));
   }
   settledOf.set(session, settled);
+  refuseWaiting([...new Set(rings.map(({ task }) => task))], session);
+}
+
+/**
+ * The kernel's own threads may still have to report what a device has done, and on a busy machine they get the processor only
+ * while we sleep: so until no ring has moved for a moment.
+ */
+function waitForCompletions(rings: readonly { task: DumpTask; vma: Vma }[]): void {
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  const until = performance.now() + LIMIT_MS;
+  const tails = () => rings.map(({ task, vma }) => headerOf(task, vma)?.readUInt32LE(TAIL_OFFSET)).join();
+  for (let before = ""; performance.now() < until; ) {
+    const now = tails();
+    if (now === before) return;
+    before = now;
+    Atomics.wait(nap, 0, 0, AFTER_MS);
+  }
 }
 
 /** Memory has been saved: a request that has completed since {@link settleContexts} may be missing in it, or half there. */
@@ -114,15 +133,23 @@ export function waitForDevices(folder = "/sys/block"): void {
     Atomics.wait(nap, 0, 0, NAP_MS);
     busy = busy.filter((device) => isBusy(`${folder}/${device}`));
   }
-  Atomics.wait(nap, 0, 0, AFTER_MS);
 }
 
-/** The file has two numbers, of reads and of writes under way. */
+/** Place of the number of requests under way in `stat`, Documentation/block/stat.rst. */
+const UNDER_WAY = 8;
+
+/**
+ * `inflight` has two numbers, of reads and of writes that the driver has; `stat` counts those as well that still wait for it.
+ */
 function isBusy(device: string): boolean {
+  return /[1-9]/.test(textOf(`${device}/inflight`)) || Number(textOf(`${device}/stat`).trim().split(/\s+/)[UNDER_WAY] ?? 0) > 0;
+}
+
+function textOf(path: string): string {
   try {
-    return /[1-9]/.test(readFileSync(`${device}/inflight`, "latin1"));
+    return readFileSync(path, "latin1");
   } catch {
-    return false; // it is gone
+    return ""; // the device is gone
   }
 }
 
@@ -204,7 +231,7 @@ function savedRing(vma: VmaEntry, pages: PageSource): Buffer {
   for (const run of pages.runs) {
     const start = run.start > vma.start ? run.start : vma.start;
     const end = run.end < vma.end ? run.end : vma.end;
-    if (start < end) readSync(run.fd, bytes, Number(start - vma.start), Number(end - start), run.offset + (start - run.start));
+    if (start < end) readPages(run, start, bytes.subarray(Number(start - vma.start), Number(end - vma.start)));
   }
   if (isRing(bytes, bytes.length)) return bytes;
   throw new ImageError({

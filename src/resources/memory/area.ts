@@ -39,6 +39,8 @@ export const AREA = {
   SHSTK: 0x8000,
   /** No mapping: a range of one that faults. CRIU writes it among the mappings, from 4.2 on. */
   GUARD: 0x10000,
+  /** Floe's own: a ring of io_uring, which its file puts there. */
+  IO_URING: 0x4000_0000,
 } as const;
 
 const MAP_TYPE = 0xf;
@@ -70,15 +72,16 @@ export type AreaKind =
   | "vsyscall"
   | "aio"
   | "uprobes"
+  | "packet-ring"
   | "special";
 
 /** Kind of a living mapping, from what /proc says. */
 export function areaKind(vma: Vma): AreaKind {
   const { name } = vma;
+  if (name === "" && vma.inode === 0n) return "anonymous"; // most are
   // The inode of a segment has the segment's number, and the first one is 0.
   if (name.startsWith("/SYSV") && vma.devMajor === 0) return "sysv";
   if (vma.inode === 0n) {
-    if (name === "") return "anonymous";
     if (name === "[vdso]") return "vdso";
     if (name === "[vvar]" || name === "[vvar_vclock]") return "vvar";
     if (name === "[vsyscall]") return "vsyscall";
@@ -91,7 +94,8 @@ export function areaKind(vma: Vma): AreaKind {
   // Memory of huge pages is a file of hugetlbfs to the kernel; the shared sort is saved as one.
   if (name.startsWith("/anon_hugepage")) return vma.shared ? "memfd" : "anonymous";
   if (name.startsWith("/[aio]")) return "aio";
-  if (name.startsWith("anon_inode:") || name.startsWith("socket:")) return "special";
+  if (name.startsWith("socket:")) return "packet-ring";
+  if (name.startsWith("anon_inode:")) return "special";
   return "file";
 }
 
@@ -135,7 +139,7 @@ export function isPrivate(entry: VmaEntry): boolean {
 
 /** Mappings that are made by mmap: all but the kernel's own (vdso, vvar, vsyscall). */
 export function isOrdinary(entry: VmaEntry): boolean {
-  return (entry.status & (AREA.VDSO | AREA.VVAR | AREA.VSYSCALL | AREA.GUARD)) === 0;
+  return (entry.status & (AREA.VDSO | AREA.VVAR | AREA.VSYSCALL | AREA.GUARD | AREA.IO_URING)) === 0;
 }
 
 /** Memory that the kernel may take away at any time, and that a child never gets. */

@@ -61,7 +61,8 @@ export function finishSpaces(filled: readonly Filled[]): void {
       program.call(SYS.mlock2, vma.start, vma.end - vma.start, onFault).must("locking a mapping");
     }
     if (space.mm.lock_future !== undefined) program.call(SYS.mlockall, space.mm.lock_future).must("locking what will be mapped");
-    if (space.mm.thp_disabled === true) program.call(SYS.prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0).must("disabling huge pages");
+    if (space.mm.thp_disabled === true)
+      program.call(SYS.prctl, PR_SET_THP_DISABLE, 1, space.mm.thp_disabled_but ?? 0, 0, 0).must("disabling huge pages");
     if (program.entries.length > 0) jobs.push({ thread: task.leader, program });
   }
   runAll(jobs);

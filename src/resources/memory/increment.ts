@@ -9,7 +9,7 @@ import { MAP_SHARED, PROT_READ, mmap, munmap, ownMemory } from "../../linux/memo
 import type { Fd, ImageSource } from "../part.js";
 import type { PageRange } from "./page-runs.js";
 import { difference, intersection } from "./page-ranges.js";
-import { type PagemapName, type StoredRun, openPageSource } from "./page-source.js";
+import { type PagemapName, type StoredRun, openPageSource, partOf, placeOf } from "./page-source.js";
 
 const PAGE = 4096n;
 const PAGE_BYTES = 4096;
@@ -64,7 +64,8 @@ function compare(views: Views, of: { run: PlacedPages; old: StoredRun; fd: Fd },
     const end = last - from > WINDOW_BYTES ? from + WINDOW_BYTES : last;
     const bytes = Number(end - from);
     const a = views.of(fd, run.offset + (from - run.start), bytes);
-    const b = views.of(old.fd, old.offset + (from - old.start), bytes);
+    const place = placeOf(partOf(old, from, end));
+    const b = views.of(place.fd, place.offset, bytes);
     if (a.equals(b)) add(equal, from, end);
     else {
       for (let at = 0; at < bytes; at += PAGE_BYTES) {

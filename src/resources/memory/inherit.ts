@@ -7,7 +7,7 @@
 import { fstatSync } from "node:fs";
 import type { Fd } from "../part.js";
 import { MAP_PRIVATE, PROT_READ, mmap, munmap, ownMemory } from "../../linux/memory.js";
-import { type PageSource, type StoredRun, partOf } from "./page-source.js";
+import { type PageSource, type StoredRun, partOf, placeOf } from "./page-source.js";
 
 const PAGE = 4096;
 const WINDOW_BYTES = 64n << 20n;
@@ -133,9 +133,10 @@ export class PagePair {
   #compare(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
     const bytes = Number(child.end - child.start);
     // The same bytes of the same image: both were left to the same parent image.
-    if (parent.fd === child.fd && parent.offset === child.offset) return bytes / PAGE;
-    const a = viewOf(this.#parents, parent.fd).at(parent.offset, bytes);
-    const b = viewOf(this.#children, child.fd).at(child.offset, bytes);
+    if (parent.file === child.file && parent.offset === child.offset) return bytes / PAGE;
+    const [first, second] = [placeOf(parent), placeOf(child)];
+    const a = viewOf(this.#parents, first.fd).at(first.offset, bytes);
+    const b = viewOf(this.#children, second.fd).at(second.offset, bytes);
     if (a.equals(b)) return bytes / PAGE;
     let equal = 0;
     let from = -1;

@@ -8,17 +8,19 @@ import { readlinkSync, statSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { MCL_FUTURE, MCL_ONFAULT } from "../../linux/memory.js";
-import { readAuxv, readSmaps, readStatus } from "../../linux/proc/read.js";
+import { readAuxv, readStatus } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
-import { Program } from "../../target/program.js";
-import { runAll } from "../../target/run.js";
+import { readMappings } from "../../linux/vma-flags.js";
 import { dumpSegments } from "../ipc/shm.js";
-import type { DumpSession, DumpTask } from "../part.js";
+import type { DumpSession, DumpTask, PathFile, ThreadPart } from "../part.js";
+import { ringFileId } from "../sockets/packet.js";
 import { dumpContexts, settleContexts } from "./aio.js";
 import { AREA, type AreaKind, adviceBits, areaKind, mapFlags, protection } from "./area.js";
 import { dumpInode, isDumpedAsFile, memfdFileId, memfdName, sharedMemoryId } from "./memfd-dump.js";
 import type { MmEntry } from "./mm.schema.js";
 import { dumpPolicies } from "./policies.js";
+import { isRing } from "../events/io-uring-state.js";
+import { ringMapping } from "../events/io-uring.js";
 import { isSecret, secretMemory } from "./secret.js";
 import type { VmaEntry } from "./vma.schema.js";
 
@@ -31,18 +33,18 @@ const O_RDWR = 2;
 interface Inside {
   readonly brk: bigint;
   readonly dumpable: number;
-  readonly thpDisabled: boolean;
+  /** PR_GET_THP_DISABLE: the lowest bit, and since 6.18 flags. */
+  readonly thpDisabled: number;
 }
 
 /** The address space of every task, in the order of `tasks`. Unsupported mappings go to `session.refuse`. */
 export function dumpMappings(tasks: readonly DumpTask[], session: DumpSession): MmEntry[] {
-  const inside = askTasks(tasks);
   noteSharedUsedAsFile(tasks, session);
   dumpAttachedSegments(tasks, session);
   const policies = dumpPolicies(tasks, session);
   settleContexts(tasks, session);
-  return tasks.map((task, i) => {
-    const mm = mmOf(task, { inside: inside[i] as Inside, policies }, session);
+  return tasks.map((task) => {
+    const mm = mmOf(task, policies, session);
     written.set(task, mm);
     return mm;
   });
@@ -58,20 +60,35 @@ export function noteGuards(task: DumpTask, guards: MmEntry["guards"]): void {
   if (mm !== undefined) mm.guards = guards;
 }
 
-function askTasks(tasks: readonly DumpTask[]): Inside[] {
-  const asked = tasks.map((task) => {
-    const program = new Program();
+const inside = new WeakMap<DumpTask, Inside>();
+
+/** Asks it, together with everything else that is asked in the process. */
+export const addressSpace: ThreadPart = {
+  name: "memory/address-space",
+  rows: [],
+  stage: "process",
+  uniform: "now",
+
+  dump({ isLeader, program, task }) {
+    if (!isLeader) return undefined;
     const brk = program.call(SYS.brk, 0);
     const dumpable = program.call(SYS.prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
     const thp = program.call(SYS.prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
-    return { job: { thread: task.traced.leader, program }, brk, dumpable, thp };
-  });
-  runAll(asked.map((a) => a.job));
-  return asked.map(({ brk, dumpable, thp }) => ({ brk: brk.value, dumpable: Number(dumpable.value), thpDisabled: thp.value === 1n }));
+    return () => {
+      inside.set(task, { brk: brk.value, dumpable: Number(dumpable.value), thpDisabled: thp.errno === 0 ? Number(thp.value) : 0 });
+    };
+  },
+};
+
+function insideOf(task: DumpTask): Inside {
+  const found = inside.get(task);
+  if (found === undefined) throw new Error(`internal error: process ${task.pid} was not asked about its memory`);
+  return found;
 }
 
-function mmOf(task: DumpTask, { inside, policies }: { inside: Inside; policies: Policies }, session: DumpSession): MmEntry {
+function mmOf(task: DumpTask, policies: Policies, session: DumpSession): MmEntry {
   const { stat } = task;
+  const { brk, dumpable, thpDisabled } = insideOf(task);
   return {
     mm_start_code: stat.startCode,
     mm_end_code: stat.endCode,
@@ -79,7 +96,7 @@ function mmOf(task: DumpTask, { inside, policies }: { inside: Inside; policies: 
     mm_end_data: stat.endData,
     mm_start_stack: stat.startStack,
     mm_start_brk: stat.startBrk,
-    mm_brk: inside.brk,
+    mm_brk: brk,
     mm_arg_start: stat.argStart,
     mm_arg_end: stat.argEnd,
     mm_env_start: stat.envStart,
@@ -88,12 +105,13 @@ function mmOf(task: DumpTask, { inside, policies }: { inside: Inside; policies: 
     // Without the closing AT_NULL pair: CRIU takes a longer vector than that for a damaged image.
     mm_saved_auxv: readAuxv(task.traced.pid).slice(0, -2),
     vmas: vmaEntries(task, session),
-    dumpable: inside.dumpable,
+    dumpable,
     aios: dumpContexts(task),
     guards: [],
     policies: [...(policies.get(task) ?? [])],
     ...lockFuture(task),
-    thp_disabled: inside.thpDisabled,
+    thp_disabled: (thpDisabled & 1) !== 0,
+    ...(thpDisabled > 1 ? { thp_disabled_but: thpDisabled & ~1 } : {}),
   };
 }
 
@@ -104,7 +122,7 @@ function mmOf(task: DumpTask, { inside, policies }: { inside: Inside; policies: 
 function lockFuture(task: DumpTask): { lock_future?: number } {
   const { pid, region } = task.traced;
   if (region === undefined || readStatus(pid).lockedKib === task.status.lockedKib) return {};
-  const own = readSmaps(pid).find((vma) => vma.start <= region.address && vma.end > region.address);
+  const own = readMappings(pid).find((vma) => vma.start <= region.address && vma.end > region.address);
   if (own?.flags.has("lo") !== true) return {};
   return { lock_future: MCL_FUTURE | (own.flags.has("lf") ? MCL_ONFAULT : 0) };
 }
@@ -112,7 +130,7 @@ function lockFuture(task: DumpTask): { lock_future?: number } {
 function executableId(task: DumpTask, session: DumpSession): number {
   const procPath = `/proc/${task.traced.pid}/exe`;
   if (memfdName(readlinkSync(procPath)) !== undefined) return memfdFileId(procPath, 0, session);
-  return session.fileId({ task, procPath, flags: 0 });
+  return session.fileId({ task, procPath, flags: 0, isPrivate: true });
 }
 
 /**
@@ -146,38 +164,61 @@ function mapFile(task: DumpTask, vma: Vma): string {
   return `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
 }
 
+/** What a mapping is, and the number of the object behind it. */
+interface Described {
+  readonly vma: Vma;
+  readonly kind: AreaKind;
+  readonly shmid: bigint;
+}
+
+/** What needs the process is found out now; the entries themselves are made later. */
 function vmaEntries(task: DumpTask, session: DumpSession): VmaEntry[] {
-  const entries: VmaEntry[] = [];
+  const described: Described[] = [];
   for (const vma of task.vmas) {
+    if (isPlain(vma)) {
+      described.push({ vma, kind: "anonymous", shmid: 0n });
+      continue;
+    }
     const kind = kindInImage(vma, session);
     // The kernel makes this area itself where a probe is met.
     if (kind === "uprobes" && session.options.allowUprobes === true) continue;
-    const refusal = refusalOf(task, vma, kind);
-    if (refusal !== undefined) {
-      session.refuse(refusal);
-      continue;
-    }
-    const entry = vmaEntry(task, vma, { kind, session });
-    const last = entries.at(-1);
-    // The pages of kernel data come as one area, however the kernel divides them.
-    if (kind === "vvar" && last !== undefined && last.status & AREA.VVAR && last.end === vma.start) last.end = vma.end;
-    else entries.push(entry);
+    const refusal = isRing(vma) ? ringMapping(task, vma, session) : refusalOf(task, vma, kind);
+    if (refusal === undefined) described.push({ vma, kind, shmid: objectBehind(task, vma, { kind, session }) });
+    else session.refuse(refusal);
   }
+  const entries: VmaEntry[] = [];
+  session.later(() => {
+    for (const one of described) {
+      const last = entries.at(-1);
+      // The pages of kernel data come as one area, however the kernel divides them.
+      if (one.kind === "vvar" && last !== undefined && last.status & AREA.VVAR && last.end === one.vma.start) last.end = one.vma.end;
+      else entries.push(vmaEntry(one));
+    }
+  });
   return entries;
 }
 
+/** Anonymous memory of no special kind: nothing of the process is needed any more to say what it is. There can be ten thousands of it. */
+function isPlain({ inode, name, flags }: Vma): boolean {
+  return name === "" && inode === 0n && !flags.has("io") && !flags.has("pf");
+}
+
+const ringArea = (vma: Vma) => ({ inode: vma.inode, offset: vma.offset, bytes: vma.end - vma.start });
+
 function kindInImage(vma: Vma, session: DumpSession): AreaKind {
   const kind = areaKind(vma);
+  // Of other sockets, and of those that no descriptor leads to any more, nothing can be made.
+  if (kind === "packet-ring" && ringFileId(session, ringArea(vma)) === undefined) return "special";
   return kind === "shared-anonymous" && isDumpedAsFile(vma, session) ? "memfd" : kind;
 }
 
-function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind; session: DumpSession }): VmaEntry {
+function vmaEntry({ vma, kind, shmid }: Described): VmaEntry {
   const madv = adviceBits(vma);
   const entry: VmaEntry = {
     start: vma.start,
     end: vma.end,
     pgoff: kind === "file" || kind === "memfd" || kind === "sysv" || kind === "shared-anonymous" ? vma.offset : 0n,
-    shmid: 0n,
+    shmid,
     prot: protection(vma),
     flags: mapFlags(vma, kind),
     status: statusOf(vma, kind),
@@ -187,22 +228,50 @@ function vmaEntry(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind;
   if (vma.flags.has("lf")) entry.locked_on_fault = true;
   const called = /^\[anon(_shmem)?:(.*)\]$/.exec(vma.name)?.[2];
   if (called !== undefined) entry.anon_name = called;
-  if (kind === "shared-anonymous") entry.shmid = sharedMemoryId(vma.inode, session);
-  if (kind === "sysv") {
-    entry.shmid = vma.inode;
-    entry.fdflags = vma.flags.has("mw") ? O_RDWR : 0;
-  }
-  if (kind === "file" || kind === "memfd") {
-    const procPath = mapFile(task, vma);
-    // Only a file opened for writing gives a shared mapping that may be made writable. CRIU opens a file once for all
-    // its mappings, so the two ways of opening need an entry each.
-    entry.fdflags = vma.shared && vma.flags.has("mw") ? O_RDWR : 0;
-    const key = `${vma.devMajor}:${vma.devMinor}:${vma.inode}:${entry.fdflags}`;
-    const id =
-      kind === "memfd" ? memfdFileId(procPath, entry.fdflags, session) : session.fileId({ task, procPath, flags: entry.fdflags, key });
-    entry.shmid = BigInt(id);
-  }
+  if (kind === "sysv") entry.fdflags = vma.flags.has("mw") ? O_RDWR : 0;
+  if (kind === "file" || kind === "memfd") entry.fdflags = openFlags(vma);
   return entry;
+}
+
+/**
+ * Only a file opened for writing gives a shared mapping that may be made writable. CRIU opens a file once for all its mappings, so
+ * the two ways of opening need an entry each.
+ */
+function openFlags(vma: Vma): number {
+  return vma.shared && vma.flags.has("mw") ? O_RDWR : 0;
+}
+
+/** The number of the file, the segment or the memory that a mapping shows; 0: there is none. */
+function objectBehind(task: DumpTask, vma: Vma, { kind, session }: { kind: AreaKind; session: DumpSession }): bigint {
+  if (kind === "shared-anonymous") return sharedMemoryId(vma.inode, session);
+  if (kind === "packet-ring") return BigInt(ringFileId(session, ringArea(vma)) ?? 0);
+  if (kind === "sysv") return vma.inode;
+  if (kind !== "file" && kind !== "memfd") return 0n;
+  const flags = openFlags(vma);
+  if (kind === "memfd") return BigInt(memfdFileId(mapFile(task, vma), flags, session));
+  const key = `${vma.devMajor}:${vma.devMinor}:${vma.inode}:${flags}`;
+  return BigInt(session.fileId(new MappedFile(task, vma, { flags, key, isPrivate: !vma.shared })));
+}
+
+/** The path is only made for the first mapping of a file. */
+class MappedFile implements PathFile {
+  readonly task: DumpTask;
+  readonly flags: number;
+  readonly key: string;
+  readonly isPrivate: boolean;
+  readonly #vma: Vma;
+
+  constructor(task: DumpTask, vma: Vma, { flags, key, isPrivate }: { flags: number; key: string; isPrivate: boolean }) {
+    this.task = task;
+    this.flags = flags;
+    this.key = key;
+    this.isPrivate = isPrivate;
+    this.#vma = vma;
+  }
+
+  get procPath(): string {
+    return mapFile(this.task, this.#vma);
+  }
 }
 
 function statusOf(vma: Vma, kind: AreaKind): number {
@@ -215,6 +284,8 @@ function statusOf(vma: Vma, kind: AreaKind): number {
       return AREA.REGULAR | AREA.VVAR | AREA.ANON_PRIVATE;
     case "aio":
       return AREA.AIO;
+    case "packet-ring":
+      return AREA.REGULAR | AREA.SOCKET;
     case "sysv":
       return AREA.REGULAR | AREA.ANON_SHARED | AREA.SYSV;
     case "shared-anonymous":
@@ -223,6 +294,8 @@ function statusOf(vma: Vma, kind: AreaKind): number {
       return AREA.REGULAR | AREA.MEMFD | (vma.shared ? AREA.FILE_SHARED : AREA.FILE_PRIVATE);
     case "file":
       return AREA.REGULAR | (vma.shared ? AREA.FILE_SHARED : AREA.FILE_PRIVATE);
+    case "special":
+      return AREA.IO_URING;
     default:
       return AREA.REGULAR | AREA.ANON_PRIVATE | (vma.name === "[heap]" ? AREA.HEAP : 0) | (vma.flags.has("ss") ? AREA.SHSTK : 0);
   }

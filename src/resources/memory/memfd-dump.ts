@@ -139,7 +139,13 @@ export function dumpedInodes(session: DumpSession): Iterable<DumpedInode> {
 
 /** The number under which shared anonymous memory is saved: its inode's, which may be the number of a segment as well. */
 export function sharedMemoryId(inode: bigint, session: DumpSession): bigint {
-  return inodesOf(session).segments.has(inode) ? inode | BEYOND_SEGMENTS : inode;
+  return sharedIdOf(inode, { isAnonymous: true, segments: inodesOf(session).segments });
+}
+
+/** The number that an object will have in a dump if nothing comes in between; that of a memfd has 32 bits. */
+export function sharedIdOf(inode: bigint, of: { isAnonymous: boolean; segments: ReadonlySet<bigint> }): bigint {
+  if (!of.isAnonymous) return inode & MAX_U32;
+  return of.segments.has(inode) ? inode | BEYOND_SEGMENTS : inode;
 }
 
 /** Whether the shared anonymous memory behind a mapping has been written down as a file. */

@@ -4,12 +4,13 @@
  * Read from   fcntl(F_GET_SEALS), fstat(2), fdinfo; contents: shared.ts
  * Made with   memfd_create(2), /proc/self/fd/N for further descriptions, fcntl(F_ADD_SEALS) when all mappings are there
  */
-import { closeSync, fchmodSync, fchownSync } from "node:fs";
+import { closeSync, fchmodSync, fchownSync, fstatSync } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
 import { F_SEAL_SEAL, addSeals, dupFrom, getSeals, setStatusFlags } from "../../linux/fcntl.js";
 import { AT_FDCWD, O_ACCMODE, O_CLOEXEC, O_NONBLOCK, O_PATH, O_RDWR, SEEK_SET, lseek, openat } from "../../linux/files.js";
 import { HUGETLB_FLAG_ENCODE_SHIFT, MAP_HUGETLB, MFD_ALLOW_SEALING, memfdCreate } from "../../linux/memory.js";
-import { isRegular } from "../files/regular.js";
+import { inheritedFd } from "../files/inherit.js";
+import { isRegular } from "../files/unchanged.js";
 import type { Fd, FileKind, RestoreSession } from "../part.js";
 import { SHARED_ANONYMOUS, SHARED_HUGE, dumpInode, memfdName } from "./memfd-dump.js";
 import { type MemfdFileEntry, type MemfdInodeEntry, memfdInodeEntry } from "./memfd.schema.js";
@@ -26,6 +27,7 @@ interface MadeInode {
   readonly entry: MemfdInodeEntry;
   /** The descriptor it was made with: not opened by name, it does not count as one that keeps a program from being executed. */
   readonly fd: Fd;
+  readonly ownedOutside: boolean;
   /** Whether the description of `fd` has been given to somebody. */
   given: boolean;
 }
@@ -61,7 +63,11 @@ function inode(id: number, session: RestoreSession): MadeInode {
   if (made === undefined) {
     const entry = inodeEntry(id, session);
     if (entry === undefined) throw noInode(id);
-    made = { entry, fd: makeInode(entry, session), given: entry.name === SHARED_ANONYMOUS || entry.name === SHARED_HUGE };
+    const inherited = inheritedFd(session, ...memfdKeys(entry));
+    // What is handed over keeps its content, and its seals.
+    const ownedOutside = inherited !== undefined;
+    const fd = ownedOutside ? dupFrom(inherited, 0) : makeInode(entry, session);
+    made = { entry, fd, ownedOutside, given: ownedOutside || entry.name === SHARED_ANONYMOUS || entry.name === SHARED_HUGE };
     of.made.set(id, made);
     session.closeLater(made.fd);
     if (of.mapped) seal(made);
@@ -95,7 +101,10 @@ function makeInode(entry: MemfdInodeEntry, session: RestoreSession): Fd {
   }
 }
 
-function seal({ entry, fd }: MadeInode): void {
+const memfdKeys = (entry: MemfdInodeEntry | undefined): string[] => (entry === undefined ? [] : [`/memfd:${entry.name}`]);
+
+function seal({ entry, fd, ownedOutside }: MadeInode): void {
+  if (ownedOutside) return;
   const missing = entry.seals & ~(getSeals(fd) ?? entry.seals);
   if (missing === 0) return;
   // The seal against more seals is set by itself: it would forbid those of the same call on some kernels.
@@ -139,6 +148,19 @@ export const memfds: FileKind<MemfdFileEntry> = {
     lseek(fd, entry.pos, SEEK_SET);
     setStatusFlags(fd, entry.flags);
     return fd;
+  },
+  outside: {
+    names: (entry, session) => memfdKeys(inodeEntry(entry.inode_id, session)),
+    flags: ({ flags }) => flags,
+    check(entry, { fd, session, use }) {
+      const wanted = inodeEntry(entry.inode_id, session);
+      const stat = fstatSync(fd, { bigint: true });
+      if (wanted === undefined || (isRegular(stat) && stat.size >= wanted.size)) return [];
+      const because = `what was handed over for it is no file of at least its size, ${wanted.size} bytes, which mappings may rely on`;
+      const remedy: [string] = ["Hand over a memfd (or another file) of that size"];
+      const resource = `${use.what} "/memfd:${wanted.name}"`;
+      return [new Refusal({ code: "EXTERNAL_UNFIT", process: use.process, resource, because, remedy }, "restore")];
+    },
   },
   check(entry, session, use) {
     if (inodeEntry(entry.inode_id, session) !== undefined) return [];

@@ -47,6 +47,8 @@ export const mmEntry = message("mm_entry", {
   guards: repeated.message(1000, () => floeGuardEntry, { floe: true }),
   /** MCL_FUTURE and MCL_ONFAULT: what mlockall(2) said of mappings to come. */
   lock_future: optional.uint32(1001, { floe: true }),
+  /** Which huge pages stay on all the same: flags of PR_SET_THP_DISABLE. */
+  thp_disabled_but: optional.uint32(1003, { floe: true }),
   /** What mbind(2) said of mappings or parts of them. */
   policies: repeated.message(1002, () => floePolicyEntry, { floe: true }),
 });

@@ -19,6 +19,7 @@ export const memoryPolicy: ThreadPart = {
   name: "memory/numa",
   rows: [],
   stage: "thread",
+  uniform: "later",
   dump({ program, core }) {
     const mode = program.buffer(8);
     const nodes = program.buffer(MASK_BYTES);

@@ -1,6 +1,7 @@
 /**
  * What mappings show: files and shared memory, each opened or made once for the whole tree.
  */
+import { dupFrom } from "../../linux/fcntl.js";
 import { openRegular } from "../files/regular.js";
 import { restoreSegments, segmentBytes } from "../ipc/shm.js";
 import type { Fd, RestoreSession } from "../part.js";
@@ -36,6 +37,7 @@ export class MappedObjects {
         makeSharedMemory(this.#session.images, { shmid: vma.shmid, sizeBytes: this.#sizes.get(vma.shmid) ?? 0n }),
       );
     }
+    if (vma.status & AREA.SOCKET) return this.#once(`socket ${vma.shmid}`, () => dupFrom(this.#session.file(Number(vma.shmid)), 0));
     if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0) return undefined;
     const flags = vma.fdflags ?? 0;
     const entry = this.#session.fileEntry(Number(vma.shmid));

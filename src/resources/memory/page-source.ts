@@ -1,10 +1,12 @@
 /**
  * Page images as they are read: which pages there are, and where their bytes lie: in the raw image, or in that of a parent.
  */
-import { fstatSync } from "node:fs";
+import { readSync } from "node:fs";
 import { ImageError } from "../../errors.js";
 import { imageFileName } from "../../images/kinds.js";
+import type { PageFile, PagePiece } from "../../images/page-file.js";
 import type { Fd, ImageSource } from "../part.js";
+import type { PageRange } from "./page-runs.js";
 import { type PagemapEntry, pagemapEntry, pagemapHead } from "./pagemap.schema.js";
 
 const PAGE = 4096n;
@@ -20,12 +22,40 @@ export function pageRun(start: bigint, end: bigint, flags: number): PagemapEntry
   return entry;
 }
 
-/** Pages [start, end) in ascending order; their bytes begin at `offset` of the raw image `fd`. */
+/**
+ * Pages [start, end) in ascending order; their bytes begin at `offset` of `file`.
+ *
+ * The file may hold them compressed: read them with {@link readPages}, or ask for their place with {@link placeOf} right
+ * before the kernel is to move them, and say {@link doneWith} afterwards.
+ */
 export interface StoredRun {
   readonly start: bigint;
   readonly end: bigint;
-  readonly fd: Fd;
+  readonly file: PageFile;
   readonly offset: bigint;
+  /** May be filled in after the process has been restored. */
+  readonly lazy: boolean;
+}
+
+/** Where the bytes of a run can be read now, as they are: for preadv, sendfile or a mapping. */
+export function placeOf({ start, end, file, offset }: StoredRun): { readonly fd: Fd; readonly offset: bigint } {
+  file.ready(offset, end - start);
+  return { fd: file.fd, offset };
+}
+
+/** The bytes of a run will not be asked for again soon. */
+export function doneWith({ start, end, file, offset }: StoredRun): void {
+  file.done(offset, end - start);
+}
+
+/** Reads the page bytes from address `at` of a run on into all of `into`. */
+export function readPages(run: StoredRun, at: bigint, into: Uint8Array): void {
+  const place = placeOf(partOf(run, at, at + BigInt(into.length)));
+  for (let done = 0; done < into.length; ) {
+    const got = readSync(place.fd, into, done, Math.min(into.length - done, 1 << 30), place.offset + BigInt(done));
+    if (got === 0) throw new Error(`internal error: ${run.file.name} ended while it was read`);
+    done += got;
+  }
 }
 
 /** The pages of one address space or object. */
@@ -33,6 +63,8 @@ export interface PageSource {
   /** Name of the pagemap image, for messages. */
   readonly file: string;
   readonly runs: readonly StoredRun[];
+  /** Pages that are with whoever serves them (a dump with --lazy-pages), ascending. */
+  readonly absent: readonly PageRange[];
 }
 
 /** Which pagemap: of a process, or of a shared object. */
@@ -44,29 +76,47 @@ export interface PagemapName {
 /** Reads and checks a pagemap: order, lengths, and that the raw image is long enough. A missing one has no pages. */
 export function openPageSource(images: ImageSource, of: PagemapName): PageSource {
   const file = imageFileName(of.kind, [of.id]);
-  if (!images.exists(of.kind, [of.id])) return { file, runs: [] };
+  if (!images.exists(of.kind, [of.id])) return { file, runs: [], absent: [] };
   const { head, records } = images.headed(of.kind, [of.id], { head: pagemapHead, record: pagemapEntry });
   if (head === undefined) throw bad(file, "pages_id", "it has no head");
-  const raw = `pages-${head.pages_id}.img`;
-  const isStored = records.some((entry) => !isInParent(entry)) || images.exists("PAGES", [head.pages_id]);
-  const fd = isStored ? images.rawFile(raw) : -1;
+  const isStored = records.some((entry) => !isInParent(entry) && !isAbsent(entry)) || images.hasPages(head.pages_id);
+  const stored = isStored ? images.pages(head.pages_id) : undefined;
   const parent = records.some(isInParent) ? openParent(images, of) : undefined;
   const runs: StoredRun[] = [];
+  const absent: PageRange[] = [];
   let offset = 0n;
   let lastEnd = 0n;
   for (const entry of records) {
     const { start, end } = rangeOf(entry, file, lastEnd);
-    if (parent !== undefined && isInParent(entry)) runs.push(...parent.take(start, end, file));
-    else {
-      runs.push({ start, end, fd, offset });
+    const lazy = ((entry.flags ?? 0) & PAGE_RUN.LAZY) !== 0;
+    if (isAbsent(entry)) absent.push({ start, end });
+    else if (parent !== undefined && isInParent(entry)) runs.push(...parent.take(start, end, file).map((run) => ({ ...run, lazy })));
+    else if (stored !== undefined) {
+      runs.push(...placed(stored.at(offset, end - start), { start, lazy }));
       offset += end - start;
     }
     lastEnd = end;
   }
-  const size = isStored ? fstatSync(fd, { bigint: true }).size : 0n;
+  const size = stored?.sizeBytes ?? 0n;
+  const raw = stored?.name ?? file;
   // More bytes than pages: the end of the pagemap is missing.
   if (size !== offset) throw bad(size < offset ? raw : file, undefined, `${raw} has ${size} bytes, ${file} speaks of ${offset}`);
-  return { file, runs };
+  return { file, runs, absent };
+}
+
+/** Images of old versions have no flags: all their pages are there. */
+function isAbsent({ flags }: PagemapEntry): boolean {
+  return flags !== undefined && (flags & (PAGE_RUN.PRESENT | PAGE_RUN.IN_PARENT)) === 0;
+}
+
+/** Pages from `start` on as runs, by where their bytes are. */
+function placed(pieces: readonly PagePiece[], { start, lazy }: { readonly start: bigint; readonly lazy: boolean }): StoredRun[] {
+  let at = start;
+  return pieces.map(({ file, offset, sizeBytes }) => {
+    const run = { start: at, end: at + sizeBytes, file, offset, lazy };
+    at = run.end;
+    return run;
+  });
 }
 
 function isInParent(entry: PagemapEntry): boolean {
@@ -110,7 +160,7 @@ class ParentPages {
 
 /** The pages [start, end) of a run. */
 export function partOf(run: StoredRun, start: bigint, end: bigint): StoredRun {
-  return { start, end, fd: run.fd, offset: run.offset + (start - run.start) };
+  return { ...run, start, end, offset: run.offset + (start - run.start) };
 }
 
 function rangeOf(entry: PagemapEntry, file: string, lastEnd: bigint): { start: bigint; end: bigint } {
@@ -119,10 +169,7 @@ function rangeOf(entry: PagemapEntry, file: string, lastEnd: bigint): { start: b
   if (entry.vaddr % PAGE !== 0n || pages === 0n || end > 1n << 63n)
     throw bad(file, "vaddr", `0x${entry.vaddr.toString(16)} with ${pages} pages is impossible`);
   if (entry.vaddr < lastEnd) throw bad(file, "vaddr", `0x${entry.vaddr.toString(16)} lies below the end of the entry before`);
-  // Images of old versions have no flags: all their pages are there.
-  if (entry.flags !== undefined && (entry.flags & (PAGE_RUN.PRESENT | PAGE_RUN.IN_PARENT)) === 0) {
-    throw bad(file, "flags", "its pages are with whoever serves them (--lazy-pages), which is not built yet");
-  }
+  if (isAbsent(entry) && ((entry.flags ?? 0) & PAGE_RUN.LAZY) === 0) throw bad(file, "flags", "its pages are nowhere");
   return { start: entry.vaddr, end };
 }
 

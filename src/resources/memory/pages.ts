@@ -3,6 +3,7 @@
  *
  * Found by    PAGEMAP_SCAN on /proc/PID/pagemap; lseek(SEEK_DATA) on shared memory
  * Saved by    writev(2) that the process itself makes on a descriptor it was handed; sendfile(2) for shared memory
+ * Saved by    pread(2) on /proc/PID/mem into memory of ours, where there is room for it (room.ts)
  *
  * No page passes through JavaScript, but for those the process itself has no right to read.
  */
@@ -18,13 +19,15 @@ import { type Job, runAll } from "../../target/run.js";
 import type { DumpSession, DumpTask } from "../part.js";
 import { noteGuards } from "./mappings.js";
 import { difference, union } from "./page-ranges.js";
-import { type PageRange, type PageRun, findRuns } from "./page-runs.js";
+import { type PageRange, type PageRun, findRuns, mayComeLater } from "./page-runs.js";
 import { PAGE_RUN, pageRun } from "./page-source.js";
 import { type ThinnedRun, pagesOfParent, thin } from "./increment.js";
 import { stillReserved } from "./precopy.js";
 import { Assembly } from "./precopy-assembly.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
+import { writePages } from "./room.js";
 import { saveSharedMemory } from "./shared.js";
+import { CopiedPages, copiesAreAdoptedOutside, saveCopies } from "./snapshot.js";
 
 const PAGE = 4096n;
 /** One writev moves at most this much (MAX_RW_COUNT, rounded down). */
@@ -49,18 +52,35 @@ export interface PageFigures {
 export function savePages(tasks: readonly DumpTask[], session: DumpSession): PageFigures {
   const figures: PageFigures = { scanned: 0, written: 0, lazy: 0, skipped: 0, sharedScanned: 0, sharedWritten: 0, sharedSkipped: 0 };
   const nextPagesId = counter();
-  const works = distinctSpaces(tasks).map((task) => new TaskPages(task, session, nextPagesId()));
+  const copies: CopiedPages[] = [];
+  const works: TaskPages[] = [];
+  const canCopy = session.snapshots !== undefined && copiesAreAdoptedOutside(tasks);
+  for (const task of distinctSpaces(tasks)) {
+    const pagesId = nextPagesId();
+    const copied = !canCopy ? undefined : CopiedPages.tryMake(task, session, pagesId);
+    if (copied === undefined) works.push(new TaskPages(task, session, pagesId));
+    else copies.push(copied);
+  }
+  if (copies.length > 0) {
+    session.later(() => {
+      session.snapshots?.saving();
+      saveCopies(copies, figures);
+    });
+  }
   for (const work of works) work.prepare();
-  writeAll(works, session, () => {
+  const describe = () => {
     if (session.parent === undefined) for (const work of works) work.describe(figures);
-  });
+  };
+  // A tree that runs on does not wait for it; one that is to die waits for its writing anyway.
+  if (session.livesOn) session.later(describe);
+  writeAll(works, session, session.livesOn ? undefined : describe);
   for (const work of works) work.finish(figures);
   saveSharedMemory(tasks, session, { figures, nextPagesId });
   return figures;
 }
 
 /** Lets all tasks write at once: in one go, or, where somebody wants to see how far it is, in steps. */
-function writeAll(works: readonly TaskPages[], session: DumpSession, meanwhile: () => void): void {
+function writeAll(works: readonly TaskPages[], session: DumpSession, meanwhile: (() => void) | undefined): void {
   const steps = works.map((work) => work.jobs());
   const total = works.reduce((sum, work) => sum + work.bytes, 0);
   const rounds = Math.max(1, ...steps.map((jobs) => jobs.length));
@@ -86,16 +106,20 @@ function distinctSpaces(tasks: readonly DumpTask[]): DumpTask[] {
 class TaskPages {
   readonly #task: DumpTask;
   readonly #session: DumpSession;
-  readonly #pagesFd: number;
+  readonly #restFd: number | undefined;
   readonly #pagesId: number;
   /** All pages of the image. */
   readonly #runs: readonly PageRun[];
   /** Those that are written now. */
   readonly #toWrite: readonly PageRun[];
+  /** Those that stay with the process, which goes on standing still and is asked for them (a dump with --lazy-pages). */
+  readonly #left: readonly PageRun[] = [];
   readonly #assembly: Assembly | undefined;
   readonly #writes: { readonly result: Result; readonly ranges: readonly PageRun[]; readonly bytes: bigint; readonly offset: bigint }[] =
     [];
   #remote: readonly number[] = [];
+  /** All that was to be written, for the time after the freeze. */
+  #copied: Buffer | undefined;
   /** The process's descriptor table is full: it cannot write itself. */
   #isFromOutside = false;
 
@@ -106,17 +130,27 @@ class TaskPages {
     const copied = sharesItsSpace(task, session.tasks) ? undefined : session.precopied.get(task.traced.pid);
     const scratch = copied === undefined ? undefined : session.images.scratch();
     const pre = scratch === undefined ? undefined : copied;
-    const { runs, guards } = findRuns(task.traced.pid, task.vmas, pre !== undefined);
+    const { runs, guards } = findRuns(task.traced.pid, task.vmas, pre?.layout);
     if (guards.length > 0) noteGuards(task, guards);
+    if (session.leave !== undefined) {
+      this.#left = runs.filter((run) => mayBeLeft(run, task.vmas));
+      // What is kept here must not be asked for there.
+      this.#runs = runs.filter((run) => !this.#left.includes(run)).map((run) => ({ ...run, lazy: false }));
+      this.#toWrite = this.#runs;
+      session.leave(task, this.#left);
+      return;
+    }
     this.#runs = pre === undefined ? runs : withReserved(runs, stillReserved(pre, runs, task.vmas), task.vmas);
     if (pre !== undefined && scratch !== undefined) {
       this.#assembly = new Assembly(this.#runs, pre, scratch);
       this.#toWrite = this.#assembly.rest;
-      this.#pagesFd = scratch;
-    } else {
-      this.#toWrite = runs;
-      this.#pagesFd = session.images.rawFile(this.#name);
-    }
+      this.#restFd = scratch;
+    } else this.#toWrite = runs;
+  }
+
+  /** Where pages are written to. */
+  get #pagesFd(): number {
+    return this.#restFd ?? this.#session.images.rawFile(this.#name);
   }
 
   get #name(): string {
@@ -124,13 +158,21 @@ class TaskPages {
   }
 
   /** Writes the pagemap, and counts. */
-  describe(figures: PageFigures, runs: Iterable<DescribedRun> = entries(this.#runs)): void {
+  describe(figures: PageFigures, runs: Iterable<DescribedRun> = this.#described()): void {
     describePages(this.#session.images, { pid: this.#task.pid, pagesId: this.#pagesId, runs }, figures);
   }
 
-  /** Hands over the descriptor of the pages image. */
+  #described(): Iterable<DescribedRun> {
+    if (this.#left.length === 0) return entries(this.#runs);
+    const left = [...entries(this.#left)].map((run) => ({ ...run, isLeft: true }));
+    return [...entries(this.#runs), ...left].sort((a, b) => (a.start < b.start ? -1 : 1));
+  }
+
+  /** Copies the pages, or hands over the descriptor of the pages image. */
   prepare(): void {
     if (this.#toWrite.length === 0) return;
+    this.#copied = this.#session.room?.copy(this.#task.traced.pid, this.#toWrite);
+    if (this.#copied !== undefined) return;
     try {
       this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);
     } catch (error) {
@@ -188,6 +230,9 @@ class TaskPages {
     if (this.#remote.length > 0) closeRemote(this.#task.traced.leader, this.#remote);
     const { parent, images } = this.#session;
     this.#session.later(() => {
+      // Also when there is nothing to write: the image has to be there.
+      const fd = this.#pagesFd;
+      if (this.#copied !== undefined) writePages(fd, this.#copied, this.#name);
       this.#assembly?.finish(images, this.#name);
       if (parent === undefined) return;
       const before = pagesOfParent(parent, { kind: "PAGEMAP", id: this.#task.pid });
@@ -208,7 +253,12 @@ function joinRanges(runs: readonly PageRange[]): PageRange[] {
 }
 
 /** Pages as the pagemap is to have them. */
-export type DescribedRun = { readonly start: bigint; readonly end: bigint; readonly lazy: boolean } & Partial<ThinnedRun>;
+export type DescribedRun = {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly lazy: boolean;
+  readonly isLeft?: boolean;
+} & Partial<ThinnedRun>;
 
 /** Writes the pagemap of a process, and counts. */
 export function describePages(
@@ -217,15 +267,20 @@ export function describePages(
   figures: PageFigures,
 ): void {
   images.append("PAGEMAP", [of.pid], { type: pagemapHead, value: { pages_id: of.pagesId } });
-  for (const { start, end, lazy, inParent = false } of of.runs) {
+  for (const { start, end, lazy, inParent = false, isLeft = false } of of.runs) {
     const pages = Number((end - start) / PAGE);
-    const flags = inParent ? PAGE_RUN.IN_PARENT : PAGE_RUN.PRESENT | (lazy ? PAGE_RUN.LAZY : 0);
+    const flags = inParent ? PAGE_RUN.IN_PARENT : (isLeft ? 0 : PAGE_RUN.PRESENT) | (lazy ? PAGE_RUN.LAZY : 0);
     images.append("PAGEMAP", [of.pid], { type: pagemapEntry, value: pageRun(start, end, flags) });
     figures.scanned += pages;
     if (lazy) figures.lazy += pages;
     if (inParent) figures.skipped += pages;
-    else figures.written += pages;
+    else if (!isLeft) figures.written += pages;
   }
+}
+
+/** What a restore may do without at first; a stack is needed at once. */
+function mayBeLeft(run: PageRun, vmas: readonly Vma[]): boolean {
+  return run.lazy && !vmas.some((vma) => vma.flags.has("gd") && vma.start < run.end && run.start < vma.end);
 }
 
 /** Another process that runs in the same memory could have had I/O under way when tracking began. */
@@ -235,9 +290,9 @@ function sharesItsSpace(task: DumpTask, tasks: readonly DumpTask[]): boolean {
 
 /** Pages that are not there and are stored as zeros, put in their order among the others. */
 function withReserved(runs: readonly PageRun[], reserved: readonly PageRange[], vmas: readonly Vma[]): PageRun[] {
-  const locked = vmas.filter((vma) => vma.flags.has("lo"));
+  const needed = vmas.filter((vma) => !mayComeLater(vma));
   const more = reserved.map(({ start, end }) => {
-    const lazy = !locked.some((vma) => vma.start < end && start < vma.end);
+    const lazy = !needed.some((vma) => vma.start < end && start < vma.end);
     return { start, end, lazy, readable: true, unwritten: true };
   });
   return [...runs, ...more].sort((a, b) => (a.start < b.start ? -1 : 1));
@@ -257,7 +312,7 @@ export function* entries(runs: readonly PageRun[]): Generator<{ start: bigint; e
 }
 
 /** Cuts runs into groups that one pwritev can take; a group is all readable or all not. */
-function* batches(runs: readonly PageRun[], limit: bigint): Generator<PageRun[]> {
+export function* batches(runs: readonly PageRun[], limit: bigint): Generator<PageRun[]> {
   let group: PageRun[] = [];
   let room = limit;
   for (const run of runs) {
@@ -277,7 +332,7 @@ function* batches(runs: readonly PageRun[], limit: bigint): Generator<PageRun[]>
 }
 
 /** Copies pages that the process itself may not read: /proc/PID/mem does not ask for its rights. */
-function copyFromOutside(pid: number, ranges: readonly PageRun[], to: { fd: number; offset: bigint }): void {
+export function copyFromOutside(pid: number, ranges: readonly PageRun[], to: { fd: number; offset: bigint }): void {
   const memory = openSync(`/proc/${pid}/mem`, "r");
   const buffer = Buffer.allocUnsafe(COPY_BYTES);
   let offset = Number(to.offset);

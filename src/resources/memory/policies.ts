@@ -100,7 +100,15 @@ function piecesOf(asked: readonly DumpTask[], all: readonly DumpTask[]): Piece[]
 
 function mayHavePolicy(vma: DumpTask["vmas"][number]): boolean {
   const kind = areaKind(vma);
-  return kind !== "vvar" && kind !== "vdso" && kind !== "vsyscall" && kind !== "uprobes" && kind !== "special" && kind !== "aio";
+  return (
+    kind !== "vvar" &&
+    kind !== "vdso" &&
+    kind !== "vsyscall" &&
+    kind !== "uprobes" &&
+    kind !== "special" &&
+    kind !== "aio" &&
+    kind !== "packet-ring"
+  );
 }
 
 interface Mode {

@@ -2,20 +2,19 @@
  * Pre-copy: memory is copied while its process runs, and only what was written meanwhile is copied while it stands still.
  *
  * Tracked by  userfaultfd(2) in WP_ASYNC mode, made inside the process and taken over; PAGEMAP_SCAN with WP_MATCHING
- * Copied by   process_vm_readv(2), from outside
+ * Copied by   process_vm_readv(2), from outside; pread(2) on /proc/PID/mem where pages are shared with relatives
  *
- * Protection is set while the process stands still, and only once: a thread that stands still has no system call under way,
- * so no device writes into pages that were protected behind its back (O_DIRECT). Processes with asynchronous I/O, which goes
+ * Protection is set while the process stands still, part by part in many short stops: a thread that stands still has no
+ * system call under way, so no device writes into pages that were protected behind its back (O_DIRECT). Processes with asynchronous I/O, which goes
  * on while they stand still, are left to the ordinary way. Whatever is not certainly unchanged counts as written: mappings
  * made later, moved or forked, and pages that were not there.
  *
  * The kernel lifts the protection by itself when our descriptor of the userfaultfd is closed, in whatever way.
  */
-import { closeSync, ftruncateSync, openSync, readFileSync, readdirSync, readlinkSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { KernelError } from "../../errors.js";
-import { kernelError } from "../../linux/errno.js";
 import type { MemoryRange } from "../../linux/memory.js";
-import { UIO_MAXIOV, processVmReadv } from "../../linux/memory.js";
+import { UIO_MAXIOV } from "../../linux/memory.js";
 import {
   PAGE_IS_PFNZERO,
   PAGE_IS_PRESENT,
@@ -23,8 +22,10 @@ import {
   PAGE_IS_WRITTEN,
   PM_SCAN_WP_MATCHING,
   pagemapScanEach,
+  unprotectedStretches,
 } from "../../linux/pagemap.js";
-import { readMaps } from "../../linux/proc/read.js";
+import { readMaps, readSharedAnonymousBytes } from "../../linux/proc/read.js";
+import { WriteBehind, isTooLargeForCache } from "../../images/page-cache.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { SYS } from "../../linux/syscalls.js";
 import {
@@ -39,6 +40,7 @@ import {
 import { makeInside } from "../../target/hand-over.js";
 import type { TracedTask } from "../../target/thread.js";
 import { TASK_END, areaKind } from "./area.js";
+import { COPY_CHUNK_BYTES, type Placement, copyByLanes } from "./copy-lanes.js";
 import { difference, intersection, union } from "./page-ranges.js";
 import { type PageRange, findRuns, hasOwnPages } from "./page-runs.js";
 
@@ -50,8 +52,8 @@ const MAX_MAPPINGS = 4096;
 /** At most this part of all memory, and in any case so much, is given a place though it is not there. */
 const RESERVED_PART = 50;
 const LEAST_RESERVE_BYTES = 8 << 20;
-/** Copied at once: small enough to stay in the processor's cache between reading and writing. */
-const CHUNK_BYTES = 1 << 20;
+/** Batches between two reports of progress. */
+const STEP_BATCHES = 512;
 const PAGE = 4096n;
 const O_CLOEXEC = 0o2000000;
 const O_NONBLOCK = 0o4000;
@@ -74,18 +76,18 @@ export interface PreCopied {
   readonly equal?: readonly PageRange[];
   /** What has been copied, ascending. */
   readonly copied: readonly PageRange[];
+  /** It shares pages with relatives: see {@link sharesPages}. */
+  readonly isShared: boolean;
 }
 
-/** A process whose memory is being tracked. */
+/** A process in which writes can be noticed; they are from the moment on when pages have been protected. */
 export interface Tracked {
   readonly pid: number;
   readonly uffd: number;
-  readonly layout: readonly PlacedRange[];
-  readonly reserved: readonly PageRange[];
-  /** Mappings in which writes are noticed. */
+  /** Its mappings when it was entered. */
+  readonly maps: readonly Vma[];
+  /** Those in which writes can be noticed. */
   readonly mappings: readonly PageRange[];
-  /** Pages that were there and have been protected. */
-  readonly ranges: readonly PageRange[];
 }
 
 /** Whether there is enough memory to gain by copying ahead (unless `isWanted`), and nothing in the process that forbids it. */
@@ -103,7 +105,7 @@ export function isWorthPreCopy(pid: number, isWanted: boolean): boolean {
 }
 
 /** I/O of its own that goes on while it stands still, or a userfaultfd, which would be in the way of ours. */
-function hasOwnRequests(pid: number, maps: readonly Vma[]): boolean {
+export function hasOwnRequests(pid: number, maps: readonly Vma[]): boolean {
   if (maps.some((vma) => areaKind(vma) === "aio")) return true;
   const folder = `/proc/${pid}/fd`;
   return readdirSync(folder).some((fd) => /^anon_inode:\[?(io_uring|userfaultfd)/.test(linkOf(`${folder}/${fd}`)));
@@ -117,22 +119,74 @@ function linkOf(path: string): string {
   }
 }
 
-/** Begins to track writes; the process stands still, with its stub in place. `maps`: its mappings without the stub. */
+/** Makes a process trackable; it stands still, with its stub in place. `maps`: its mappings without the stub. */
 export function track(task: TracedTask, maps: readonly Vma[]): Tracked | undefined {
   if (task.hasLostLeader) return undefined;
   const uffd = makeInside(task.leader, SYS.userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
   if (uffd === undefined) return undefined;
   try {
     uffdioApi(uffd, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_PAGEFAULT_FLAG_WP);
-    const { runs } = findRuns(task.pid, maps);
-    const reserved = reserve(runs, maps);
-    const mappings = register(uffd, maps);
-    return { pid: task.pid, uffd, layout: placed(union(runs, reserved)), reserved, mappings, ranges: protect(task.pid, mappings) };
+    return { pid: task.pid, uffd, maps, mappings: register(uffd, maps) };
   } catch (error) {
     closeSync(uffd);
     if (error instanceof KernelError) return undefined; // a kernel that cannot do it: memory is saved the ordinary way
     throw error;
   }
+}
+
+/** Gives every page that is there a place in file `fd`; nothing is copied yet. The process may run. */
+export function planCopy({ pid, maps }: Tracked, fd: number): PreCopied {
+  const { runs } = findRuns(pid, maps);
+  const reserved = reserve(runs, maps);
+  const layout = placed(union(runs, reserved));
+  ftruncateSync(fd, bytesOf(layout));
+  // What is not there reads as zeros, like the holes in the copy.
+  return { pid, fd, layout, reserved, copied: reserved, isShared: sharesPages(pid) };
+}
+
+/**
+ * Takes up what a process has mapped since the dump before; pages that were written up to that dump are protected. The process stands
+ * still. `vmas`: its mappings, with flags. `lasting`: mappings in which everything has been noticed since; what was moved or mapped anew is not among them.
+ */
+export function trackMore(before: Tracked, vmas: readonly Vma[]): { tracked: Tracked; lasting: readonly PageRange[] } {
+  const lasting = vmas.filter((vma) => vma.flags.has("uw") && isLargeEnough(vma));
+  const fresh = register(before.uffd, vmas);
+  return { tracked: { ...before, maps: vmas, mappings: [...lasting, ...fresh].sort(byAddress) }, lasting };
+}
+
+/** The plan for a process that was tracked since the dump before: what is not written is as in the images of that one, `inParent`. */
+export function planIncrement(
+  tracked: Tracked,
+  fd: number,
+  known: { lasting: readonly PageRange[]; inParent: readonly PageRange[] },
+): PreCopied {
+  const plan = planCopy(tracked, fd);
+  const there = difference(union(plan.layout, []), plan.reserved);
+  const equal = intersection(intersection(union(known.inParent, []), known.lasting), there);
+  return { ...plan, equal, copied: union(plan.copied, equal) };
+}
+
+/** Mappings in parts, each with so many bytes of pages that are there (by the plan) at most: what is protected in one stop. */
+export function* partsToProtect(mappings: readonly PageRange[], present: readonly PageRange[], bytes: bigint): Generator<PageRange[]> {
+  let part: PageRange[] = [];
+  let room = bytes;
+  for (const mapping of mappings) {
+    let from = mapping.start;
+    for (const { start, end } of intersection([mapping], present)) {
+      let at = start;
+      while (end - at > room) {
+        at += room;
+        part.push({ start: from, end: at });
+        yield part;
+        part = [];
+        room = bytes;
+        from = at;
+      }
+      room -= end - at;
+    }
+    part.push({ start: from, end: mapping.end });
+  }
+  if (part.length > 0) yield part;
 }
 
 function placed(ranges: readonly PageRange[]): PlacedRange[] {
@@ -173,28 +227,50 @@ export function stillReserved({ reserved }: PreCopied, runs: readonly PageRange[
   return intersection(difference(reserved, runs), vmas.filter(isPlainMemory));
 }
 
-function bytesOf(ranges: readonly PageRange[]): number {
+/** How many bytes ranges have in all. */
+export function bytesOf(ranges: readonly PageRange[]): number {
   return Number(ranges.reduce((sum, { start, end }) => sum + (end - start), 0n));
 }
 
 /**
- * Registers the larger anonymous mappings; what cannot be tracked is saved the ordinary way.
+ * Registers the larger anonymous mappings that are not yet; what cannot be tracked is saved the ordinary way.
  *
  * Not those of files: where MADV_DONTNEED has dropped a protected page of one, the kernel (6.18) leaves a mark that reads
  * like the page itself, unwritten.
  */
 function register(uffd: number, maps: readonly Vma[]): PageRange[] {
-  return maps
-    .filter(isLargeEnough)
+  const known = maps.filter((vma) => vma.flags.has("uw"));
+  const tracked = maps
+    .filter((vma) => isLargeEnough(vma) && !vma.flags.has("uw"))
     .slice(0, MAX_MAPPINGS)
-    .filter(({ start, end }) => {
-      try {
-        uffdioRegister(uffd, { address: start, sizeBytes: end - start }, UFFDIO_REGISTER_MODE_WP);
-        return true;
-      } catch {
-        return false;
-      }
-    });
+    .filter((vma) => registerOne(uffd, vma));
+  for (const vma of neighbours(new Set([...known, ...tracked]), maps)) registerOne(uffd, vma);
+  return tracked;
+}
+
+function registerOne(uffd: number, { start, end }: PageRange): boolean {
+  try {
+    uffdioRegister(uffd, { address: start, sizeBytes: end - start }, UFFDIO_REGISTER_MODE_WP);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What lies right beside tracked mappings, small or closed for now: the kernel makes one mapping of two only if both are registered or
+ * neither is, and mremap(2) takes no more than one. So a program that opens a reservation piece by piece finds no difference.
+ */
+function neighbours(taken: ReadonlySet<Vma>, maps: readonly Vma[]): Vma[] {
+  const found: Vma[] = [];
+  maps.forEach((vma, i) => {
+    if (taken.has(vma) || !isPlainMemory(vma)) return;
+    const [before, behind] = [maps[i - 1], maps[i + 1]];
+    const isBeside = before !== undefined && taken.has(before) && before.end === vma.start;
+    const isBelow = behind !== undefined && taken.has(behind) && behind.start === vma.end;
+    if (isBeside || isBelow) found.push(vma);
+  });
+  return found;
 }
 
 /** Whether it is worth a call to track a mapping. */
@@ -221,8 +297,8 @@ function scan(pid: number, mappings: readonly PageRange[], { writtenOnly, flags 
   const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
   try {
     const inverted = PAGE_IS_PFNZERO;
-    for (const { start, end } of mappings) {
-      const mask = writtenOnly ? inverted | PAGE_IS_WRITTEN : inverted;
+    const mask = writtenOnly ? inverted | PAGE_IS_WRITTEN : inverted;
+    for (const { start, end } of writtenOnly ? mappings.flatMap((one) => unprotectedStretches(pagemap, one)) : mappings) {
       const what = { start, end, flags, inverted, mask, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
       pagemapScanEach(pagemap, what, (from, to) => ranges.push({ start: from, end: to }));
     }
@@ -232,65 +308,108 @@ function scan(pid: number, mappings: readonly PageRange[], { writtenOnly, flags 
   return ranges;
 }
 
-/** Copies what is tracked into `fd`, while the process runs. `done` is told how many bytes have been copied. */
-export function copyAhead(tracked: Tracked, fd: number, done?: (bytes: number) => void): PreCopied {
-  const { pid, layout, ranges, reserved } = tracked;
-  ftruncateSync(fd, bytesOf(layout));
-  // What is not there reads as zeros, like the holes in the copy.
-  return { pid, fd, layout, reserved, copied: union(copyRanges(pid, ranges, { layout, fd }, done), reserved) };
-}
-
-/** Copies once more what was written and has just been protected again. */
-export function copyAgain(before: PreCopied, written: readonly PageRange[]): PreCopied {
+/** Copies pages that have just been protected, for the first time or again; the process runs. `done`: bytes so far. */
+export function copyProtected(before: PreCopied, written: readonly PageRange[], done?: (bytes: number) => void): PreCopied {
   const { pid, fd, layout, copied, reserved } = before;
   // Whatever cannot be copied this time is not what the copy has.
-  const again = copyRanges(pid, intersection(written, layout), { layout, fd });
-  return { ...before, reserved: difference(reserved, written), copied: union(difference(copied, written), again) };
+  const again = copyRanges(pid, intersection(written, layout), { layout, fd, isShared: before.isShared }, done);
+  const equal = before.equal === undefined ? {} : { equal: difference(before.equal, written) };
+  return { ...before, ...equal, reserved: difference(reserved, written), copied: union(difference(copied, written), again) };
 }
 
 /** Copies `ranges` to their places; returns what could be copied. */
 export function copyRanges(
   pid: number,
   ranges: readonly PageRange[],
-  to: { layout: readonly PlacedRange[]; fd: number },
+  to: { layout: readonly PlacedRange[]; fd: number; isShared: boolean },
   done?: (bytes: number) => void,
 ): PageRange[] {
-  const copied: PageRange[] = [];
-  const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-  const places = new Places(to.layout);
-  let total = 0;
-  for (const batch of batches(ranges)) {
-    const got = read(pid, batch, buffer);
-    let at = 0;
-    for (const { address, sizeBytes } of batch) {
-      const whole = Math.min(Number(sizeBytes), got - at) & ~(Number(PAGE) - 1);
-      if (whole <= 0) break;
-      const range = { start: address, end: address + BigInt(whole) };
-      places.write(to.fd, buffer.subarray(at, at + whole), range);
-      copied.push(range);
-      at += whole;
-      if (whole < Number(sizeBytes)) break;
-    }
-    total += at;
-    done?.(total);
+  const memory = to.isShared ? openMemory(pid) : undefined;
+  try {
+    return copyBatches(pid, ranges, { ...to, memory, done });
+  } finally {
+    if (memory !== undefined) closeSync(memory);
   }
+}
+
+interface Copying {
+  readonly layout: readonly PlacedRange[];
+  readonly fd: number;
+  /** /proc/PID/mem, where that is to be used. */
+  readonly memory: number | undefined;
+  readonly done: ((bytes: number) => void) | undefined;
+}
+
+function copyBatches(pid: number, ranges: readonly PageRange[], to: Copying): PageRange[] {
+  const copied: PageRange[] = [];
+  const places = new Places(to.layout);
+  const behind = isTooLargeForCache(bytesOf(to.layout)) ? new WriteBehind(to.fd) : undefined;
+  let total = 0;
+  for (const step of steps(ranges)) {
+    const jobs = step.map((batch) => ({ ranges: batch, placements: places.of(batch) }));
+    for (const [i, got] of copyByLanes({ pid, memory: to.memory }, to.fd, jobs).entries()) {
+      // What is no longer there ends a batch early and is left to the freeze, as is a process that has ended.
+      let left = got;
+      for (const { address, sizeBytes } of step[i] ?? []) {
+        const whole = Math.min(Number(sizeBytes), left);
+        if (whole > 0) copied.push({ start: address, end: address + BigInt(whole) });
+        left -= whole;
+      }
+      total += got;
+    }
+    behind?.step(extentOf(jobs.flatMap(({ placements }) => placements)));
+    to.done?.(total);
+  }
+  behind?.finish();
   return copied;
 }
 
-/** Bytes read; what is no longer there ends the batch early and is left to the freeze, as is a process that has ended. */
-function read(pid: number, batch: readonly MemoryRange[], into: Buffer): number {
-  const bytes = batch.reduce((sum, range) => sum + Number(range.sizeBytes), 0);
+/** The part of a file that placements lie in. */
+function extentOf(placements: readonly Placement[]): { offset: bigint; sizeBytes: bigint } {
+  const [first, last] = [placements[0], placements.at(-1)];
+  if (first === undefined || last === undefined) return { offset: 0n, sizeBytes: 0n };
+  return { offset: first.offset, sizeBytes: last.offset + BigInt(last.sizeBytes) - first.offset };
+}
+
+/** So much that is shared is worth to be left so. */
+const MUCH_SHARED_BYTES = 256 << 10;
+
+/**
+ * Whether a process shares pages with relatives since a fork, or by KSM. process_vm_readv(2) pins what it reads, for which the kernel
+ * first makes a copy of every such page, and the two have it twice from then on; reading /proc/PID/mem does not, but is half as fast.
+ */
+export function sharesPages(pid: number): boolean {
   try {
-    return processVmReadv(pid, batch, into.subarray(0, bytes));
+    return (readSharedAnonymousBytes(pid) ?? MUCH_SHARED_BYTES) >= MUCH_SHARED_BYTES;
   } catch {
-    return 0;
+    return true; // it ended
   }
+}
+
+function openMemory(pid: number): number | undefined {
+  try {
+    return openSync(`/proc/${pid}/mem`, "r");
+  } catch {
+    return undefined; // it ended
+  }
+}
+
+/** Batches in groups: between two of them somebody is told how far it is. */
+function* steps(ranges: readonly PageRange[]): Generator<MemoryRange[][]> {
+  let step: MemoryRange[][] = [];
+  for (const batch of batches(ranges)) {
+    step.push(batch);
+    if (step.length < STEP_BATCHES) continue;
+    yield step;
+    step = [];
+  }
+  if (step.length > 0) yield step;
 }
 
 /** Ranges in pieces that fit into one buffer and one vector. */
 function* batches(ranges: readonly PageRange[]): Generator<MemoryRange[]> {
   let batch: MemoryRange[] = [];
-  let room = BigInt(CHUNK_BYTES);
+  let room = BigInt(COPY_CHUNK_BYTES);
   for (const { start, end } of ranges) {
     for (let at = start; at < end; ) {
       const sizeBytes = end - at < room ? end - at : room;
@@ -300,22 +419,13 @@ function* batches(ranges: readonly PageRange[]): Generator<MemoryRange[]> {
       if (room > 0n && batch.length < UIO_MAXIOV) continue;
       yield batch;
       batch = [];
-      room = BigInt(CHUNK_BYTES);
+      room = BigInt(COPY_CHUNK_BYTES);
     }
   }
   if (batch.length > 0) yield batch;
 }
 
-function write(fd: number, bytes: Buffer, position: number): number {
-  try {
-    return writeSync(fd, bytes, 0, bytes.length, position);
-  } catch (error) {
-    const { errno = -5 } = error as NodeJS.ErrnoException;
-    throw kernelError("pwrite of memory copied ahead", errno, "writing the pages image");
-  }
-}
-
-/** Writes pages to their places; both ascend. */
+/** Finds the places of pages; what it is asked for ascends. */
 class Places {
   readonly #layout: readonly PlacedRange[];
   #at = 0;
@@ -324,22 +434,27 @@ class Places {
     this.#layout = layout;
   }
 
-  write(fd: number, bytes: Buffer, range: PageRange): void {
-    let from = range.start;
-    while (from < range.end) {
-      const place = this.#layout[this.#at];
-      if (place === undefined) return;
-      if (place.end <= from) {
-        this.#at++;
-        continue;
+  /** Where the bytes of a batch, one range after another, belong. */
+  of(batch: readonly MemoryRange[]): Placement[] {
+    const placements: Placement[] = [];
+    let base = 0;
+    for (const { address, sizeBytes } of batch) {
+      const end = address + sizeBytes;
+      for (let from = address; from < end; ) {
+        const place = this.#layout[this.#at];
+        if (place === undefined) break;
+        if (place.end <= from) {
+          this.#at++;
+          continue;
+        }
+        if (place.start > from) from = place.start;
+        const to = place.end < end ? place.end : end;
+        if (to <= from) break;
+        placements.push({ from: base + Number(from - address), sizeBytes: Number(to - from), offset: place.offset + from - place.start });
+        from = to;
       }
-      const to = place.end < range.end ? place.end : range.end;
-      const part = bytes.subarray(Number(from - range.start), Number(to - range.start));
-      for (let wrote = 0; wrote < part.length; ) {
-        const position = Number(place.offset + from - place.start) + wrote;
-        wrote += write(fd, part.subarray(wrote), position);
-      }
-      from = to;
+      base += Number(sizeBytes);
     }
+    return placements;
   }
 }

@@ -10,6 +10,7 @@ import { AREA, TASK_END, isOrdinary } from "./area.js";
 import { memfds } from "./memfd.js";
 import { type MmEntry, mmEntry } from "./mm.schema.js";
 import { type PageSource, openPageSource } from "./page-source.js";
+import { splitLazy } from "./lazy.js";
 import { checkPolicies } from "./policies.js";
 import type { Jump } from "./vdso-other.js";
 import { isCompat } from "../tasks/compat.js";
@@ -25,7 +26,10 @@ export interface SavedSpace {
   readonly pid: number;
   readonly comm: string;
   readonly mm: MmEntry;
+  /** Contents that are there before it goes on. */
   readonly pages: PageSource;
+  /** Mappings some contents of which come later (lazy.ts). */
+  readonly later: readonly VmaEntry[];
   /** Where the kernel's own pages were; those of another build are given a new place (adoptVdsos). */
   vvar: VmaEntry | undefined;
   vdso: VmaEntry | undefined;
@@ -36,22 +40,37 @@ export interface SavedSpace {
 }
 
 /** Reads the address space of a process; structural damage is thrown as ImageError. */
-export function readSpace(images: ImageSource, process: { pid: number; comm: string; core: CoreEntry }): SavedSpace {
+export function readSpace(images: ImageSource, process: { pid: number; comm: string; core: CoreEntry }, isLazy = false): SavedSpace {
   const mm = images.single("MM", [process.pid], mmEntry);
   checkOrder(mm.vmas, imageFileName("MM", [process.pid]));
   checkPolicies(mm, imageFileName("MM", [process.pid]));
-  const pages = openPageSource(images, { kind: "PAGEMAP", id: process.pid });
-  checkRuns(pages, mm.vmas);
+  const all = openPageSource(images, { kind: "PAGEMAP", id: process.pid });
+  checkRuns(all, mm.vmas);
+  const { now: pages, later } = isLazy ? splitLazy(all, mm.vmas) : { now: all, later: [] };
+  refuseAbsent(pages);
   return {
     pid: process.pid,
     comm: process.comm,
     isCompat: isCompat(process.core),
     mm,
     pages,
+    later,
     vvar: mm.vmas.find((v) => v.status & AREA.VVAR),
     vdso: mm.vmas.find((v) => v.status & AREA.VDSO),
     jumps: [],
   };
+}
+
+/** Pages that were left where the process was (a dump with --lazy-pages). */
+function refuseAbsent({ file, absent }: PageSource): void {
+  const [first] = absent;
+  if (first === undefined) return;
+  throw new ImageError({
+    code: "IMAGE_PAGES_ELSEWHERE",
+    place: { file, message: "pagemap_entry", field: "flags" },
+    because: `the pages at 0x${first.start.toString(16)} are with whoever serves them: it was dumped with --lazy-pages`,
+    remedy: ["Restore with --lazy-pages and a daemon that fetches them: criu lazy-pages --page-server --address … --port …"],
+  });
 }
 
 function checkOrder(vmas: readonly VmaEntry[], file: string): void {
@@ -99,8 +118,7 @@ function checkRuns(pages: PageSource, vmas: readonly VmaEntry[]): void {
 }
 
 /** Kinds of mapping that can be made. */
-const RESTORABLE = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED | AREA.AIO;
-const NOT_YET = AREA.SOCKET;
+const RESTORABLE = AREA.FILE_PRIVATE | AREA.FILE_SHARED | AREA.ANON_PRIVATE | AREA.ANON_SHARED | AREA.AIO | AREA.SOCKET;
 
 /** What certainly cannot be restored of an address space. */
 export function checkSpace(space: SavedSpace, session: RestoreSession): Problem[] {
@@ -112,7 +130,7 @@ export function checkSpace(space: SavedSpace, session: RestoreSession): Problem[
   for (const vma of space.mm.vmas) {
     const what = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
     if (!isOrdinary(vma)) continue;
-    if ((vma.status & RESTORABLE) === 0 || (vma.status & NOT_YET) !== 0) {
+    if ((vma.status & RESTORABLE) === 0) {
       refuse(
         what,
         `mappings of this kind (status 0x${vma.status.toString(16)}) are not restored yet`,
@@ -120,6 +138,8 @@ export function checkSpace(space: SavedSpace, session: RestoreSession): Problem[
       );
       continue;
     }
+    if (vma.status & AREA.SOCKET && session.fileEntry(Number(vma.shmid))?.psk === undefined)
+      refuse(what, `files.img has no packet socket ${vma.shmid} for it`, "Dump the process again");
     if (vma.status & AREA.SYSV) problems.push(...checkSegment(Number(vma.shmid), session, { process, what }));
     if ((vma.status & (AREA.FILE_PRIVATE | AREA.FILE_SHARED)) === 0 || seen.has(vma.shmid)) continue;
     seen.add(vma.shmid);
@@ -146,7 +166,10 @@ function checkMappedFile(vma: VmaEntry, what: string, on: { session: RestoreSess
 
 /** An address from which `bytes` are free in every one of `spaces`; undefined when there is none. */
 export function findRoom(spaces: readonly SavedSpace[], bytes: bigint): bigint | undefined {
-  const all = spaces.flatMap((s) => s.mm.vmas).sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  // The page of vsyscalls lies where nothing else can be.
+  const all = spaces
+    .flatMap((s) => s.mm.vmas.filter(({ start }) => start < TASK_END))
+    .sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
   let at = LOWEST;
   for (const { start, end } of all) {
     if (start - at >= bytes && start > at) return at;

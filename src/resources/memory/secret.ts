@@ -32,7 +32,8 @@ export const secretMemoryFiles: FileKind<never> = {
   rows: [],
   type: "UND",
   field: "ext",
-  matches: ({ link, local }) => link === LINK && fstatfs(local).type === SECRETMEM_MAGIC,
+  // A descriptor of ours (`local`) is taken when it is looked at, which a plain file must not cost.
+  matches: (file) => file.link === LINK && fstatfs(file.local).type === SECRETMEM_MAGIC,
   dump(file, session) {
     session.refuse(secretMemory(file.task, `fd ${file.fd}`));
     return undefined;

@@ -11,11 +11,15 @@ import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, 
 import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
 import { HUGETLBFS_MAGIC, dumpedInodes, isDumpedAsFile, sharedMemoryId } from "./memfd-dump.js";
-import { pagesOfParent, thin } from "./increment.js";
+import { distinctPlaces, pagesOfParent, thin } from "./increment.js";
+import { difference, intersection, union } from "./page-ranges.js";
+import { bytesOf, copyRanges } from "./precopy.js";
+import { Assembly } from "./precopy-assembly.js";
+import { type TakenShared, dataOf, sharedKey, shifted } from "./shared-precopy.js";
 import type { PageFigures } from "./pages.js";
 import type { PageRange } from "./page-runs.js";
 import { pagemapEntry, pagemapHead } from "./pagemap.schema.js";
-import { PAGE_RUN, type StoredRun, openPageSource, pageRun } from "./page-source.js";
+import { PAGE_RUN, type StoredRun, doneWith, openPageSource, pageRun, placeOf, readPages } from "./page-source.js";
 
 const PAGE = 4096n;
 const MAX_SENDFILE = 0x7ffff000n;
@@ -33,22 +37,34 @@ export function saveSharedMemory(
       if ((kind !== "shared-anonymous" && kind !== "sysv") || seen.has(vma.inode) || isDumpedAsFile(vma, session)) continue;
       seen.add(vma.inode);
       const path = `/proc/${task.traced.pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
-      saveFile(path, kind === "sysv" ? vma.inode : sharedMemoryId(vma.inode, session));
+      const isSegment = kind === "sysv";
+      saveFile(path, isSegment ? vma.inode : sharedMemoryId(vma.inode, session), isSegment);
     }
   }
-  for (const inode of dumpedInodes(session)) saveFile(inode.procPath, BigInt(inode.shmid));
+  for (const inode of dumpedInodes(session)) saveFile(inode.procPath, BigInt(inode.shmid), false);
 
-  function saveFile(path: string, shmid: bigint): void {
+  function saveFile(path: string, shmid: bigint, isSegment: boolean): void {
     const fd = openSync(path, constants.O_RDONLY);
     try {
-      saveObject(fd, shmid, { session, pagesId: nextPagesId(), figures });
+      const to = { session, pagesId: nextPagesId(), figures };
+      const ahead = session.sharedAhead?.take(sharedKey(isSegment, fstatSync(fd, { bigint: true })), tasks);
+      if (ahead === undefined) saveObject(fd, shmid, to);
+      else saveWritten(ahead, shmid, to);
     } finally {
       closeSync(fd);
     }
   }
 }
 
-function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: number; figures: PageFigures }): void {
+/** Where the pages of an object go. */
+export interface ToSave {
+  readonly session: Pick<DumpSession, "images" | "parent" | "later">;
+  readonly pagesId: number;
+  readonly figures: PageFigures;
+}
+
+/** Saves the pages of the object behind `fd`. What it has lost meanwhile, if it can, is saved as zeros. */
+export function saveObject(fd: Fd, shmid: bigint, to: ToSave): void {
   const { images } = to.session;
   const pages = images.rawFile(`pages-${to.pagesId}.img`);
   images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapHead, value: { pages_id: to.pagesId } });
@@ -72,13 +88,45 @@ function saveObject(fd: Fd, shmid: bigint, to: { session: DumpSession; pagesId: 
     if (inside < end) writeSync(pages, new Uint8Array(Number(end - inside)));
     at = end;
   }
-  describeObject(runs, { shmid, pages, ...to });
+  describeObject(runs, { shmid, pages: () => pages, ...to });
+}
+
+/** Saves an object that was copied ahead: reads what was written since, and makes one image of both afterwards. */
+function saveWritten({ copy, written }: TakenShared, shmid: bigint, to: ToSave): void {
+  const { images } = to.session;
+  const { address, copied, fd, sizeBytes } = copy;
+  const restFd = images.scratch();
+  if (restFd === undefined) throw new Error("internal error: memory was copied ahead without files without names");
+  images.append("SHMEM_PAGEMAP", [shmid], { type: pagemapHead, value: { pages_id: to.pagesId } });
+  to.figures.sharedScanned += Number(sizeBytes / PAGE);
+  // Where there was no page there may be one now.
+  const fresh = dataOf(
+    fd,
+    difference(written, copied.layout).map((range) => shifted(range, -address)),
+  ).map((range) => shifted(range, address));
+  const all = union(copied.layout, fresh);
+  const how = { lazy: false, readable: true };
+  const runs = [
+    ...difference(all, written).map((range) => ({ ...range, ...how, unwritten: true })),
+    ...intersection(all, written).map((range) => ({ ...range, ...how, unwritten: false })),
+  ];
+  runs.sort((a, b) => (a.start < b.start ? -1 : 1));
+  const assembly = new Assembly(runs, copied, restFd);
+  const rest = assembly.rest;
+  const got = copyRanges(process.pid, rest, { layout: distinctPlaces(rest), fd: restFd, isShared: false });
+  if (bytesOf(got) !== bytesOf(rest)) throw new Error("internal error: shared memory was not read as a whole");
+  const name = `pages-${to.pagesId}.img`;
+  to.session.later(() => assembly.finish(images, name));
+  describeObject(
+    all.map((range) => shifted(range, -address)),
+    { shmid, pages: () => images.rawFile(name), ...to },
+  );
 }
 
 /** Writes the pagemap; where there are images of a dump before, pages that are equal there are left to those. */
 function describeObject(
   runs: readonly PageRange[],
-  { shmid, pages, session, figures }: { shmid: bigint; pages: Fd; session: DumpSession; figures: PageFigures },
+  { shmid, pages, session, figures }: { shmid: bigint; pages: () => Fd } & Omit<ToSave, "pagesId">,
 ): void {
   const { images, parent } = session;
   const describe = (start: bigint, end: bigint, inParent: boolean) => {
@@ -91,16 +139,12 @@ function describeObject(
     session.later(() => {
       const before = pagesOfParent(parent, { kind: "SHMEM_PAGEMAP", id: shmid });
       const whole = runs.map((run) => ({ ...run, lazy: false }));
-      for (const { start, end, inParent } of thin(pages, whole, before)) describe(start, end, inParent);
+      for (const { start, end, inParent } of thin(pages(), whole, before)) describe(start, end, inParent);
     });
 }
 
 /** Files of huge pages know neither sendfile(2) nor holes. Reading makes no pages where there are none, and gives zeros. */
-function saveHuge(
-  fd: Fd,
-  pageBytes: number,
-  to: { shmid: bigint; pages: Fd; size: bigint; session: DumpSession; figures: PageFigures },
-): void {
+function saveHuge(fd: Fd, pageBytes: number, to: { shmid: bigint; pages: Fd; size: bigint } & Omit<ToSave, "pagesId">): void {
   const page = Buffer.alloc(pageBytes);
   const zeros = Buffer.alloc(pageBytes);
   const runs: PageRange[] = [];
@@ -110,7 +154,7 @@ function saveHuge(
     runs.push({ start: at, end: at + BigInt(pageBytes) });
     for (let done = 0; done < pageBytes; ) done += writeSync(to.pages, page, done);
   }
-  describeObject(runs, to);
+  describeObject(runs, { ...to, pages: () => to.pages });
 }
 
 /** sendfile(2) until `bytes` have moved; goes on where `to` stands. */
@@ -118,9 +162,17 @@ function sendRange(move: { from: Fd; offset: bigint; to: Fd; bytes: bigint }): v
   for (let done = 0n; done < move.bytes; ) {
     const want = move.bytes - done < MAX_SENDFILE ? move.bytes - done : MAX_SENDFILE;
     const moved = sendfile(move.to, { fd: move.from, offset: move.offset + done }, Number(want));
-    if (moved === 0) throw new Error(`internal error: sendfile moved nothing, ${move.bytes - done} bytes are left`);
+    if (moved === 0) {
+      writeZeros(move.to, move.bytes - done); // it has become shorter: nobody stands still for a pre-dump
+      return;
+    }
     done += BigInt(moved);
   }
+}
+
+function writeZeros(fd: Fd, bytes: bigint): void {
+  const zeros = new Uint8Array(Number(bytes < 1n << 20n ? bytes : 1n << 20n));
+  for (let left = Number(bytes); left > 0; ) left -= writeSync(fd, zeros, 0, Math.min(left, zeros.length));
 }
 
 /** Makes the shared object `shmid` of `sizeBytes` with its saved contents; returns a descriptor of ours. */
@@ -163,7 +215,9 @@ export function fillShared(fd: Fd, images: ImageSource, { shmid, sizeBytes }: { 
     }
     const end = run.end > sizeBytes ? sizeBytes : run.end;
     lseek(fd, run.start, SEEK_SET);
-    sendRange({ from: run.fd, offset: run.offset, to: fd, bytes: end - run.start });
+    const place = placeOf(run);
+    sendRange({ from: place.fd, offset: place.offset, to: fd, bytes: end - run.start });
+    doneWith(run);
   }
 }
 
@@ -174,11 +228,8 @@ function fillHuge(fd: Fd, pageBytes: bigint, run: StoredRun): void {
   const address = mmap({ sizeBytes, protection: PROT_READ | PROT_WRITE, flags: MAP_SHARED, fd, offset });
   try {
     const window = ownMemory({ address, sizeBytes }).subarray(Number(run.start - offset), Number(run.end - offset));
-    for (let at = 0; at < window.length; ) {
-      const got = readSync(run.fd, window, at, Math.min(window.length - at, 1 << 30), run.offset + BigInt(at));
-      if (got === 0) throw new Error("internal error: a page image ended while it was read");
-      at += got;
-    }
+    readPages(run, run.start, window);
+    doneWith(run);
   } finally {
     munmap({ address, sizeBytes });
   }

@@ -7,12 +7,12 @@
  * In the place of the old data come pages of zeros. To code that was interrupted on its way (and to functions that this kernel
  * has not) they say that there is no clock to be read, and it makes the system call.
  */
-import { readSync } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_EXEC, PROT_READ } from "../../linux/memory.js";
 import type { Problem } from "../part.js";
 import type { CoreEntry } from "../tasks/core.schema.js";
 import { AREA, TASK_END } from "./area.js";
+import { readPages } from "./page-source.js";
 import type { SavedSpace } from "./saved-space.js";
 import type { KernelPages } from "./vdso.js";
 import { vdsoFunctions } from "./vdso-elf.js";
@@ -68,7 +68,7 @@ export function savedBytes({ pages }: SavedSpace, { start, end }: { start: bigin
   for (const run of pages.runs) {
     if (run.end <= at || run.start > at || at >= end) continue;
     const to = run.end < end ? run.end : end;
-    readSync(run.fd, bytes, Number(at - start), Number(to - at), run.offset + (at - run.start));
+    readPages(run, at, bytes.subarray(Number(at - start), Number(to - start)));
     at = to;
   }
   return at === end ? bytes : undefined;

@@ -102,8 +102,12 @@ export function giveClocks(seed: TracedTask, offsets: Clocks): void {
   }
 }
 
+/** Of Floe itself, which stays in the time namespace that it is in. */
+let ownOffsets: Clocks | undefined;
+
 function hostClocks(): Clocks {
-  const own = offsetsOf("self");
+  ownOffsets ??= offsetsOf("self");
+  const own = ownOffsets;
   return {
     monotonic: clock(CLOCK_MONOTONIC) - own.monotonic,
     boottime: clock(CLOCK_BOOTTIME) - own.boottime,
@@ -121,8 +125,11 @@ function offsetsOf(pid: number | "self"): Clocks {
   return found === undefined ? NONE : { monotonic: value(found.monotonic), boottime: value(found.boottime) };
 }
 
+let ofThisBoot: string | undefined;
+
 function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+  ofThisBoot ??= readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+  return ofThisBoot;
 }
 
 function floorSeconds(value: bigint): bigint {

@@ -2,6 +2,7 @@
  * Numbers for the namespaces of a process (fields of ids-PID): equal numbers mean the same namespace.
  */
 import { readlinkSync } from "node:fs";
+import type { TracedTask } from "../../target/thread.js";
 
 const FIELDS = {
   pid: "pid_ns_id",
@@ -18,11 +19,40 @@ type NamespaceIds = { [K in (typeof FIELDS)[keyof typeof FIELDS]]: number };
 
 const numbers = new Map<string, number>();
 
-/** The namespace numbers of process `pid`; the first process asked about gets the lowest ones. */
-export function namespaceIds(pid: number): NamespaceIds {
+const linksOf = new WeakMap<TracedTask, Map<string, string | undefined>>();
+
+/** The link of a namespace of a frozen process, read once; undefined where the kernel has no such namespace. */
+export function namespaceOf(task: TracedTask, name: string): string | undefined {
+  let links = linksOf.get(task);
+  if (links === undefined) {
+    links = new Map();
+    linksOf.set(task, links);
+  }
+  if (!links.has(name)) links.set(name, readLink(task.pid, name));
+  return links.get(name);
+}
+
+function readLink(pid: number | "self", name: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/${name}`);
+  } catch {
+    return undefined;
+  }
+}
+
+const own = new Map<string, string | undefined>();
+
+/** The same of Floe itself, which stays where it is. */
+export function ownNamespace(name: string): string | undefined {
+  if (!own.has(name)) own.set(name, readLink("self", name));
+  return own.get(name);
+}
+
+/** The namespace numbers of a frozen process, of any other by its pid, or our own; the first process asked about gets the lowest ones. */
+export function namespaceIds(task: TracedTask | number | "self"): NamespaceIds {
   const out: Partial<NamespaceIds> = {};
   for (const [name, field] of Object.entries(FIELDS)) {
-    const link = readlinkSync(`/proc/${pid}/ns/${name}`);
+    const link = (typeof task === "object" ? namespaceOf(task, name) : readLink(task, name)) ?? "";
     let id = numbers.get(link);
     if (id === undefined) {
       id = numbers.size + 1;

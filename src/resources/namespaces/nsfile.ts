@@ -37,6 +37,7 @@ export const namespaceFiles: FileKind<NsFileEntry> = {
   rows: [],
   type: "NS",
   field: "nsf",
+  isPathless: true,
   matches: ({ link }) => KINDS.some(([name]) => link.startsWith(`${name}:[`)),
   dump(file, session) {
     const { pid } = file.task.traced;

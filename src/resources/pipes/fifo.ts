@@ -8,6 +8,7 @@ import { constants, openSync } from "node:fs";
 import { setStatusFlags } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_NONBLOCK, openat } from "../../linux/files.js";
 import { Refusal } from "../../errors.js";
+import { pathKeys } from "../files/inherit.js";
 import { describeFile, regularFiles } from "../files/regular.js";
 import { nameOf, pathOf } from "../files/remap.js";
 import { fdTypes, fileEntry } from "../files/table.schema.js";
@@ -43,7 +44,8 @@ export const fifos: FileKind<FifoEntry> = {
     const id = session.newFileId();
     const { link, fown, stat, info, task } = file;
     const openPath = `/proc/self/fd/${file.local}`;
-    const name = nameOf({ id, link, stat, openPath, process: { pid: task.traced.pid, comm: task.comm }, what: `fd ${file.fd}` }, session);
+    const process = { pid: task.traced.pid, comm: task.comm };
+    const name = nameOf({ id, link, stat, mountId: info.mntId, openPath, process, what: `fd ${file.fd}` }, session);
     if (name === undefined) return undefined;
     const pipeId = Number(file.stat.ino);
     savePipeData(file, session, { kind: "FIFO_DATA", pipeId });
@@ -59,6 +61,10 @@ export const fifos: FileKind<FifoEntry> = {
     const fd = openat(AT_FDCWD, path, { flags: reg.flags | O_NONBLOCK | O_CLOEXEC });
     setStatusFlags(fd, reg.flags);
     return fd;
+  },
+  outside: {
+    names: (entry, session) => pathKeys(session.fileEntry(entry.regf_id ?? 0)?.reg?.name ?? ""),
+    flags: (entry, session) => session.fileEntry(entry.regf_id ?? 0)?.reg?.flags ?? 0,
   },
   check(entry, session, use) {
     const reg = session.fileEntry(entry.regf_id ?? 0)?.reg;

@@ -5,12 +5,11 @@
  *             what each read of the copy brings
  * Made with   pipe2(2), /proc/self/fd/N for further descriptions of an end, fcntl(F_SETPIPE_SZ), write(2)
  */
-import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
 import { ImageError } from "../../errors.js";
 import { dupFrom, getPipeSize, setPipeSize, setStatusFlags } from "../../linux/fcntl.js";
 import { O_ACCMODE, O_CLOEXEC, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_RDONLY, O_WRONLY, openat } from "../../linux/files.js";
 import { bytesToRead, pipe2, tee } from "../../linux/pipes.js";
-import { inheritedFd } from "../files/inherit.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
 import { type PipeDataEntry, pipeDataEntry } from "./pipe-data.schema.js";
 import type { PipeEntry } from "./pipe.schema.js";
@@ -165,19 +164,12 @@ function openEnd(pipe: MadePipe, flags: number): Fd {
   return openat(AT_FDCWD, `/proc/self/fd/${end}`, { flags: mode | O_NONBLOCK | O_CLOEXEC });
 }
 
-/** An end of a pipe from outside; another open file of the same pipe, so that its flags are its own. */
-function openInherited(inherited: Fd, flags: number): Fd {
-  if (!fstatSync(inherited).isFIFO()) return dupFrom(inherited, 0);
-  const fd = openat(AT_FDCWD, `/proc/self/fd/${inherited}`, { flags: (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC });
-  setStatusFlags(fd, flags);
-  return fd;
-}
-
 export const pipes: FileKind<PipeEntry> = {
   name: "pipes/pipe",
   rows: ["file.pipe"],
   type: "PIPE",
   field: "pipe",
+  isPathless: true,
   matches: ({ link }) => link.startsWith("pipe:["),
   dump(file, session) {
     const pipeId = Number(file.stat.ino);
@@ -185,10 +177,9 @@ export const pipes: FileKind<PipeEntry> = {
     return { id: file.id, pipe_id: pipeId, flags: file.info.flags, fown: file.fown };
   },
   open(entry, session) {
-    const inherited = inheritedFd(session, `pipe:[${entry.pipe_id}]`);
-    if (inherited !== undefined) return openInherited(inherited, entry.flags);
     const fd = openEnd(pipeOf(entry.pipe_id, session), entry.flags);
     setStatusFlags(fd, entry.flags);
     return fd;
   },
+  outside: { names: ({ pipe_id }) => [`pipe:[${pipe_id}]`], flags: ({ flags }) => flags },
 };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { LSM, isStacked, labelOf } from "./lsm.js";
+import { LSM, isStacked, labelOf, stacked } from "./lsm.js";
 
 describe("labels of security modules", () => {
   it("AppArmor's are names without their mode", () => {
@@ -19,5 +19,8 @@ describe("labels of security modules", () => {
     assert.ok(isStacked("a//&:ns://unconfined"));
     assert.ok(isStacked(":ns:a"));
     assert.ok(!isStacked("/usr/bin/a//child"));
+    const refusal = stacked({ pid: 7, comm: "guest" }, 8, ":ns:a");
+    assert.equal(refusal.code, "LSM_STACKED");
+    assert.match(refusal.message, /process 7 \(guest\): the AppArmor profile of thread 8: it is ":ns:a"/);
   });
 });

@@ -57,7 +57,8 @@ export function isStacked(profile: string): boolean {
   return profile.startsWith(":") || profile.includes("//&");
 }
 
-function stacked(task: DumpTask, tid: number, profile: string): Refusal {
+/** For {@link isStacked}. */
+export function stacked(task: Pick<DumpTask, "pid" | "comm">, tid: number, profile: string): Refusal {
   return new Refusal({
     code: "LSM_STACKED",
     process: { pid: task.pid, comm: task.comm },

@@ -155,6 +155,7 @@ function badChain(pid: number, number: number): ImageError {
     code: "IMAGE_BAD_REFERENCE",
     place: { file: "seccomp.img", message: "seccomp_filter", field: "prev" },
     because: `process ${pid} has the seccomp filter ${number}, which is not there or leads back to itself`,
+    remedy: ["Use an intact copy of the images directory", "Dump the process again"],
   });
 }
 

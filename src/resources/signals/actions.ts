@@ -22,6 +22,7 @@ export const actions: ThreadPart = {
   name: "signals/actions",
   rows: ["sig.handlers"],
   stage: "process",
+  uniform: "later",
 
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;

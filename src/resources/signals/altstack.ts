@@ -14,6 +14,7 @@ export const altstack: ThreadPart = {
   name: "signals/altstack",
   rows: ["sig.altstack"],
   stage: "last",
+  uniform: "later",
 
   dump({ program, core }) {
     const stack = program.buffer(STACK_T_BYTES);

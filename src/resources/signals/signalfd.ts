@@ -16,6 +16,7 @@ export const signalfds: FileKind<SignalfdEntry> = {
   rows: ["file.signalfd"],
   type: "SIGNALFD",
   field: "sgfd",
+  isPathless: true,
   matches: ({ link }) => link === "anon_inode:[signalfd]",
   dump: (file) => ({ id: file.id, flags: file.info.flags, fown: file.fown, sigmask: signalfdMask(file.info) }),
   open(entry) {

@@ -3,17 +3,20 @@
  */
 import { closeSync } from "node:fs";
 import { ImageError, KernelError, Refusal } from "../../errors.js";
-import type { SocketAddress } from "../../linux/addresses.js";
+import { type SocketAddress, decodeAddress } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
 import { ipText } from "../../linux/ip-text.js";
+import { interfaceIndex } from "../../linux/packet.js";
 import { SOCKET_STATE, connectionInode } from "../../linux/sock-diag.js";
 import { SO, bindToDevice } from "../../linux/socket-options.js";
 import { SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, bind, connect, setsockoptInt, socket } from "../../linux/sockets.js";
 import type { FileUse, Problem, RestoreSession } from "../part.js";
-import { addressOf, placed } from "./inet-address.js";
-import { IPPROTO_TCP, IPPROTO_UDP, canBindAnywhere, setAnywhere } from "./inet-options.js";
+import { addressOf, placed, placedAddress } from "./inet-address.js";
+import { canBindAnywhere, setAnywhere } from "./inet-options.js";
 import type { InetSkEntry } from "./inet.schema.js";
-import { bound, isCarried, isOver } from "./inet-socket.js";
+import { IPPROTO_MPTCP, bound, hasPeer, isCarried, isOver, isTcp, isUdp } from "./inet-socket.js";
+import { allowsPing, isPing } from "./raw.js";
+import { missingDevice } from "./memberships.js";
 import { hasConnection } from "./tcp-connection.js";
 import { fateAtRestore, isInside } from "./tcp-policy.js";
 import { TCP_STATE, isConnection } from "./tcp-states.js";
@@ -44,9 +47,17 @@ export function checkInet(saved: InetSkEntry, session: RestoreSession, use: File
     return badImage(undefined, `sockets of family ${family}, type ${type}, protocol ${proto} are not restored`, "SOCKET_UNSUPPORTED");
   if (isOver(entry)) return [];
   const asker = new Asker(entry, session, use);
-  if (proto === IPPROTO_TCP && !UNCONNECTED.includes(entry.state)) return asker.connection(saved);
+  if (isTcp(entry) && !UNCONNECTED.includes(entry.state)) return asker.connection(saved);
   const fate = entry.state === TCP_STATE.SYN_SENT ? fateAtRestore(entry, session) : "keep";
   return fate === "close" || fate === "reset" ? [] : [...asker.device(), ...asker.address(), ...asker.route()];
+}
+
+const IPPROTO_UDP = 17;
+
+function nameOf(entry: InetSkEntry): string {
+  if (isTcp(entry)) return entry.proto === IPPROTO_MPTCP ? "MPTCP" : "TCP";
+  if (isUdp(entry)) return entry.proto === IPPROTO_UDP ? "UDP" : "UDP-Lite";
+  return isPing(entry) ? "ping" : "raw";
 }
 
 /** Asks the kernel about one socket, by trying. */
@@ -62,11 +73,11 @@ class Asker {
     this.#session = session;
     this.#use = use;
     this.#own = inetAddressOf(entry, "src");
-    this.#peer = entry.dst_port === 0 ? undefined : inetAddressOf(entry, "dst");
+    this.#peer = entry.dst_port !== 0 || hasPeer(entry) ? inetAddressOf(entry, "dst") : undefined;
   }
 
   #refuse(code: string, because: string, ...remedy: [string, ...string[]]): Problem[] {
-    const name = this.#entry.proto === IPPROTO_TCP ? "TCP" : this.#entry.proto === IPPROTO_UDP ? "UDP" : "UDP-Lite";
+    const name = nameOf(this.#entry);
     const at = this.#own === undefined || this.#own.port === 0 ? "" : ` at ${ipText(this.#own.address)}:${this.#own.port}`;
     const resource = `${this.#use.what} ${name} socket${at}`;
     return [new Refusal({ code, process: this.#use.process, resource, because, remedy }, "restore")];
@@ -107,10 +118,24 @@ class Asker {
 
   device(): Problem[] {
     const name = this.#entry.opts.so_bound_dev;
-    if (name === undefined) return [];
+    const multicast = this.#entry.multicast_device;
+    if (name === undefined && this.#entry.memberships.length === 0 && multicast === undefined) return [];
     const fd = socket({ family: this.#entry.family, type: SOCK_DGRAM | SOCK_CLOEXEC });
     try {
-      bindToDevice(fd, name);
+      const missing = missingDevice(fd, this.#entry.memberships);
+      if (missing !== undefined)
+        return this.#refuse(
+          "DEVICE_MISSING",
+          `it is in a multicast group on the network device "${missing}", which there is not`,
+          `Make the device "${missing}"`,
+        );
+      if (multicast !== undefined && interfaceIndex(fd, multicast) === undefined)
+        return this.#refuse(
+          "DEVICE_MISSING",
+          `it sends to multicast groups over the network device "${multicast}", which there is not`,
+          `Make the device "${multicast}"`,
+        );
+      if (name !== undefined) bindToDevice(fd, name);
       return [];
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
@@ -122,6 +147,12 @@ class Asker {
 
   /** Whether a socket without connection can have its address and port. */
   address(): Problem[] {
+    if (isPing(this.#entry) && !allowsPing())
+      return this.#refuse(
+        "PING_GROUPS",
+        "no group may have ping sockets here",
+        'Allow them with "sysctl -w net.ipv4.ping_group_range=..."',
+      );
     if (this.#own === undefined || this.#own.port === 0) return [];
     try {
       closeSync(bound(this.#entry));
@@ -163,7 +194,8 @@ class Asker {
 
   /** A connection with the same ends, which is alive: the dumped program still runs, for example. */
   #twin(): Problem[] {
-    if (this.#own === undefined || this.#peer === undefined || connectionInode(this.#own, this.#peer) === undefined) return [];
+    const device = this.#own?.family === "inet6" ? this.#own.scopeId : 0;
+    if (this.#own === undefined || this.#peer === undefined || connectionInode(this.#own, this.#peer, device) === undefined) return [];
     return this.#refuse(
       "ADDRESS_UNAVAILABLE",
       `there is a connection between the same ends (to ${this.#peerText()}) now`,
@@ -174,7 +206,17 @@ class Asker {
 
   /** Whether any way leads to the other end: connect(2) of a datagram socket looks, and sends nothing. */
   route(): Problem[] {
-    const [own, peer] = [this.#own, this.#peer];
+    const corked = this.#entry.cork === undefined ? undefined : decodeAddress(Buffer.from(this.#entry.cork.to));
+    const to = corked === undefined ? undefined : placedAddress(corked, this.#session);
+    const isInet = to?.family === "inet" || to?.family === "inet6";
+    return [
+      ...this.#routeTo(this.#peer, "its other end"),
+      ...this.#routeTo(isInet ? to : undefined, "where its unfinished datagram goes,"),
+    ];
+  }
+
+  #routeTo(peer: InetAddress | undefined, what: string): Problem[] {
+    const own = this.#own;
     if (peer === undefined) return [];
     const fd = this.#probe();
     try {
@@ -186,7 +228,7 @@ class Asker {
       if (![ERRNO.ENETUNREACH, ERRNO.EHOSTUNREACH].includes(error.errno as never)) return [];
       return this.#refuse(
         "ROUTE_MISSING",
-        `no route leads to its other end ${this.#peerText()}`,
+        `no route leads to ${what} ${ipText(peer.address)}:${peer.port}`,
         `Add a route, as in "ip route add ${ipText(peer.address).replace(/[[\]]/g, "")} via GATEWAY"`,
       );
     } finally {

@@ -4,10 +4,12 @@
  * Some have a field in CRIU's messages. All others are kept by their numbers, where they differ from those of a fresh socket.
  */
 import { AF_INET6 } from "../../linux/addresses.js";
-import { close } from "../../linux/files.js";
-import { SOCK_CLOEXEC, SOCK_STREAM, getsockopt, getsockoptInt, setsockopt, setsockoptInt, socket } from "../../linux/sockets.js";
+import { SOCK_DGRAM, SOCK_STREAM, getsockopt, getsockoptInt, setsockopt, setsockoptInt } from "../../linux/sockets.js";
 import type { Fd } from "../part.js";
-import type { InetOption, InetSkEntry, IpOptsEntry } from "./inet.schema.js";
+import { type Asked, type SocketKind, askedDirectly } from "./asked.js";
+import type { InetSkEntry, IpOptsEntry } from "./inet.schema.js";
+import { changedBytes, changedNumbers, setBytes, setNumbers, tryGet } from "./own-options.js";
+import { isRaw, readRawOptions, setRawOptions } from "./raw.js";
 import type { TcpOptsEntry } from "./tcp.schema.js";
 
 export const IPPROTO_IP = 0;
@@ -42,103 +44,134 @@ const ip = (name: number): Option => ({ level: IPPROTO_IP, name });
 const ip6 = (name: number): Option => ({ level: IPPROTO_IPV6, name });
 const tcp = (name: number): Option => ({ level: IPPROTO_TCP, name });
 
-/** RECVOPTS, RETOPTS, RECVERR, RECVTTL, RECVTOS, MTU_DISCOVER, TRANSPARENT, RECVORIGDSTADDR, MINTTL, BIND_ADDRESS_NO_PORT. */
-const MORE_IP = [6, 7, 11, 12, 13, 10, 19, 20, 21, 24].map(ip);
-/** MULTICAST_TTL, MULTICAST_LOOP, MULTICAST_ALL. */
-const MULTICAST_IP = [33, 34, 49].map(ip);
-/** UNICAST_HOPS, MTU_DISCOVER, RECVERR, RECVHOPLIMIT, RECVTCLASS, TCLASS, TRANSPARENT, DONTFRAG, AUTOFLOWLABEL, MINHOPCOUNT. */
-const MORE_IP6 = [IPV6_UNICAST_HOPS, 23, 25, 51, 66, IPV6_TCLASS, 75, 62, 70, 73].map(ip6);
-/** MULTICAST_HOPS, MULTICAST_LOOP. */
-const MULTICAST_IP6 = [18, 19].map(ip6);
-/** SYNCNT, LINGER2, DEFER_ACCEPT, WINDOW_CLAMP, USER_TIMEOUT, NOTSENT_LOWAT, THIN_LINEAR_TIMEOUTS, FASTOPEN. */
-const MORE_TCP = [7, 8, 9, 10, 18, 25, 16, 23].map(tcp);
-/** CORK, SEGMENT, GRO. */
-const MORE_UDP = [1, 103, 104].map((name) => ({ level: IPPROTO_UDP, name }));
-/** SEND_CSCOV, RECV_CSCOV. */
-const MORE_UDPLITE = [10, 11].map((name) => ({ level: IPPROTO_UDPLITE, name }));
+/**
+ * MULTICAST_IF, RECVOPTS, RETOPTS, RECVERR, RECVTTL, RECVTOS, MTU_DISCOVER, PASSSEC, TRANSPARENT, RECVORIGDSTADDR, MINTTL, CHECKSUM,
+ * BIND_ADDRESS_NO_PORT, RECVFRAGSIZE, RECVERR_RFC4884, UNICAST_IF, LOCAL_PORT_RANGE, ROUTER_ALERT.
+ */
+const MORE_IP = [6, 7, 11, 12, 13, 10, 18, 19, 20, 21, 23, 24, 25, 26, 50, 51, 5].map(ip);
+/** MULTICAST_IF, MULTICAST_TTL, MULTICAST_LOOP, MULTICAST_ALL. */
+const MULTICAST_IP = [32, 33, 34, 49].map(ip);
+/**
+ * UNICAST_HOPS, MTU_DISCOVER, RECVERR, RECVHOPLIMIT, RECVTCLASS, TCLASS, TRANSPARENT, DONTFRAG, AUTOFLOWLABEL, MINHOPCOUNT; RECVHOPOPTS,
+ * RECVRTHDR, RECVDSTOPTS, RECVPATHMTU, ADDR_PREFERENCES, ORIGDSTADDR, UNICAST_IF, RECVFRAGSIZE, FLOWINFO, FLOWINFO_SEND, ROUTER_ALERT,
+ * ROUTER_ALERT_ISOLATE, RECVERR_RFC4884; 2292PKTINFO, 2292HOPOPTS, 2292DSTOPTS, 2292RTHDR, 2292HOPLIMIT.
+ */
+const MORE_IP6 = [
+  ...[IPV6_UNICAST_HOPS, 23, 25, 51, 66, IPV6_TCLASS, 75, 62, 70, 73],
+  ...[53, 56, 58, 60, 72, 74, 76, 77, 11, 33, 22, 30, 31],
+  ...[2, 3, 4, 5, 8],
+].map(ip6);
+/** MULTICAST_IF, MULTICAST_HOPS, MULTICAST_LOOP, MULTICAST_ALL. */
+const MULTICAST_IP6 = [17, 18, 19, 29].map(ip6);
+/**
+ * SYNCNT, LINGER2, DEFER_ACCEPT, WINDOW_CLAMP, USER_TIMEOUT, NOTSENT_LOWAT, THIN_LINEAR_TIMEOUTS, FASTOPEN; SAVE_SYN, FASTOPEN_CONNECT,
+ * FASTOPEN_NO_COOKIE, INQ, TX_DELAY, RTO_MAX_MS, RTO_MIN_US, DELACK_MAX_US.
+ */
+const MORE_TCP = [7, 8, 9, 10, 18, 25, 16, 23, 27, 30, 34, 36, 37, 44, 45, 46].map(tcp);
+/** MAXSEG: of a connection it is what both ends agreed on. */
+const UNCONNECTED_TCP = [2].map(tcp);
+/** QUICKACK. */
+const LATE_TCP = [12].map(tcp);
+/** CORK, ENCAP, NO_CHECK6_TX, NO_CHECK6_RX, SEGMENT, GRO. */
+const MORE_UDP = [1, 100, 101, 102, 103, 104].map((name) => ({ level: IPPROTO_UDP, name }));
+/** CORK, NO_CHECK6_TX, NO_CHECK6_RX, SEND_CSCOV, RECV_CSCOV. */
+const MORE_UDPLITE = [1, 101, 102, 10, 11].map((name) => ({ level: IPPROTO_UDPLITE, name }));
+/** OPTIONS. */
+const BYTES_IP = [4].map(ip);
+/** HOPOPTS, RTHDRDSTOPTS, RTHDR, DSTOPTS. */
+const BYTES_IP6 = [54, 55, 57, 59].map(ip6);
+/** FASTOPEN_KEY. */
+const BYTES_TCP = [33].map(tcp);
 const TCP_CONGESTION = tcp(13);
 const CONGESTION_BYTES = 16;
 
-/** The value, or undefined where the socket does not know the option. */
-function tryGet(fd: Fd, option: Option): number | undefined {
-  try {
-    return getsockoptInt(fd, option);
-  } catch {
-    return undefined;
-  }
+const ownOfKinds = new Map<string, readonly Option[]>();
+
+function ownOptions(kind: InetKind, isFresh: boolean): readonly Option[] {
+  const key = `${kind.family}/${kind.type}/${kind.proto}/${isFresh}`;
+  const options = ownOfKinds.get(key) ?? ownOfKind(kind, isFresh);
+  ownOfKinds.set(key, options);
+  return options;
 }
 
-function ownOptions({ family, type, proto }: InetKind): Option[] {
+function ownOfKind({ family, type, proto }: InetKind, isFresh: boolean): Option[] {
   const is6 = family === AF_INET6;
   const multicast = is6 ? [...MULTICAST_IP, ...MULTICAST_IP6] : MULTICAST_IP;
   const net = [...MORE_IP, ...(is6 ? MORE_IP6 : []), ...(type === SOCK_STREAM ? [] : multicast)];
-  const transport = { [IPPROTO_TCP]: MORE_TCP, [IPPROTO_UDP]: MORE_UDP, [IPPROTO_UDPLITE]: MORE_UDPLITE }[proto] ?? [];
-  return [...net, ...transport];
+  if (type === SOCK_STREAM) return [...net, ...MORE_TCP, ...(isFresh ? UNCONNECTED_TCP : [])];
+  const transport = type === SOCK_DGRAM ? { [IPPROTO_UDP]: MORE_UDP, [IPPROTO_UDPLITE]: MORE_UDPLITE }[proto] : undefined;
+  return [...net, ...(transport ?? [])];
 }
 
-export interface InetKind {
-  readonly family: number;
-  readonly type: number;
-  readonly proto: number;
-}
+const ownBytes = ({ family, type }: InetKind): Option[] => [
+  ...BYTES_IP,
+  ...(family === AF_INET6 ? BYTES_IP6 : []),
+  ...(type === SOCK_STREAM ? BYTES_TCP : []),
+];
 
-/** Values of a socket nobody has touched, by kind. */
-const fresh = new Map<string, Map<string, number | undefined>>();
-const keyOf = ({ level, name }: Option) => `${level}/${name}`;
+export type InetKind = SocketKind;
 
-function freshValues(kind: InetKind): Map<string, number | undefined> {
-  const key = `${kind.family}/${kind.type}/${kind.proto}`;
-  let values = fresh.get(key);
-  if (values === undefined) {
-    const fd = socket({ family: kind.family, type: kind.type | SOCK_CLOEXEC, protocol: kind.proto });
-    values = new Map(ownOptions(kind).map((o) => [keyOf(o), tryGet(fd, o)]));
-    close(fd);
-    fresh.set(key, values);
-  }
-  return values;
-}
+type OptionFields = Pick<InetSkEntry, "ip_opts" | "tcp_opts" | "v6only" | "more" | "more_bytes" | "late">;
 
-/** What the fields of CRIU's messages can say, and the rest. */
-export function readInetOptions(fd: Fd, kind: InetKind): Pick<InetSkEntry, "ip_opts" | "tcp_opts" | "v6only" | "more"> {
+/** What the fields of CRIU's messages can say, and the rest. `isFresh`: it never had a connection. */
+export function readInetOptions(
+  fd: Fd,
+  kind: InetKind,
+  { isFresh, asked = askedDirectly(fd) }: { isFresh: boolean; asked?: Asked },
+): OptionFields {
   const is6 = kind.family === AF_INET6;
   const ip_opts: IpOptsEntry = {
-    freebind: tryGet(fd, is6 ? ip6(IPV6_FREEBIND) : ip(IP_FREEBIND)) === 1,
-    pktinfo: tryGet(fd, is6 ? ip6(IPV6_RECVPKTINFO) : ip(IP_PKTINFO)) === 1,
-    tos: tryGet(fd, ip(IP_TOS)) ?? 0,
-    ttl: tryGet(fd, ip(IP_TTL)) ?? 64,
+    freebind: asked.int(is6 ? ip6(IPV6_FREEBIND) : ip(IP_FREEBIND)) === 1,
+    pktinfo: asked.int(is6 ? ip6(IPV6_RECVPKTINFO) : ip(IP_PKTINFO)) === 1,
+    tos: asked.int(ip(IP_TOS)) ?? 0,
+    ttl: asked.int(ip(IP_TTL)) ?? 64,
+    ...(isRaw(kind) ? { raw: readRawOptions(fd, kind) } : {}),
   };
-  const before = freshValues(kind);
-  const more: InetOption[] = ownOptions(kind).flatMap((o) => {
-    const value = tryGet(fd, o);
-    return value === undefined || value === before.get(keyOf(o)) ? [] : [{ ...o, value }];
-  });
   return {
     ip_opts,
-    more,
-    ...(is6 ? { v6only: tryGet(fd, ip6(IPV6_V6ONLY)) === 1 } : {}),
-    ...(kind.proto === IPPROTO_TCP && kind.type === SOCK_STREAM ? { tcp_opts: readTcp(fd) } : {}),
+    more: changedNumbers(asked, kind, ownOptions(kind, isFresh)),
+    more_bytes: changedBytes(asked, kind, ownBytes(kind)),
+    late: kind.type === SOCK_STREAM ? changedNumbers(asked, kind, LATE_TCP) : [],
+    ...(is6 ? { v6only: asked.int(ip6(IPV6_V6ONLY)) === 1 } : {}),
+    ...(kind.type === SOCK_STREAM ? { tcp_opts: kind.proto === IPPROTO_TCP ? readTcp(fd, asked) : readMptcp(asked) } : {}),
   };
 }
 
-function readTcp(fd: Fd): TcpOptsEntry {
-  const get = (name: number) => getsockoptInt(fd, tcp(name));
-  const congestion = getsockopt(fd, TCP_CONGESTION, CONGESTION_BYTES).toString("latin1").replace(/\0.*$/s, "");
+function readTcp(fd: Fd, asked: Asked): TcpOptsEntry {
+  const get = (name: number) => asked.int(tcp(name)) ?? getsockoptInt(fd, tcp(name));
+  const congestion = asked.bytes(TCP_CONGESTION, CONGESTION_BYTES) ?? getsockopt(fd, TCP_CONGESTION, CONGESTION_BYTES);
   return {
     cork: get(TCP_CORK) !== 0,
     nodelay: get(TCP_NODELAY) !== 0,
     keepcnt: get(TCP_KEEPCNT),
     keepidle: get(TCP_KEEPIDLE),
     keepintvl: get(TCP_KEEPINTVL),
-    congestion,
+    congestion: congestion.toString("latin1").replace(/\0.*$/s, ""),
+  };
+}
+
+/** Multipath TCP knows some of them, which differ with the kernel. */
+function readMptcp(asked: Asked): TcpOptsEntry {
+  const get = (name: number) => asked.int(tcp(name));
+  const [cork, nodelay] = [get(TCP_CORK), get(TCP_NODELAY)];
+  const [keepcnt, keepidle, keepintvl] = [get(TCP_KEEPCNT), get(TCP_KEEPIDLE), get(TCP_KEEPINTVL)];
+  return {
+    ...(cork === undefined ? {} : { cork: cork !== 0 }),
+    ...(nodelay === undefined ? {} : { nodelay: nodelay !== 0 }),
+    ...(keepcnt === undefined ? {} : { keepcnt }),
+    ...(keepidle === undefined ? {} : { keepidle }),
+    ...(keepintvl === undefined ? {} : { keepintvl }),
   };
 }
 
 /** What must be set before bind(2). */
 export function setEarlyOptions(fd: Fd, entry: InetSkEntry): void {
   const is6 = entry.family === AF_INET6;
-  if (is6 && entry.v6only !== undefined) setsockoptInt(fd, ip6(IPV6_V6ONLY), Number(entry.v6only));
+  // A raw socket has its number, with which this is settled, from the beginning.
+  if (is6 && entry.v6only !== undefined && !isRaw(entry)) setsockoptInt(fd, ip6(IPV6_V6ONLY), Number(entry.v6only));
   if (entry.ip_opts?.freebind === true) setsockoptInt(fd, is6 ? ip6(IPV6_FREEBIND) : ip(IP_FREEBIND), 1);
-  for (const { level, name, value } of entry.more) setsockoptInt(fd, { level, name }, value);
+  setNumbers(fd, entry.more);
+  setBytes(fd, entry.more_bytes);
 }
 
 const IP_TRANSPARENT = 19;
@@ -157,9 +190,13 @@ export function setAnywhere(fd: Fd, family: number): void {
 export function setInetOptions(fd: Fd, entry: InetSkEntry): void {
   const is6 = entry.family === AF_INET6;
   const { ip_opts, tcp_opts } = entry;
+  if (ip_opts?.raw !== undefined && isRaw(entry)) setRawOptions(fd, entry, ip_opts.raw);
   if (ip_opts?.pktinfo === true) setsockoptInt(fd, is6 ? ip6(IPV6_RECVPKTINFO) : ip(IP_PKTINFO), 1);
-  if (ip_opts?.tos !== undefined && ip_opts.tos !== tryGet(fd, ip(IP_TOS))) setsockoptInt(fd, ip(IP_TOS), ip_opts.tos);
-  if (ip_opts?.ttl !== undefined && ip_opts.ttl !== 0 && ip_opts.ttl !== tryGet(fd, ip(IP_TTL))) setsockoptInt(fd, ip(IP_TTL), ip_opts.ttl);
+  // Raw sockets of IPv6 know nothing of IPv4.
+  const [tos, ttl] = [tryGet(fd, ip(IP_TOS)), tryGet(fd, ip(IP_TTL))];
+  if (ip_opts?.tos !== undefined && tos !== undefined && ip_opts.tos !== tos) setsockoptInt(fd, ip(IP_TOS), ip_opts.tos);
+  if (ip_opts?.ttl !== undefined && ip_opts.ttl !== 0 && ttl !== undefined && ip_opts.ttl !== ttl)
+    setsockoptInt(fd, ip(IP_TTL), ip_opts.ttl);
   if (tcp_opts === undefined) return;
   for (const [name, value] of [
     [TCP_KEEPCNT, tcp_opts.keepcnt],
@@ -170,5 +207,6 @@ export function setInetOptions(fd: Fd, entry: InetSkEntry): void {
   ] as const) {
     if (value !== undefined && Number(value) !== tryGet(fd, tcp(name))) setsockoptInt(fd, tcp(name), Number(value));
   }
+  setNumbers(fd, entry.late);
   if (tcp_opts.congestion !== undefined) setsockopt(fd, TCP_CONGESTION, Buffer.from(tcp_opts.congestion));
 }

@@ -1,5 +1,5 @@
 /**
- * IPv4 and IPv6 sockets: UDP and UDP-Lite with what has arrived; TCP that listens, is connected, or is not.
+ * IPv4 and IPv6 sockets: UDP and UDP-Lite with what has arrived; raw and ping sockets; TCP that listens, is connected, or is not.
  *
  * Read from   getsockopt(2), getsockname(2), getpeername(2), TCP_INFO; queues by MSG_PEEK
  * Made with   socket(2), bind(2), connect(2), listen(2); queued datagrams are sent again from the address they came from
@@ -7,39 +7,29 @@
 import { closeSync } from "node:fs";
 import { KernelError, Refusal } from "../../errors.js";
 import { AF_INET, type SocketAddress } from "../../linux/addresses.js";
-import { ERRNO } from "../../linux/errno.js";
 import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
-import { SOCKET_STATE, inetPeers, inetShutdowns } from "../../linux/sock-diag.js";
+import { SOCKET_STATE, inetPeers } from "../../linux/sock-diag.js";
 import { bytesToRead } from "../../linux/pipes.js";
-import { SO, bytesUnread, setLinger } from "../../linux/socket-options.js";
-import {
-  SOCK_DGRAM,
-  SOCK_STREAM,
-  SOL_SOCKET,
-  bind,
-  connect,
-  getpeername,
-  getsockname,
-  listen,
-  pollOnce,
-  setsockoptInt,
-  shutdown,
-} from "../../linux/sockets.js";
-import { tcpInfo } from "../../linux/tcp.js";
-import { afterDescriptors } from "../files/table.js";
+import { SO, setLinger } from "../../linux/socket-options.js";
+import { SOCK_STREAM, SOL_SOCKET, bind, connect, getpeername, getsockname, listen, pollOnce, setsockoptInt } from "../../linux/sockets.js";
+import { type TcpInfo, tcpInfo } from "../../linux/tcp.js";
+import { POLLERR, POLLRDHUP } from "../../linux/streams.js";
 import { namespaceIds } from "../namespaces/ids.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
-import { IPPROTO_TCP, type InetKind, readInetOptions, setInetOptions } from "./inet-options.js";
+import { type InetKind, readInetOptions } from "./inet-options.js";
+import { askSocket, socketKindOf } from "./asked.js";
 import type { InetSkEntry } from "./inet.schema.js";
 import { checkInet } from "./inet-check.js";
 import { addressOf, inetEntries, placed, placeFields } from "./inet-address.js";
-import { isOfOtherNetns, readOptions, setOptions, unreadableOption } from "./options.js";
-import { socketTitle } from "./other.js";
-import { peekMessages } from "./peek.js";
-import { saveQueue } from "./queue.js";
-import { BOTH, bound, isCarried, isOver, kindOf, plain } from "./inet-socket.js";
+import { isOfOtherNetns, readOptions, unreadableOption } from "./options.js";
+import { titleOf } from "./other.js";
+import { datagramState, openDatagram, saveDatagrams } from "./datagram.js";
+import { readMemberships } from "./memberships.js";
+import { BOTH, IPPROTO_MPTCP, bound, finish, isCarried, isOver, isTcp, isUdp, plain, shutDown } from "./inet-socket.js";
+import { isPing, isRaw, listed, peerOfListed } from "./raw.js";
 import {
   forgetConnection,
+  liftLocks,
   hasConnection,
   makeConnection,
   makeRemains,
@@ -47,12 +37,11 @@ import {
   saveRemains,
   startConnection,
 } from "./tcp-connection.js";
+import { refuseUnreadable } from "./tcp-refused.js";
 import { type Fate, asOver, fateAtDump, fateAtRestore } from "./tcp-policy.js";
+import { byReuseportIndex, readUnseen } from "./unseen-options.js";
 import { TCP_STATE, isConnection } from "./tcp-states.js";
-import { refillUdp } from "./udp-queue.js";
 
-const READ = 1;
-const WRITE = 2;
 const O_NONBLOCK = 0o4000;
 
 export const inetSockets: FileKind<InetSkEntry> = {
@@ -60,6 +49,7 @@ export const inetSockets: FileKind<InetSkEntry> = {
   rows: [
     "sk.opts-generic",
     "sk.udp",
+    "sk.raw-icmp",
     "tcp.listen",
     "tcp.unconnected",
     "tcp.established",
@@ -72,35 +62,54 @@ export const inetSockets: FileKind<InetSkEntry> = {
   ],
   type: "INETSK",
   field: "isk",
-  matches: ({ link, local }) => link.startsWith("socket:[") && isCarried(kindOf(local)),
+  isPathless: true,
+  matches: (file) => file.link.startsWith("socket:[") && isCarried(socketKindOf(file)),
   dump: (file, session) => dumpInet(file, session),
   open: (entry, session) => openInet(entry, session),
   finish: (entry, { session }) => tellEnd(entry, session),
   check: (entry, session, use) => checkInet(entry, session, use),
+  outside: { names: ({ ino }) => [`socket:[${ino}]`], flags: ({ flags }) => flags },
 };
 
 type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
 
 function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined {
   const { local } = file;
-  const kind = kindOf(local);
-  const resource = `fd ${file.fd}, ${socketTitle(local)}`;
+  const kind = socketKindOf(file);
+  const asked = askSocket(local, kind, session);
+  const own = getsockname(local);
+  const tcp = isTcp(kind) ? tcpInfo(local) : undefined;
+  const now = tcp?.state;
+  const peer = peerOf(file, { kind, own, now });
+  const title = () => titleOf(kind, { own, peer, isListening: now === SOCKET_STATE.LISTEN });
   const process = { pid: file.task.traced.pid, comm: file.task.comm };
-  const stop: Stop = (code, because, ...remedy) => session.refuse(new Refusal({ code, process, resource, because, remedy }));
-  if (isOfOtherNetns(local))
+  const stop: Stop = (code, because, ...remedy) =>
+    session.refuse(new Refusal({ code, process, resource: `fd ${file.fd}, ${title()}`, because, remedy }));
+  if (isOfOtherNetns(local, { asked, session }))
     stop(
       "SOCKET_OTHER_NETNS",
       "it belongs to another network namespace than its process",
       "Make sockets in the namespace where they are used",
     );
-  const unreadable = unreadableOption(local);
+  const unreadable = unreadableOption(local, asked);
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
-  const own = getsockname(local);
-  const isTcp = kind.proto === IPPROTO_TCP;
-  const now = isTcp ? tcpInfo(local).state : undefined;
-  const peer = now === TCP_STATE.SYN_SENT ? askedPeer(kind, Number(file.stat.ino)) : peerOf(local);
+  if (kind.proto === IPPROTO_MPTCP && now !== undefined && now !== SOCKET_STATE.LISTEN && now !== SOCKET_STATE.CLOSE) {
+    stop(
+      "SOCKET_UNSUPPORTED",
+      "Multipath TCP (MPTCP) has no way to read or set what a connection consists of",
+      "Let the program use plain TCP, as with sysctl net.mptcp.enabled=0",
+      "Let the program close the connection before the dump",
+    );
+    return undefined;
+  }
   const fate = now !== undefined && isUnderWay(now) ? fateAtDump(own, peer, session) : undefined;
-  const state = isTcp ? tcpState(local, { session, stop, fate }) : udpState(file, kind, stop);
+  const isConnected = peer !== undefined;
+  if (tcp !== undefined && fate !== "close" && fate !== "reset") refuseUnreadable(file, { asked, title, session, stop });
+  const state =
+    tcp === undefined ? datagramState(file, { kind, stop, session, isConnected }) : tcpState(tcp, { fd: local, session, stop, fate });
+  const isFresh = tcp === undefined || (now === state.state && state.shutdown === undefined && !isConnection(tcp.state));
+  const readInet = () => readInetOptions(local, kind, { isFresh, asked });
+  const inetOptions = tcp === undefined ? readInet() : asked.made(`inet ${isFresh}`, readInet);
   const entry: InetSkEntry = {
     id: file.id,
     ino: Number(file.stat.ino),
@@ -109,24 +118,34 @@ function dumpInet(file: OpenFile, session: DumpSession): InetSkEntry | undefined
     proto: kind.proto,
     flags: file.info.flags,
     fown: file.fown,
-    opts: readOptions(local),
-    ns_id: namespaceIds(file.task.traced.pid).net_ns_id,
+    opts: readOptions(local, kind, asked),
+    ns_id: namespaceIds(file.task.traced).net_ns_id,
     ...state,
-    ...placeFields("src", own),
-    ...placeFields("dst", peer),
-    ...readInetOptions(local, kind),
+    ...placeFields("src", own, kind.family),
+    ...placeFields("dst", peer, kind.family),
+    ...inetOptions,
   } as InetSkEntry;
+  Object.assign(entry, readUnseen(file, { kind, stop, session }));
+  if (kind.type !== SOCK_STREAM) entry.memberships = readMemberships(local, { family: kind.family, session, task: file.task });
   if (own.family === "inet6" && own.scopeId !== 0) entry.scope_id = own.scopeId;
-  if (kind.type === SOCK_DGRAM) saveDatagrams(file, session);
+  if (isUdp(kind)) saveDatagrams(file, { family: kind.family, hasError: entry.so_error !== undefined }, session);
   else if (isConnection(entry.state) && fate === "keep") saveConnection(file, entry, { session, stop });
   else if (isOver(entry) && bytesToRead(local) > 0) saveRemains(file, entry, session);
   if (fate === "reset") breakOffLater(local, session);
   return entry;
 }
 
-function peerOf(fd: Fd): SocketAddress | undefined {
+function peerOf(
+  file: OpenFile,
+  { kind, own, now }: { kind: InetKind; own: SocketAddress; now: number | undefined },
+): SocketAddress | undefined {
+  if (now === TCP_STATE.SYN_SENT) return askedPeer(kind, Number(file.stat.ino));
+  if (isRaw(kind) || isPing(kind)) {
+    const known = listed(file, kind);
+    return known === undefined ? undefined : peerOfListed(known, own);
+  }
   try {
-    return getpeername(fd);
+    return getpeername(file.local);
   } catch {
     return undefined;
   }
@@ -140,10 +159,9 @@ function askedPeer({ family, proto }: InetKind, inode: number): SocketAddress | 
 }
 
 function tcpState(
-  fd: Fd,
-  { session, stop, fate }: { session: DumpSession; stop: Stop; fate: Fate | undefined },
+  { state, backlog }: TcpInfo,
+  { fd, session, stop, fate }: { fd: Fd; session: DumpSession; stop: Stop; fate: Fate | undefined },
 ): Pick<InetSkEntry, "state" | "backlog"> & Partial<Pick<InetSkEntry, "shutdown" | "broken_off">> {
-  const { state, backlog } = tcpInfo(fd);
   if (state === SOCKET_STATE.LISTEN) {
     if (backlog.now > 0 && !session.options.skipInFlight)
       stop(
@@ -170,7 +188,11 @@ function tcpState(
       "Let the program close its connections first",
     );
   else if (!isConnection(state) && state !== TCP_STATE.SYN_SENT)
-    stop("TCP_CLOSING", `its connection is in the unknown state ${state}`, "Let the connection come to its end first");
+    stop(
+      "TCP_CLOSING",
+      `its connection is in ${state === TCP_STATE.SYN_RECV ? "the state SYN_RECV (TCP_FASTOPEN)" : `the unknown state ${state}`}`,
+      "Wait until the other end has confirmed the connection, or let it come to its end first",
+    );
   return { state, backlog: 0 };
 }
 
@@ -186,46 +208,8 @@ function breakOffLater(fd: Fd, session: DumpSession): void {
   });
 }
 
-/** A datagram socket is "established" when it is connected. */
-function udpState({ local, stat }: OpenFile, { family, proto }: InetKind, stop: Stop): Pick<InetSkEntry, "state" | "backlog" | "shutdown"> {
-  if (isCorked(local))
-    stop("UDP_CORKED", "it holds a datagram that is not complete (MSG_MORE or UDP_CORK)", "Let the program finish what it sends");
-  const how = inetShutdowns(family, proto).get(Number(stat.ino)) ?? 0;
-  return {
-    state: peerOf(local) === undefined ? SOCKET_STATE.CLOSE : SOCKET_STATE.ESTABLISHED,
-    backlog: 0,
-    ...(how === 0 ? {} : { shutdown: how as NonNullable<InetSkEntry["shutdown"]> }),
-  };
-}
-
-const SENDING_LIMIT_MS = 20;
-
-/** Whether data stays in the socket: what is only on its way through a device is gone soon. */
-function isCorked(fd: Fd): boolean {
-  const nap = new Int32Array(new SharedArrayBuffer(4));
-  for (let waitedMs = 0; bytesUnread(fd) > 0; waitedMs++) {
-    if (waitedMs === SENDING_LIMIT_MS) return true;
-    Atomics.wait(nap, 0, 0, 1);
-  }
-  return false;
-}
-
-function saveDatagrams(file: OpenFile, session: DumpSession): void {
-  const local = dupFrom(file.local, 0);
-  const { id, task } = file;
-  afterDescriptors(session, () => {
-    try {
-      saveQueue(peekMessages(local, { ends: false }), { id, task, session });
-    } finally {
-      closeSync(local);
-    }
-  });
-}
-
-const datagramSockets = new WeakMap<RestoreSession, Map<number, Fd>>();
-
 function openInet(entry: InetSkEntry, session: RestoreSession): Fd {
-  return entry.type === SOCK_DGRAM ? openDatagram(entry, session) : openStream(entry, session);
+  return entry.type === SOCK_STREAM ? openStream(entry, session) : openDatagram(entry, session);
 }
 
 const streamSockets = new WeakMap<RestoreSession, Map<number, Fd>>();
@@ -236,7 +220,7 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
   if (made === undefined) {
     made = new Map();
     streamSockets.set(session, made);
-    const entries = inetEntries(session)
+    const entries = byReuseportIndex(inetEntries(session))
       .filter(({ type }) => type === SOCK_STREAM)
       .map((e) => asAllowed(e, session));
     const keep = (e: InetSkEntry, fd: Fd) => {
@@ -249,6 +233,7 @@ function openStream(entry: InetSkEntry, session: RestoreSession): Fd {
     const isAsking = (e: InetSkEntry) => e.state === TCP_STATE.SYN_SENT;
     for (const e of entries.filter((e) => !isLive(e) && !isAsking(e))) openUnconnected(e, (fd) => keep(e, fd), session);
     const connections = entries.filter(isLive).map((e) => makeConnection(keep(e, plain(e)), e, session));
+    if (connections.length > 0) liftLocks(connections, session);
     for (const connection of connections) {
       startConnection(connection);
       finish(connection.fd, connection.entry);
@@ -267,11 +252,13 @@ function tellEnd(entry: InetSkEntry, session: RestoreSession): void {
   if (fate === "keep" || !hasConnection(entry, session)) return;
   const fd = plain(entry);
   try {
-    startConnection(makeConnection(fd, entry, session));
+    const made = makeConnection(fd, entry, session);
+    liftLocks([made], session);
+    startConnection(made);
     if (fate === "reset") setLinger(fd, 0);
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
-    forgetConnection(entry);
+    forgetConnection(entry, session);
   } finally {
     closeSync(fd);
   }
@@ -340,51 +327,8 @@ function askAgain(fd: Fd, entry: InetSkEntry): void {
   }
 }
 
-/** shutdown(2) of a socket without connection does what it should, and reports an error all the same. */
-function shutDown(fd: Fd, how: number): void {
-  try {
-    shutdown(fd, how - 1);
-  } catch (error) {
-    if (!(error instanceof KernelError) || error.errno !== ERRNO.ENOTCONN) throw error;
-  }
-}
-
-const POLLERR = 8;
-const POLLRDHUP = 0x2000;
-
 /** A look that takes nothing away: whether nothing more can come, and whether an error waits for the program. */
 function pollNow(fd: Fd): { isOver: boolean; hasError: boolean } {
   const events = pollOnce(fd, POLLRDHUP);
   return { isOver: (events & POLLRDHUP) !== 0, hasError: (events & POLLERR) !== 0 };
-}
-
-/** All datagram sockets of a restore are made before one is connected or loses its right to share an address: some send to others. */
-function openDatagram(entry: InetSkEntry, session: RestoreSession): Fd {
-  let made = datagramSockets.get(session);
-  if (made === undefined) {
-    const entries = inetEntries(session).filter(({ type }) => type === SOCK_DGRAM);
-    made = new Map(entries.map((e) => [e.id, bound(e)]));
-    datagramSockets.set(session, made);
-    for (const fd of made.values()) session.closeLater(fd);
-    for (const e of entries) refillUdp(made.get(e.id) as Fd, e, session);
-    for (const e of entries) {
-      const fd = made.get(e.id) as Fd;
-      const peer = addressOf(e, "dst");
-      if (peer !== undefined && e.dst_port !== 0) connect(fd, peer);
-      finish(fd, e);
-    }
-  }
-  const fd = made.get(entry.id);
-  if (fd === undefined) throw new Error(`internal error: the datagram socket ${entry.id} has not been made`);
-  return dupFrom(fd, 0);
-}
-
-function finish(fd: Fd, entry: InetSkEntry): void {
-  setInetOptions(fd, entry);
-  setOptions(fd, entry.opts);
-  // Of a connection the state says all.
-  const how = entry.type === SOCK_STREAM ? 0 : (entry.shutdown ?? 0);
-  if ((how & READ) !== 0) shutdown(fd, 0);
-  if ((how & WRITE) !== 0) shutdown(fd, 1);
-  setStatusFlags(fd, entry.flags);
 }

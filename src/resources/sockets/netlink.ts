@@ -3,15 +3,14 @@
  *
  * Read from   getsockopt(2), getsockname(2), getpeername(2)
  * Made with   socket(2), bind(2), NETLINK_ADD_MEMBERSHIP, connect(2)
+ * Refused     messages of the kernel that wait, unless they may be dropped: nobody can send one that seems to come from it
  */
 import { closeSync } from "node:fs";
 import { KernelError, Refusal } from "../../errors.js";
 import { AF_NETLINK, type SocketAddress } from "../../linux/addresses.js";
-import { setStatusFlags } from "../../linux/fcntl.js";
+import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
 import { SO } from "../../linux/socket-options.js";
 import {
-  MSG_DONTWAIT,
-  MSG_PEEK,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_RAW,
@@ -22,14 +21,19 @@ import {
   getsockname,
   getsockopt,
   getsockoptInt,
-  recvmsg,
+  pollOnce,
   setsockoptInt,
   socket,
 } from "../../linux/sockets.js";
+import { POLLERR, POLLIN } from "../../linux/streams.js";
 import { namespaceIds } from "../namespaces/ids.js";
-import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem } from "../part.js";
+import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
+import { fileEntry } from "../files/table.schema.js";
+import { netlinkKey, readNetlinkQueue, refillNetlink } from "./netlink-queue.js";
 import type { NetlinkSkEntry } from "./netlink.schema.js";
+import { socketKindOf } from "./asked.js";
 import { isOfOtherNetns, readOptions, setOptions, unreadableOption } from "./options.js";
+import { saveQueue } from "./queue.js";
 import { socketTitle } from "./other.js";
 
 const SOL_NETLINK = 270;
@@ -49,7 +53,8 @@ export const netlinkSockets: FileKind<NetlinkSkEntry> = {
   rows: ["sk.netlink"],
   type: "NETLINKSK",
   field: "nlsk",
-  matches: ({ link, local }) => link.startsWith("socket:[") && option(local, SO.DOMAIN) === AF_NETLINK,
+  isPathless: true,
+  matches: (file) => file.link.startsWith("socket:[") && socketKindOf(file).family === AF_NETLINK,
   dump: dumpNetlink,
   open: openNetlinkSocket,
   check: checkNetlink,
@@ -57,14 +62,14 @@ export const netlinkSockets: FileKind<NetlinkSkEntry> = {
 
 function dumpNetlink(file: OpenFile, session: DumpSession): NetlinkSkEntry {
   const { local } = file;
-  const stop = (code: string, because: string, remedy: string) =>
+  const stop = (code: string, because: string, ...remedy: [string, ...string[]]) =>
     session.refuse(
       new Refusal({
         code,
         process: { pid: file.task.traced.pid, comm: file.task.comm },
         resource: `fd ${file.fd}, ${socketTitle(local)}`,
         because,
-        remedy: [remedy],
+        remedy,
       }),
     );
   if (isOfOtherNetns(local))
@@ -75,7 +80,25 @@ function dumpNetlink(file: OpenFile, session: DumpSession): NetlinkSkEntry {
     );
   const unreadable = unreadableOption(local);
   if (unreadable !== undefined) stop("SOCKET_OPTION_UNREADABLE", unreadable, "Take the filter off before the dump");
-  if (hasUnread(local)) stop("NETLINK_UNREAD", "it holds messages that are not read yet", "Let the program read its messages first");
+  if ((pollOnce(local, 0) & POLLERR) !== 0)
+    session.warn(
+      `fd ${file.fd} of process ${file.task.traced.pid}, ${socketTitle(local)}, has lost messages and its program has not been told (ENOBUFS); that is not saved`,
+    );
+  const queue = hasUnread(local) ? readNetlinkQueue(local) : undefined;
+  if (queue !== undefined && queue.others !== 0) {
+    if (session.options.netlinkPolicy === "drop")
+      session.warn(
+        `messages of the kernel that fd ${file.fd} of process ${file.task.traced.pid}, ${socketTitle(local)}, has not read are dropped`,
+      );
+    else
+      stop(
+        "NETLINK_UNREAD",
+        "it holds messages of the kernel that are not read yet",
+        "Let the program read its messages first",
+        "Have them dropped with --netlink-policy drop, if the program bears that",
+      );
+  }
+  if (queue !== undefined) saveQueue(queue.kept, { id: file.id, task: file.task, session, local });
   const own = asNetlink(getsockname(local));
   const peer = asNetlink(getpeername(local));
   const memberships = getsockopt(local, LIST_MEMBERSHIPS, MEMBERSHIPS_BYTES);
@@ -93,7 +116,7 @@ function dumpNetlink(file: OpenFile, session: DumpSession): NetlinkSkEntry {
     dst_group: groupOf(peer.groups),
     fown: file.fown,
     opts: readOptions(local),
-    ns_id: namespaceIds(file.task.traced.pid).net_ns_id,
+    ns_id: namespaceIds(file.task.traced).net_ns_id,
     ...(option(local, SO.TYPE) === SOCK_DGRAM ? { is_dgram: true } : {}),
     switches: SWITCHES.filter((name) => isOn(local, name)),
   };
@@ -110,8 +133,9 @@ function isOn(fd: Fd, name: number): boolean {
   }
 }
 
+/** Also a look by recvmsg(2) would take an error away. */
 function hasUnread(fd: Fd): boolean {
-  return recvmsg(fd, { maxBytes: 1, flags: MSG_PEEK | MSG_DONTWAIT }) !== undefined;
+  return (pollOnce(fd, POLLIN) & POLLIN) !== 0;
 }
 
 function bound(entry: NetlinkSkEntry): Fd {
@@ -126,8 +150,31 @@ function bound(entry: NetlinkSkEntry): Fd {
   }
 }
 
-function openNetlinkSocket(entry: NetlinkSkEntry): Fd {
-  const fd = bound(entry);
+const netlinks = new WeakMap<RestoreSession, Map<number, Fd>>();
+
+/** All have their ports before one hears or says anything: some wait for messages of others. */
+function openNetlinkSocket(entry: NetlinkSkEntry, session: RestoreSession): Fd {
+  let made = netlinks.get(session);
+  if (made === undefined) {
+    made = new Map();
+    netlinks.set(session, made);
+    const entries = session.images.records("FILES", [], fileEntry).flatMap(({ value }) => (value.nlsk === undefined ? [] : [value.nlsk]));
+    const byPort = new Map<string, Fd>();
+    for (const e of entries) {
+      const fd = bound(e);
+      session.closeLater(fd);
+      made.set(e.id, fd);
+      byPort.set(netlinkKey(e.protocol, e.portid), fd);
+    }
+    for (const e of entries) refillNetlink(made.get(e.id) as Fd, e, { made: byPort, session });
+  }
+  const fd = made.get(entry.id);
+  if (fd === undefined) throw new Error(`internal error: the netlink socket ${entry.id} has not been made`);
+  return finished(dupFrom(fd, 0), entry);
+}
+
+/** Everything that comes when its port and its queue are there. */
+function finished(fd: Fd, entry: NetlinkSkEntry): Fd {
   try {
     entry.groups.forEach((word, i) => {
       for (let bit = 0; bit < WORD_BITS; bit++) if ((word >>> bit) & 1) setsockoptInt(fd, ADD_MEMBERSHIP, i * WORD_BITS + bit + 1);

@@ -15,7 +15,10 @@ import {
   getsockoptInt,
 } from "../../linux/sockets.js";
 import type { Fd, FileKind } from "../part.js";
+import type { SocketKind } from "./asked.js";
 
+const IPPROTO_SCTP = 132;
+const IPPROTO_MPTCP = 262;
 const FAMILIES: Readonly<Record<number, string>> = {
   [AF_UNIX]: "UNIX",
   [AF_INET]: "IPv4",
@@ -35,9 +38,9 @@ const PROTOCOLS: Readonly<Record<number, string>> = {
   6: "TCP",
   17: "UDP",
   58: "ICMPv6",
-  132: "SCTP",
+  [IPPROTO_SCTP]: "SCTP",
   136: "UDP-Lite",
-  262: "MPTCP",
+  [IPPROTO_MPTCP]: "MPTCP",
 };
 
 const option = (fd: Fd, name: number) => getsockoptInt(fd, { level: SOL_SOCKET, name });
@@ -57,15 +60,21 @@ function addressText(address: SocketAddress | undefined): string {
 
 /** How a socket is called in messages: family, type, protocol, addresses, as in `an IPv4 TCP socket (10.0.0.1:80)`. */
 export function socketTitle(fd: Fd): string {
-  const family = option(fd, SO.DOMAIN);
-  const protocol = option(fd, SO.PROTOCOL);
-  const type = option(fd, SO.TYPE);
-  const isInet = family === AF_INET || family === AF_INET6;
-  const kind =
-    (isInet ? PROTOCOLS[protocol] : undefined) ?? `${TYPES[type] ?? `type ${type}`}${protocol === 0 ? "" : ` (protocol ${protocol})`}`;
+  const kind = { family: option(fd, SO.DOMAIN), type: option(fd, SO.TYPE), proto: option(fd, SO.PROTOCOL) };
+  const isInet = kind.family === AF_INET || kind.family === AF_INET6;
   const peer = isInet ? peerOf(fd) : undefined;
-  const listening = option(fd, SO.ACCEPTCONN) !== 0 ? "listening at " : "";
-  return `the ${FAMILIES[family] ?? `family ${family}`} ${kind} socket (${listening}${addressText(getsockname(fd))}${peer === undefined ? "" : `, connected to ${addressText(peer)}`})`;
+  return titleOf(kind, { own: getsockname(fd), peer, isListening: option(fd, SO.ACCEPTCONN) !== 0 });
+}
+
+/** The same, when all of that is known. */
+export function titleOf(
+  { family, type, proto }: SocketKind,
+  { own, peer, isListening }: { own: SocketAddress; peer: SocketAddress | undefined; isListening: boolean },
+): string {
+  const isInet = family === AF_INET || family === AF_INET6;
+  const kind = (isInet ? PROTOCOLS[proto] : undefined) ?? `${TYPES[type] ?? `type ${type}`}${proto === 0 ? "" : ` (protocol ${proto})`}`;
+  const listening = isListening ? "listening at " : "";
+  return `the ${FAMILIES[family] ?? `family ${family}`} ${kind} socket (${listening}${addressText(own)}${peer === undefined ? "" : `, connected to ${addressText(peer)}`})`;
 }
 
 function peerOf(fd: Fd): SocketAddress | undefined {
@@ -76,12 +85,28 @@ function peerOf(fd: Fd): SocketAddress | undefined {
   }
 }
 
+const CLOSE = "Let the program close the socket before the dump";
+
+/** Why a socket is not carried, and what helps. */
+function reasonOf(fd: Fd): { because: string; remedy: [string, ...string[]] } {
+  const [family, protocol] = [option(fd, SO.DOMAIN), option(fd, SO.PROTOCOL)];
+  if (family === AF_VSOCK)
+    return {
+      because: "sockets between virtual machines (vsock) have no state that could be read",
+      remedy: ["Let the program use TCP between the machines", CLOSE],
+    };
+  if (protocol === IPPROTO_SCTP)
+    return { because: "SCTP has no way to read or set what an association consists of", remedy: ["Let the program use TCP", CLOSE] };
+  return { because: "sockets of this kind are not carried", remedy: [CLOSE] };
+}
+
 /** Every socket that no other kind took. */
 export const otherSockets: FileKind<never> = {
   name: "sockets/other",
   rows: [],
   type: "UND",
   field: "ext",
+  isPathless: true,
   matches: ({ link }) => link.startsWith("socket:["),
   dump(file, session) {
     session.refuse(
@@ -89,8 +114,7 @@ export const otherSockets: FileKind<never> = {
         code: "SOCKET_UNSUPPORTED",
         process: { pid: file.task.traced.pid, comm: file.task.comm },
         resource: `fd ${file.fd}, ${socketTitle(file.local)}`,
-        because: "sockets of this kind are not carried",
-        remedy: ["Let the program close the socket before the dump"],
+        ...reasonOf(file.local),
       }),
     );
     return undefined;

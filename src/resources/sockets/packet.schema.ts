@@ -44,5 +44,12 @@ export const packetSockEntry = message("packet_sock_entry", {
   rx_ring: optional.message(18, () => packetRing),
   tx_ring: optional.message(19, () => packetRing),
   ns_id: optional.uint32(20),
+  /** Name of the device of `ifindex`. */
+  device: optional.string(1000, { floe: true }),
+  /** Length of the headers that `vnet_hdr` is about, where it is not 10. */
+  vnet_hdr_sz: optional.uint32(1001, { floe: true }),
+  qdisc_bypass: optional.bool(1002, { floe: true }),
+  ignore_outgoing: optional.bool(1003, { floe: true }),
+  tx_has_off: optional.bool(1004, { floe: true }),
 });
 export type PacketSockEntry = Infer<typeof packetSockEntry>;

@@ -16,6 +16,17 @@ export const floeSkCredentials = message("floe_sk_credentials", {
   gid: required.uint32(3),
 });
 
+/** How a datagram came in, as its program would be told (IP_PKTINFO, IP_TTL, IP_TOS and those of IPv6). */
+export const floeSkArrival = message("floe_sk_arrival", {
+  /** The address that it was sent to. */
+  to: required.bytes(1),
+  /** Name of the network device. */
+  device: required.string(2),
+  hops: optional.uint32(3),
+  traffic_class: optional.uint32(4),
+});
+export type FloeSkArrival = Infer<typeof floeSkArrival>;
+
 export const skPacketEntry = message("sk_packet_entry", {
   id_for: required.uint32(1),
   length: required.uint32(2),
@@ -25,5 +36,7 @@ export const skPacketEntry = message("sk_packet_entry", {
   credentials: optional.message(1001, () => floeSkCredentials, { floe: true }),
   /** Sent with MSG_OOB. */
   urgent: optional.bool(1002, { floe: true }),
+  /** Of a datagram of UDP. */
+  arrival: optional.message(1003, () => floeSkArrival, { floe: true }),
 });
 export type SkPacketEntry = Infer<typeof skPacketEntry>;

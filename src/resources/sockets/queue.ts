@@ -5,13 +5,14 @@
  * Made with   sendmsg(2) from the peer, or from a socket that stands in for it
  */
 import { KernelError } from "../../errors.js";
-import { decodeAddress, encodeAddress, type SocketAddress } from "../../linux/addresses.js";
+import { AF_UNIX, decodeAddress, encodeAddress, type SocketAddress } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
 import { close } from "../../linux/files.js";
 import {
   type ControlMessage,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  MSG_OOB,
   SCM_CREDENTIALS,
   SCM_RIGHTS,
   SOL_SOCKET,
@@ -19,22 +20,45 @@ import {
   sendmsg,
 } from "../../linux/sockets.js";
 import { dumpInFlight } from "../files/table.js";
+import { insidePid, outsideOf } from "../tasks/pid-numbers.js";
 import type { DumpSession, DumpTask, Fd, RestoreSession } from "../part.js";
 import type { QueuedMessage } from "./peek.js";
 import { type SkPacketEntry, skPacketEntry } from "./queue.schema.js";
+import { arrivalOf } from "./udp-arrival.js";
+import type { Names, Sent } from "./unix-unseen.js";
+import { insideSender } from "./unseen-pids.js";
 
-/** Writes the messages waiting in socket `id`. Closes their descriptors. */
+/** Writes the messages waiting in socket `id`, of which `local` is a descriptor of ours. Closes their descriptors. */
 export function saveQueue(
   messages: readonly QueuedMessage[],
-  { id, task, session }: { id: number; task: DumpTask; session: DumpSession },
+  { id, task, session, local }: { id: number; task: DumpTask; session: DumpSession; local: Fd },
 ): void {
   for (const message of messages) {
     const rights = message.fds.map((fd) => dumpInFlight(fd, { task, session }));
     const value: SkPacketEntry = { id_for: id, length: message.data.length, scm: [] };
     if (rights.length > 0) value.scm = [{ type: SCM_RIGHTS, rights: rights.filter((r) => r !== undefined) }];
     if (message.from !== undefined && isNamed(message.from)) value.from = encodeAddress(message.from);
-    if (message.credentials !== undefined) value.credentials = message.credentials;
+    const { credentials } = message;
+    if (credentials !== undefined) {
+      const pid = insidePid(credentials.pid, session);
+      value.credentials = { ...credentials, pid: pid === 0 ? insideSender(local, credentials.pid, session) : pid };
+    }
+    if (message.urgent === true) value.urgent = true;
+    const arrival = arrivalOf(message.unknown, local);
+    if (arrival !== undefined) value.arrival = arrival;
     session.images.append("SK_QUEUES", [], { type: skPacketEntry, value, extra: message.data });
+  }
+}
+
+/** The same of messages that were seen in the kernel's memory: `from` has the names of their senders. */
+export function saveSeen(sent: readonly Sent[], { id, from, session }: { id: number; from: Names; session: DumpSession }): void {
+  for (const one of sent) {
+    const { data, rights, credentials } = one;
+    const value: SkPacketEntry = { id_for: id, length: data.length, scm: rights.length > 0 ? [{ type: SCM_RIGHTS, rights }] : [] };
+    const name = from.get(one);
+    if (name !== undefined) value.from = Buffer.concat([Buffer.from([AF_UNIX, 0]), name]);
+    if (credentials !== undefined) value.credentials = credentials;
+    session.images.append("SK_QUEUES", [], { type: skPacketEntry, value, extra: Buffer.from(data) });
   }
 }
 
@@ -73,16 +97,16 @@ export function senderOf({ entry }: SavedMessage): SocketAddress | undefined {
 export function resend(
   sender: Fd,
   message: SavedMessage,
-  { session, to }: { session: RestoreSession; to?: SocketAddress | undefined },
+  { session, to, hold }: { session: RestoreSession; to?: SocketAddress | undefined; hold?: (pid: number) => void },
 ): boolean {
   const { entry, data } = message;
   const control: ControlMessage[] = [];
   const rights = entry.scm.filter((s) => s.type === SCM_RIGHTS).flatMap((s) => s.rights);
   if (rights.length > 0) control.push(rightsMessage(rights.map((id) => session.file(id))));
-  const flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  const flags = MSG_NOSIGNAL | MSG_DONTWAIT | (entry.urgent === true ? MSG_OOB : 0);
   const address = to === undefined ? {} : { to };
   if (entry.credentials !== undefined) {
-    const credentials = credentialsMessage(entry.credentials);
+    const credentials = credentialsMessage({ ...entry.credentials, pid: numberOf(entry.credentials.pid, { session, hold }) });
     try {
       return sendAll(sender, data, { control: [...control, credentials], flags, ...address });
     } catch (error) {
@@ -93,6 +117,15 @@ export function resend(
     }
   }
   return sendAll(sender, data, { control, flags, ...address });
+}
+
+/** What we call the sender. Nobody may name a process that does not exist; one of which the tree knew no number is any that it does not know. */
+function numberOf(pid: number, { session, hold }: { session: RestoreSession; hold: ((pid: number) => void) | undefined }): number {
+  if (pid === 0) return process.pid;
+  const before = outsideOf(pid, session);
+  if (before !== undefined || hold === undefined) return before ?? pid;
+  hold(pid);
+  return outsideOf(pid, session) ?? pid;
 }
 
 type SendOptions = NonNullable<Parameters<typeof sendmsg>[2]>;

@@ -10,10 +10,12 @@
 import { closeSync } from "node:fs";
 import { KernelError } from "../../errors.js";
 import type { SocketAddress } from "../../linux/addresses.js";
+import { inventoryEntry } from "../../images/inventory.schema.js";
+import { IptablesError } from "../../linux/iptables.js";
 import { dupFrom } from "../../linux/fcntl.js";
-import type { TcpEnd } from "../../linux/nftables.js";
+import type { Connection, TcpEnd } from "../../linux/nft-sets.js";
 import { bytesToRead } from "../../linux/pipes.js";
-import { SO, bytesUnread, bytesUnsent } from "../../linux/socket-options.js";
+import { SO } from "../../linux/socket-options.js";
 import {
   MSG_DONTWAIT,
   MSG_PEEK,
@@ -23,47 +25,21 @@ import {
   getsockname,
   getsockoptInt,
   recvmsg,
-  setsockoptInt,
+  setsockopt,
   shutdown,
 } from "../../linux/sockets.js";
-import {
-  TCP_QUEUE,
-  getWindow,
-  queueSequence,
-  readQueue,
-  segmentLimit,
-  setAgreed,
-  setQueueSequence,
-  setRepair,
-  setTimestamp,
-  setWindow,
-  tcpInfo,
-  timestamp,
-  writeQueue,
-} from "../../linux/tcp.js";
+import { TCP_QUEUE, setAgreed, setQueueSequence, setRepair, setTimestamp, setWindow, writeQueue } from "../../linux/tcp.js";
 import { afterFiles } from "../files/table.js";
 import type { DumpSession, Fd, OpenFile, RestoreSession } from "../part.js";
 import { addressOf, unmapped } from "./inet-address.js";
 import type { InetSkEntry } from "./inet.schema.js";
-import {
-  type Ending,
-  TCP_STATE,
-  awaitsConfirmation,
-  hasHeardEnd,
-  hasSaidEnd,
-  hearConfirmation,
-  hearEnd,
-  hearReset,
-  heardFirst,
-} from "./tcp-states.js";
-import { lock, lockId, unlock } from "./lock.js";
+import { type Ending, TCP_STATE, hasHeardEnd, hasSaidEnd, hearConfirmation, hearEnd, hearReset, heardFirst } from "./tcp-states.js";
+import { lock, lockId, unlockAtRestore } from "./lock.js";
 import { liftLimits } from "./options.js";
+import { type Reading, readConnections } from "./tcp-reading.js";
 import { type TcpStreamEntry, tcpStreamEntry } from "./tcp.schema.js";
 
 type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
-
-/** Connections of one dump, by both ends. */
-const connections = new WeakMap<DumpSession, Set<string>>();
 
 function endOf(entry: InetSkEntry, which: "src" | "dst"): TcpEnd {
   return endOfAddress(addressOf(entry, which));
@@ -80,52 +56,74 @@ const NOBODY = 1;
 const FIRST_NUMBER = 1000;
 const endText = ({ address, port }: TcpEnd) => `${address.toString("hex")}:${port}`;
 
+/** A connection that is saved when all of the tree are known. */
+interface Saving extends Connection {
+  readonly reading: Reading;
+  readonly stop: Stop;
+}
+
+const savings = new WeakMap<DumpSession, Saving[]>();
+
 /** Saves a connection when all of the tree are known. */
 export function saveConnection(file: OpenFile, entry: InetSkEntry, { session, stop }: { session: DumpSession; stop: Stop }): void {
-  const known = connections.get(session) ?? new Set();
-  connections.set(session, known);
-  const [here, there] = [endOf(entry, "src"), endOf(entry, "dst")];
-  known.add(`${endText(here)}-${endText(there)}`);
-  const local = dupFrom(file.local, 0);
-  // Stays open until the tree is released, or dead: then it is the last descriptor, and in repair mode its end is a silent one.
-  session.takeBack(() => closeSync(local));
-  session.afterDeath(() => {
-    setRepair(local, "on");
-    closeSync(local);
-  });
-  afterFiles(session, () => {
-    const isInside = known.has(`${endText(there)}-${endText(here)}`);
-    if (session.options.networkLock !== "skip" && !holdBack(here, there, { session, stop, isInside })) return;
-    const { value, extra } = inRepair(local, entry, () => readConnection(local, entry.state));
-    session.images.append("TCP_STREAM", [entry.ino], { type: tcpStreamEntry, value, extra });
-  });
-}
-
-/** Nobody ends repair mode for us should we die in it, so it lasts for a few calls only; segments are held back meanwhile. */
-function inRepair<T>(fd: Fd, entry: InetSkEntry, action: () => T): T {
-  setRepair(fd, "on");
-  try {
-    return action();
-  } finally {
-    leaveRepair(fd, entry);
+  let all = savings.get(session);
+  if (all === undefined) {
+    const made: Saving[] = [];
+    all = made;
+    savings.set(session, made);
+    // All stay open until the tree is released, or dead: then ours is the last descriptor, and in repair mode its end is a silent one.
+    session.takeBack(() => {
+      for (const { reading } of made) closeSync(reading.local);
+    });
+    session.afterDeath(() => {
+      for (const { reading } of made) {
+        setRepair(reading.local, "on");
+        closeSync(reading.local);
+      }
+    });
+    afterFiles(session, () => saveConnections(made, session));
   }
+  const { task, fd, isInFlight } = file;
+  const reading: Reading = {
+    holder: { task, fd, ...(isInFlight === undefined ? {} : { isInFlight }) },
+    local: dupFrom(file.local, 0),
+    sharesAddress: entry.opts.reuseaddr === true,
+    state: entry.state,
+    take: (stream) => session.images.append("TCP_STREAM", [entry.ino], { type: tcpStreamEntry, ...stream }),
+  };
+  all.push({ here: endOf(entry, "src"), there: endOf(entry, "dst"), reading, stop });
 }
 
-/** The end of repair mode also ends SO_REUSEADDR, silently. */
-function leaveRepair(fd: Fd, { opts }: InetSkEntry): void {
-  setRepair(fd, "off-silently");
-  if (opts.reuseaddr === true) setsockoptInt(fd, { level: SOL_SOCKET, name: SO.REUSEADDR }, 1);
+function saveConnections(savings: readonly Saving[], session: DumpSession): void {
+  const known = new Set(savings.map(({ here, there }) => `${endText(here)}-${endText(there)}`));
+  const isLocked = session.options.networkLock !== "skip";
+  const held = savings.filter(({ here, there, stop }) => {
+    const isInside = known.has(`${endText(there)}-${endText(here)}`);
+    return !isLocked || holdBack({ here, there }, { session, stop, isInside, all: savings });
+  });
+  readConnections(
+    held.map(({ reading }) => reading),
+    session,
+  );
 }
 
 function holdBack(
-  here: TcpEnd,
-  there: TcpEnd,
-  { session, stop, isInside }: { session: DumpSession; stop: Stop; isInside: boolean },
+  connection: Connection,
+  { session, stop, isInside, all }: { session: DumpSession; stop: Stop; isInside: boolean; all: readonly Connection[] },
 ): boolean {
   try {
-    lock(here, there, { session, isLasting: !isInside });
+    lock(connection, { session, isLasting: !isInside, all });
     return true;
   } catch (error) {
+    if (error instanceof IptablesError) {
+      stop(
+        "NETWORK_LOCK_FAILED",
+        `its segments cannot be held back by iptables: ${error.message}`,
+        error.isMissing ? 'Install iptables (Debian\'s package "iptables")' : "Mend the rules of iptables",
+        "Use --network-lock nftables, which needs no program",
+      );
+      return false;
+    }
     if (!(error instanceof KernelError)) throw error;
     // Both ends stand still, so next to nothing is sent anyway.
     if (isInside) return true;
@@ -137,28 +135,6 @@ function holdBack(
     );
     return false;
   }
-}
-
-function readConnection(fd: Fd, state: number): { value: TcpStreamEntry; extra: Buffer } {
-  const info = tcpInfo(fd);
-  const received = readQueue(fd, TCP_QUEUE.receive, bytesToRead(fd));
-  // The end of the stream is counted in the queue, as if it were a byte of data.
-  const end = Number(awaitsConfirmation(state));
-  const sent = readQueue(fd, TCP_QUEUE.send, Math.max(0, bytesUnread(fd) - end));
-  const value: TcpStreamEntry = {
-    inq_len: received.length,
-    inq_seq: queueSequence(fd, TCP_QUEUE.receive),
-    outq_len: sent.length,
-    outq_seq: queueSequence(fd, TCP_QUEUE.send),
-    unsq_len: Math.max(0, bytesUnsent(fd) - end),
-    opt_mask: info.agreed & 7,
-    snd_wscale: info.sendScale,
-    rcv_wscale: info.receiveScale,
-    mss_clamp: segmentLimit(fd),
-    timestamp: timestamp(fd),
-    ...getWindow(fd),
-  };
-  return { value, extra: Buffer.concat([received, sent]) };
 }
 
 /** A connection being made: in repair mode until all are. */
@@ -199,14 +175,40 @@ export function makeConnection(fd: Fd, entry: InetSkEntry, session: RestoreSessi
   if (snd_wl1 !== undefined && snd_wnd !== undefined && max_window !== undefined && rcv_wnd !== undefined && rcv_wup !== undefined) {
     // The peer's end of stream has not been heard yet.
     const heard = Number(hasHeardEnd(state));
-    setWindow(fd, { snd_wl1: snd_wl1 - heard, snd_wnd, max_window, rcv_wnd, rcv_wup: rcv_wup - heard });
+    const isIpv4 = own.family === "inet" || (own.family === "inet6" && unmapped(own.address).length === 4);
+    const sent = isIpv4 ? { snd_wnd, max_window } : smaller(snd_wnd);
+    setWindow(fd, { snd_wl1: snd_wl1 - heard, ...sent, rcv_wnd, rcv_wup: rcv_wup - heard });
+    if (isIpv4) setsockopt(fd, IP_OPTIONS, Buffer.alloc(0));
   }
   return { fd, entry, state, value, own: endOf(entry, "src"), peer: endOf(entry, "dst"), unsent: extra.subarray(sentEnd) };
 }
 
-function liftLock({ own, peer }: Pick<Ending, "own" | "peer">): void {
+/**
+ * The size of segments has been computed before anything of what it follows from was set, and is that of a host of which nothing is known
+ * (536 bytes). It is computed anew when options of IP are set; with IPv6 only when a window comes that is larger than any before, as the
+ * answer to the probe that ends the repair brings it then.
+ */
+const IP_OPTIONS = { level: 0, name: 4 };
+
+function smaller(snd_wnd: number): { snd_wnd: number; max_window: number } {
+  const less = Math.max(0, snd_wnd - 1);
+  return { snd_wnd: less, max_window: less };
+}
+
+/** network_lock_method of the inventory. */
+const BY_IPTABLES = 1;
+
+const isByIptables = ({ images }: RestoreSession) => images.single("INVENTORY", [], inventoryEntry).network_lock_method === BY_IPTABLES;
+
+type Ends = Pick<Ending, "own" | "peer">;
+
+/** Lifts the locks of connections that may talk within moments; each lock alone would take 15 ms. */
+export function liftLocks(ends: readonly Ends[], session: RestoreSession): void {
   try {
-    unlock(lockId(own, peer));
+    unlockAtRestore(
+      ends.map(({ own, peer }) => lockId(own, peer)),
+      isByIptables(session),
+    );
   } catch (error) {
     // Without nftables there is no lock either.
     if (!(error instanceof KernelError)) throw error;
@@ -214,14 +216,13 @@ function liftLock({ own, peer }: Pick<Ending, "own" | "peer">): void {
 }
 
 /** Takes away what is left of a connection that is not made again. */
-export function forgetConnection(entry: InetSkEntry): void {
-  liftLock({ own: endOf(entry, "src"), peer: endOf(entry, "dst") });
+export function forgetConnection(entry: InetSkEntry, session: RestoreSession): void {
+  liftLocks([{ own: endOf(entry, "src"), peer: endOf(entry, "dst") }], session);
 }
 
-/** Lets a connection talk again: all that it needs exists. */
+/** Lets a connection talk again: all that it needs exists, and nothing is held back any more ({@link liftLocks}). */
 export function startConnection(made: MadeConnection): void {
   const { fd, state, unsent } = made;
-  liftLock(made);
   // What the peer has said already it says again; our own end is told in silence, unless data has to go before it.
   const isSilent = unsent.length === 0;
   if (heardFirst(state)) hearEnd(made);

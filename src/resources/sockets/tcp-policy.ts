@@ -5,7 +5,7 @@
  */
 import type { SocketAddress } from "../../linux/addresses.js";
 import { readFdLinks } from "../../linux/proc/list.js";
-import { SOCKET_STATE, connectionInode } from "../../linux/sock-diag.js";
+import { SOCKET_STATE, TCP_STATES_WITH_PEER, connectionInode, inetConnectionInodes } from "../../linux/sock-diag.js";
 import type { DumpSession, RestoreSession } from "../part.js";
 import type { PolicyOptions, TcpPolicy } from "../policy.js";
 import { addressOf, inetEntries, unmapped } from "./inet-address.js";
@@ -30,10 +30,21 @@ const isInet = (address: SocketAddress | undefined): address is InetAddress => a
 export function fateAtDump(own: SocketAddress, peer: SocketAddress | undefined, session: DumpSession): Fate {
   if (!isInet(own) || !isInet(peer)) return decide(session.options, [], () => false);
   return decide(session.options, [own.port, peer.port], () => {
-    const inode = connectionInode(peer, own);
+    const inode = connectionInode(peer, own) ?? listed(session).get(`${endText(peer)}-${endText(own)}`);
     return inode !== undefined && socketsOf(session).has(inode);
   });
 }
+
+const lists = new WeakMap<DumpSession, ReadonlyMap<string, number>>();
+
+/** All connections: one that is bound to a device, or has an address of a link, is found only by who names the device. */
+function listed(session: DumpSession): ReadonlyMap<string, number> {
+  const known = lists.get(session) ?? inetConnectionInodes(TCP_STATES_WITH_PEER);
+  lists.set(session, known);
+  return known;
+}
+
+const endText = ({ address, port }: InetAddress) => `${unmapped(address).toString("hex")}.${port}`;
 
 const held = new WeakMap<DumpSession, Set<number>>();
 
@@ -77,7 +88,7 @@ export function isInside(entry: InetSkEntry, session: RestoreSession): boolean {
 function pairText(entry: InetSkEntry, from: "src" | "dst", to: "src" | "dst"): string {
   const text = (which: "src" | "dst") => {
     const address = addressOf(entry, which);
-    return isInet(address) ? `${unmapped(address.address).toString("hex")}.${address.port}` : "?";
+    return isInet(address) ? endText(address) : "?";
   };
   return `${text(from)}-${text(to)}`;
 }

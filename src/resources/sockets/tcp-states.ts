@@ -13,6 +13,7 @@ import type { TcpStreamEntry } from "./tcp.schema.js";
 export const TCP_STATE = {
   ESTABLISHED: 1,
   SYN_SENT: 2,
+  SYN_RECV: 3,
   FIN_WAIT1: 4,
   FIN_WAIT2: 5,
   CLOSE: 7,

@@ -8,14 +8,17 @@ import { type UnixSocketInfo, SOCKET_STATE, unixSockets } from "../../linux/sock
 import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from "../../linux/sockets.js";
 import { fileEntry } from "../files/table.schema.js";
 import type { FileUse, Problem, RestoreSession } from "../part.js";
+import { checkBacklog } from "./unix-backlog.js";
+import { OUTSIDE } from "./unix-making.js";
+import { findOutside, missingPeer } from "./unix-outside.js";
 import { hasPath, isBound, pathOf } from "./unix-names.js";
 import type { UnixSkEntry } from "./unix.schema.js";
 
 interface Surroundings {
   /** Sockets that exist on this machine. */
   readonly present: readonly UnixSocketInfo[];
-  /** Inodes of sockets in the images. */
-  readonly saved: ReadonlySet<number>;
+  /** Sockets in the images, by inode. */
+  readonly saved: ReadonlyMap<number, UnixSkEntry>;
 }
 
 const known = new WeakMap<RestoreSession, Surroundings>();
@@ -23,8 +26,8 @@ const known = new WeakMap<RestoreSession, Surroundings>();
 function surroundingsOf(session: RestoreSession): Surroundings {
   let found = known.get(session);
   if (found === undefined) {
-    const saved = session.images.records("FILES", [], fileEntry).flatMap(({ value }) => value.usk?.ino ?? []);
-    found = { present: [...unixSockets().values()], saved: new Set(saved) };
+    const saved = session.images.records("FILES", [], fileEntry).flatMap(({ value }) => value.usk ?? []);
+    found = { present: [...unixSockets().values()], saved: new Map(saved.map((one) => [one.ino, one])) };
     known.set(session, found);
   }
   return found;
@@ -44,7 +47,12 @@ export function checkUnixSocket(entry: UnixSkEntry, session: RestoreSession, use
     return bad("type", `there are no UNIX sockets of type ${entry.type}`);
   if (entry.peer !== 0 && !around.saved.has(entry.peer))
     return bad("peer", `socket ${entry.ino} has the peer ${entry.peer}, which is not in the images`);
+  const peer = around.saved.get(entry.peer);
+  const isMissing = peer !== undefined && (peer.uflags & OUTSIDE) !== 0 && findOutside(peer, around.present) === undefined;
+  if (isMissing) return [missingPeer(peer, entry, use)];
   if (!isBound(entry)) return [];
+  const backlog = checkBacklog(entry, session);
+  if (backlog.length > 0) return backlog;
   return hasPath(entry) ? checkPath(entry, around, use) : checkAbstract(entry, around, use);
 }
 

@@ -1,9 +1,22 @@
 /**
  * Names of UNIX sockets in the file system: binding to the same name in the same place, and taking nodes away again.
  */
-import { chmodSync, lchownSync, lstatSync, mkdirSync, renameSync, rmdirSync, statSync, unlinkSync, type Stats } from "node:fs";
+import {
+  chmodSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+  type Stats,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { AF_UNIX, type SocketAddress } from "../../linux/addresses.js";
+import { withRoot } from "../../linux/files.js";
 import { bind, connect } from "../../linux/sockets.js";
 import type { Fd } from "../part.js";
 import type { UnixSkEntry } from "./unix.schema.js";
@@ -27,10 +40,13 @@ export function hasPath(entry: UnixSkEntry): boolean {
   return entry.name.length > 0 && entry.name[0] !== 0;
 }
 
+const nameText = (entry: UnixSkEntry): string => Buffer.from(entry.name).toString("utf8").replace(/\0.*$/s, "");
+
 /** The path of the node, from the root of the file system. */
 export function pathOf(entry: UnixSkEntry): string {
-  const name = Buffer.from(entry.name).toString("utf8").replace(/\0.*$/s, "");
-  return name.startsWith("/") ? name : join(entry.name_dir ?? "/", name);
+  if (entry.node !== undefined) return entry.node;
+  const name = nameText(entry);
+  return name.startsWith("/") ? join(entry.root ?? "/", name) : join(entry.name_dir ?? "/", name);
 }
 
 /** Equal for sockets with the same name in the same place. */
@@ -38,11 +54,9 @@ export function nameKey(entry: UnixSkEntry): string {
   return hasPath(entry) ? pathOf(entry) : `@${entry.type}:${Buffer.from(entry.name).toString("latin1")}`;
 }
 
-/** Relative names are resolved from the directory where they were bound. */
-function inDirectory<T>(entry: UnixSkEntry, action: () => T): T {
-  if (!hasPath(entry) || entry.name_dir === undefined) return action();
+function inDirectory<T>(directory: string, action: () => T): T {
   const before = process.cwd();
-  process.chdir(entry.name_dir);
+  process.chdir(directory);
   try {
     return action();
   } finally {
@@ -50,14 +64,50 @@ function inDirectory<T>(entry: UnixSkEntry, action: () => T): T {
   }
 }
 
-/** Connects `fd` to the bound socket of `entry`. */
-export function connectTo(fd: Fd, entry: UnixSkEntry): void {
-  inDirectory(entry, () => connect(fd, unixAddress(entry.name)));
+/** Relative names are resolved from the directory where they were bound, absolute ones from the root that their process had. */
+function bindThere(fd: Fd, entry: UnixSkEntry): void {
+  const action = () => bind(fd, unixAddress(entry.name));
+  if (hasPath(entry) && entry.node !== undefined) bindAndMove(action, nameText(entry), entry.node);
+  else if (hasPath(entry) && entry.root !== undefined) withRoot(entry.root, action);
+  else if (hasPath(entry) && entry.name_dir !== undefined) inDirectory(entry.name_dir, action);
+  else action();
 }
 
-/** Runs `send` where the name of `entry` leads to it. */
+/** Binds below a root directory that is made for it, so that the name leads nowhere else, and moves the node to its place. */
+function bindAndMove(bindHere: () => void, name: string, node: string): void {
+  const root = mkdtempSync(join(dirname(node), ".floe-name-"));
+  try {
+    const parts = name.split("/").filter((part) => part !== "");
+    // Every ".." leads out of a directory.
+    const from = name.startsWith("/") ? "/" : `/${"d/".repeat(parts.filter((part) => part === "..").length)}`;
+    let directory = from;
+    mkdirSync(join(root, directory), { recursive: true });
+    for (const part of parts.slice(0, -1)) {
+      directory = join(directory, part);
+      mkdirSync(join(root, directory), { recursive: true });
+    }
+    withRoot(root, () => {
+      process.chdir(from);
+      bindHere();
+    });
+    renameSync(join(root, directory, basename(name)), node);
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
+/** Runs `send` where the address that it gets leads to the socket of `entry`. */
 export function besideName<T>(entry: UnixSkEntry, send: (to: SocketAddress) => T): T {
-  return inDirectory(entry, () => send(unixAddress(entry.name)));
+  if (!hasPath(entry)) return send(unixAddress(entry.name));
+  const path = pathOf(entry);
+  if (entry.root !== undefined || entry.node !== undefined)
+    return inDirectory(dirname(path), () => send(unixAddress(Buffer.from(`${basename(path)}\0`))));
+  return entry.name_dir === undefined ? send(unixAddress(entry.name)) : inDirectory(entry.name_dir, () => send(unixAddress(entry.name)));
+}
+
+/** Connects `fd` to the bound socket of `entry`. */
+export function connectTo(fd: Fd, entry: UnixSkEntry): void {
+  besideName(entry, (to) => connect(fd, to));
 }
 
 /** A node that a restore makes. */
@@ -81,7 +131,7 @@ export function bindTo(fd: Fd, entry: UnixSkEntry, { yields }: { yields: boolean
   const isDeleted = entry.deleted === true;
   const made = isDeleted ? makeDirectories(dirname(path)) : [];
   const aside = clearPlace(path, isDeleted || yields);
-  inDirectory(entry, () => bind(fd, unixAddress(entry.name)));
+  bindThere(fd, entry);
   if (entry.file_perms !== undefined) {
     lchownSync(path, entry.file_perms.uid, entry.file_perms.gid);
     chmodSync(path, entry.file_perms.mode & PERMISSIONS);

@@ -23,6 +23,7 @@ export const threadName: ThreadPart = {
   name: "tasks/name",
   rows: ["task.comm-personality"],
   stage: "thread",
+  uniform: "later",
   dump({ isLeader, stat, core }) {
     if (core.thread_core !== undefined) core.thread_core.comm = stat.comm;
     if (isLeader && core.tc !== undefined) core.tc.comm = stat.comm;
@@ -39,6 +40,7 @@ export const personality: ThreadPart = {
   name: "tasks/personality",
   rows: ["task.comm-personality"],
   stage: "process",
+  uniform: "later",
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;
     const value = program.call(SYS.personality, PERSONALITY_QUERY);
@@ -52,10 +54,32 @@ export const personality: ThreadPart = {
   },
 };
 
+/** Threads may differ: it is an attribute of each, which it gets from its creator. */
+export const threadPersonality: ThreadPart = {
+  name: "tasks/thread-personality",
+  rows: ["task.comm-personality"],
+  stage: "last",
+  uniform: "later",
+  dump({ isLeader, task, program, core }) {
+    if (isLeader) return undefined;
+    const value = program.call(SYS.personality, PERSONALITY_QUERY);
+    return () => {
+      const own = Number(value.value & 0xffffffffn);
+      if (core.thread_core !== undefined && own !== task.core.tc?.personality) core.thread_core.personality = own;
+    };
+  },
+  restore({ program, core }) {
+    const own = core.thread_core?.personality;
+    if (own !== undefined) program.call(SYS.personality, own).must("setting the personality of a thread");
+    return undefined;
+  },
+};
+
 export const parentDeathSignal: ThreadPart = {
   name: "tasks/parent-death-signal",
   rows: ["task.pdeathsig"],
   stage: "last",
+  uniform: "later",
   dump({ program, core }) {
     const signal = program.buffer(8);
     program.call(SYS.prctl, PR_GET_PDEATHSIG, signal, 0, 0, 0).must();
@@ -76,6 +100,7 @@ export const childSubreaper: ThreadPart = {
   name: "tasks/subreaper",
   rows: ["tree.subreaper"],
   stage: "process",
+  uniform: "now",
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;
     const flag = program.buffer(8);
@@ -94,6 +119,7 @@ export const oomScore: ThreadPart = {
   name: "tasks/oom-score",
   rows: ["task.oom-score"],
   stage: "process",
+  uniform: "later",
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;
     const text = program.buffer(16);
@@ -147,6 +173,7 @@ export const membarrier: ThreadPart = {
   name: "tasks/membarrier",
   rows: ["thr.membarrier"],
   stage: "process",
+  uniform: "later",
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;
     const mask = program.call(SYS.membarrier, MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);

@@ -6,14 +6,16 @@ import { fpregsFromImage, fpregsToImage } from "./core-x86.js";
 import { decode } from "../../images/codec/decode.js";
 import { encode } from "../../images/codec/encode.js";
 
-/** As on a processor with AMX. */
+/** Everything there is at once: processors with AMX have no bounds registers (MPX) any more. */
 const layout: XstateLayout = {
   sizeBytes: 11008,
-  supported: 0x602e7n,
+  supported: 0x602ffn,
   components: new Map(
     (
       [
         [2, 576, 256],
+        [3, 832, 64],
+        [4, 896, 64],
         [5, 1088, 64],
         [6, 1152, 512],
         [7, 1664, 1024],
@@ -39,7 +41,7 @@ function area(components: bigint): Buffer {
 }
 
 for (const [title, components] of [
-  ["all components with tiles", 0x602e7n],
+  ["all components with tiles", 0x602ffn],
   ["tiles that are idle", 0x2e7n],
   ["a tile configuration alone", 0x20007n],
 ] as const) {
@@ -53,3 +55,13 @@ for (const [title, components] of [
     assert.deepEqual(fpregsFromImage(entry, layout), before);
   });
 }
+
+test("each part of the XSAVE area is as long in the image as CRIU wants it", () => {
+  const { xsave } = fpregsToImage(area(0x602ffn), layout);
+  assert.equal(xsave?.ymmh_space.length, 64);
+  assert.equal(xsave?.bndreg_state.length, 8);
+  assert.equal(xsave?.bndcsr_state.length, 8, "the component's 64 bytes, though two words of it are defined");
+  assert.equal(xsave?.opmask_reg.length, 8);
+  assert.equal(xsave?.zmm_upper.length, 64);
+  assert.equal(xsave?.hi16_zmm.length, 128);
+});

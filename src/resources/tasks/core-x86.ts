@@ -99,7 +99,7 @@ export function fpregsToImage(area: Buffer, layout: XstateLayout, shadowStack?: 
     xstate_bv: area.readBigUInt64LE(XSTATE.headerOffset),
     ymmh_space: list32(XSTATE.avx, 64),
     bndreg_state: list64(XSTATE.bndregs, 8),
-    bndcsr_state: list64(XSTATE.bndcsr, 2),
+    bndcsr_state: list64(XSTATE.bndcsr, 8),
     opmask_reg: list64(XSTATE.opmask, 8),
     zmm_upper: list64(XSTATE.zmmHi256, 64),
     hi16_zmm: list64(XSTATE.hi16Zmm, 128),
@@ -149,7 +149,7 @@ export function fpregsFromImage(entry: UserX86FpregsEntry, layout: XstateLayout)
     const has = (n: number) => component(layout, area, n) !== undefined;
     if (has(XSTATE.avx)) put32(XSTATE.avx, xsave.ymmh_space.slice(0, 64));
     if (has(XSTATE.bndregs)) put64(XSTATE.bndregs, xsave.bndreg_state.slice(0, 8));
-    if (has(XSTATE.bndcsr)) put64(XSTATE.bndcsr, xsave.bndcsr_state.slice(0, 2));
+    if (has(XSTATE.bndcsr)) put64(XSTATE.bndcsr, xsave.bndcsr_state.slice(0, 8));
     if (has(XSTATE.opmask)) put64(XSTATE.opmask, xsave.opmask_reg.slice(0, 8));
     if (has(XSTATE.zmmHi256)) put64(XSTATE.zmmHi256, xsave.zmm_upper.slice(0, 64));
     if (has(XSTATE.hi16Zmm)) put64(XSTATE.hi16Zmm, xsave.hi16_zmm.slice(0, 128));
@@ -176,12 +176,38 @@ export function readClearTidAddress(program: Program, into: (address: bigint) =>
 
 /** Makes thread_info of a stopped thread; `regs` already say where the thread goes on. The vector registers come later. */
 export function threadInfo(regs: Buffer): ThreadInfoX86 {
-  return {
-    clear_tid_addr: 0n,
-    gpregs: gpregsToImage(regs),
-    fpregs: undefined as never,
-    tls: [12, 13, 14].map(emptyTls),
-  };
+  return new ThreadInfo(regs);
+}
+
+/** The registers take their form when somebody asks for them: not while the thread stands still. */
+class ThreadInfo implements ThreadInfoX86 {
+  clear_tid_addr = 0n;
+  fpregs = undefined as never;
+  readonly #regs: Buffer;
+  #gpregs: ThreadInfoX86["gpregs"] | undefined;
+  #tls: ThreadInfoX86["tls"] | undefined;
+
+  constructor(regs: Buffer) {
+    this.#regs = regs;
+  }
+
+  get gpregs(): ThreadInfoX86["gpregs"] {
+    this.#gpregs ??= gpregsToImage(this.#regs);
+    return this.#gpregs;
+  }
+
+  set gpregs(value: ThreadInfoX86["gpregs"]) {
+    this.#gpregs = value;
+  }
+
+  get tls(): ThreadInfoX86["tls"] {
+    this.#tls ??= [12, 13, 14].map(emptyTls);
+    return this.#tls;
+  }
+
+  set tls(value: ThreadInfoX86["tls"]) {
+    this.#tls = value;
+  }
 }
 
 function emptyTls(entryNumber: number) {

@@ -52,6 +52,10 @@ export const taskCoreEntry = message("task_core_entry", {
   memory_merge: optional.bool(1003, { floe: true }),
   /** Components of the vector state that the process may use, ARCH_GET_XCOMP_PERM. */
   xcomp_permissions: optional.uint64(1004, { floe: true, hex: true }),
+  /** By which the parent is told of the end, where that is not SIGCHLD. */
+  exit_signal: optional.uint32(1005, { floe: true }),
+  /** The local descriptor table, as the processor has it: 8 bytes an entry. */
+  segment_table: optional.bytes(1006, { floe: true }),
 });
 export type TaskCoreEntry = Infer<typeof taskCoreEntry>;
 
@@ -102,10 +106,20 @@ export const threadCoreEntry = message("thread_core_entry", {
   /** Wait status of a first thread that has ended before the process. */
   ended_with: optional.uint32(1017, { floe: true }),
   user_dispatch: optional.message(1016, () => floeUserDispatchEntry, { floe: true }),
+  /** Of a thread that has another one than the first. */
+  personality: optional.uint32(1023, { floe: true, hex: true }),
+  restart: optional.message(1022, () => floeRestartEntry, { floe: true }),
   /** set_mempolicy(2), and its nodes as the kernel has them. */
   memory_policy: optional.uint32(1020, { floe: true, hex: true }),
   memory_nodes: optional.bytes(1021, { floe: true }),
 });
+/** A timed call that was interrupted: its number, and the time that was left; its arguments are in the registers. */
+export const floeRestartEntry = message("floe_restart_entry", {
+  nr: required.uint32(1),
+  left_ns: required.uint64(2),
+});
+export type RestartEntry = Infer<typeof floeRestartEntry>;
+
 /** Syscall user dispatch as PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG takes it. */
 export const floeUserDispatchEntry = message("floe_user_dispatch_entry", {
   selector: required.uint64(1, { hex: true }),

@@ -64,6 +64,7 @@ export const credentials: ThreadPart = {
   name: "tasks/credentials",
   rows: ["cred.ids-groups", "cred.caps", "cred.no-new-privs"],
   stage: "last",
+  uniform: "later",
 
   dump({ session, status, program, core }) {
     const securebits = program.call(SYS.prctl, PR_GET_SECUREBITS, 0, 0, 0, 0).must("reading securebits");

@@ -16,6 +16,7 @@ export const robustList: ThreadPart = {
   name: "tasks/robust-list",
   rows: ["thr.futex"],
   stage: "last",
+  uniform: "later",
   dump({ program, core }) {
     const head = program.buffer(16);
     program.call(SYS.get_robust_list, 0, head, head.at(8)).must("reading the robust-futex list");
@@ -38,6 +39,7 @@ export const clearTid: ThreadPart = {
   name: "tasks/clear-tid",
   rows: ["thr.basic"],
   stage: "last",
+  uniform: "later",
   dump({ program, core }) {
     const address = program.buffer(8);
     program.call(SYS.prctl, PR_GET_TID_ADDRESS, address, 0, 0, 0).must("reading the address cleared at exit");

@@ -15,6 +15,7 @@ export const limits: ThreadPart = {
   name: "tasks/limits",
   rows: ["task.rlimits"],
   stage: "process",
+  uniform: "later",
 
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;

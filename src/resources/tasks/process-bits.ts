@@ -65,6 +65,7 @@ export const memoryMerge: ThreadPart = {
   name: "tasks/memory-merge",
   rows: [],
   stage: "process",
+  uniform: "later",
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;
     const isOn = program.call(SYS.prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
@@ -85,6 +86,7 @@ export const denyWriteExecute: ThreadPart = {
   name: "tasks/deny-write-execute",
   rows: [],
   stage: "last",
+  uniform: "later",
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;
     const bits = program.call(SYS.prctl, PR_GET_MDWE, 0, 0, 0, 0);

@@ -83,6 +83,7 @@ export const scheduling: ThreadPart = {
   name: "tasks/scheduling",
   rows: ["task.sched"],
   stage: "last",
+  uniform: "later",
 
   dump({ program, core }) {
     const memory = program.buffer(SCHED_ATTR_BYTES);
@@ -134,21 +135,23 @@ export const affinity: ThreadPart = {
   name: "tasks/affinity",
   rows: ["task.sched"],
   stage: "last",
+  uniform: "later",
 
-  dump({ program, core }) {
+  dump({ program, core, session }) {
     // As many bytes as this kernel's masks have.
     maskBytes ??= schedGetaffinity(0).length;
     const memory = program.buffer(maskBytes);
     const got = program.call(SYS.sched_getaffinity, 0, maskBytes, memory).must("reading the processor affinity");
-    return () => {
-      if (core.thread_core === undefined) return;
-      const mask = memory.bytes().subarray(0, Number(got.value));
-      online ??= onlineProcessors();
-      const allowed = processorsOf(mask);
-      const isFree = [...online].every((cpu) => allowed.includes(cpu));
-      const used = Math.floor((allowed.at(-1) ?? 0) / 8) + 1;
-      core.thread_core.cpu_affinity = isFree ? Buffer.alloc(0) : Buffer.from(mask.subarray(0, used));
-    };
+    return () =>
+      session.later(() => {
+        if (core.thread_core === undefined) return;
+        const mask = memory.bytes().subarray(0, Number(got.value));
+        online ??= onlineProcessors();
+        const allowed = processorsOf(mask);
+        const isFree = [...online].every((cpu) => allowed.includes(cpu));
+        const used = Math.floor((allowed.at(-1) ?? 0) / 8) + 1;
+        core.thread_core.cpu_affinity = isFree ? Buffer.alloc(0) : Buffer.from(mask.subarray(0, used));
+      });
   },
 
   check(task) {
@@ -188,6 +191,7 @@ export const ioPriority: ThreadPart = {
   name: "tasks/io-priority",
   rows: ["task.sched"],
   stage: "last",
+  uniform: "later",
 
   dump({ program, core }) {
     const value = program.call(SYS.ioprio_get, IOPRIO_WHO_PROCESS, 0);

@@ -8,7 +8,7 @@
  * Built to the kernel's documentation: no machine with them was at hand, so nothing of it has run. Enabling gives a thread a stack
  * of the kernel's choice, which stays mapped beside its own: the kernel unmaps it when the thread ends, so it must not be another's.
  */
-import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { Refusal } from "../../errors.js";
 import { ptraceGetRegset, ptraceSetRegset } from "../../linux/ptrace.js";
 import {
@@ -23,7 +23,7 @@ import { SYS } from "../../linux/syscalls.js";
 import { AREA } from "../memory/area.js";
 import { without } from "../memory/inherit.js";
 import { intersection } from "../memory/page-ranges.js";
-import type { StoredRun } from "../memory/page-source.js";
+import { type StoredRun, readPages } from "../memory/page-source.js";
 import type { VmaEntry } from "../memory/vma.schema.js";
 import type { ThreadPart } from "../part.js";
 import type { UserX86CetEntry } from "./core-x86.schema.js";
@@ -45,6 +45,7 @@ export const shadowStack: ThreadPart = {
   name: "tasks/shadow-stack",
   rows: ["cpu.shstk"],
   stage: "last",
+  uniform: "now",
 
   dump({ program, thread, core }) {
     if (!hasShadowStacks()) return undefined;
@@ -108,13 +109,12 @@ export function fillShadowStacks(pid: number, runs: readonly StoredRun[]): void 
   if (runs.length === 0) return;
   const memory = openSync(`/proc/${pid}/mem`, "r+");
   try {
-    for (const { start, end, fd, offset } of runs) {
-      for (let at = start; at < end; ) {
-        const piece = Buffer.alloc(Math.min(PIECE, Number(end - at)));
-        const got = readSync(fd, piece, 0, piece.length, Number(offset + (at - start)));
-        if (got === 0) throw new Error(`cannot fill the shadow stack of process ${pid}: the image ends too early`);
-        writeSync(memory, piece, 0, got, Number(at));
-        at += BigInt(got);
+    for (const run of runs) {
+      for (let at = run.start; at < run.end; ) {
+        const piece = Buffer.alloc(Math.min(PIECE, Number(run.end - at)));
+        readPages(run, at, piece);
+        writeSync(memory, piece, 0, piece.length, Number(at));
+        at += BigInt(piece.length);
       }
     }
   } finally {

@@ -148,6 +148,7 @@ export const threadBits: ThreadPart = {
   name: "tasks/thread-bits",
   rows: [],
   stage: "last",
+  uniform: "later",
   dump({ program, stat, core }) {
     const readers = BITS.map((bit) => bit.read(program, { stat }));
     return () => {

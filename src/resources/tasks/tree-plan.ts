@@ -76,7 +76,10 @@ function inheritedBy(tasks: readonly TreeTask[], shellJob: boolean, verb: "dump"
         process: { pid: root.pid, comm: root.comm ?? "?" },
         resource: `session ${root.sid}`,
         because: "its leader is outside the process tree",
-        remedy: ["use --shell-job", "start the process tree with setsid(1)"],
+        remedy:
+          verb === "restore"
+            ? ["Restore it with --shell-job: it gets the session, and the terminal, that the restore is in"]
+            : ["Use --shell-job, for the restore as well", "Start the process tree with setsid(1)"],
       },
       verb,
     );

@@ -98,4 +98,25 @@ describe("planSharing", () => {
     }
     assert.ok(refused <= count / 200, `${refused} of ${count} were refused`);
   });
+
+  it("refuses tables that would have to pass through one process at once", () => {
+    // Two children of the one in between have a table of the root's, and one of its other child's.
+    const parents = new Map([[ROOT, 0], ...[101, 102].map((pid) => [pid, ROOT] as const), ...[103, 104].map((pid) => [pid, 101] as const)]);
+    const files = new Map(
+      [
+        [ROOT, 1],
+        [101, 3],
+        [102, 2],
+        [103, 1],
+        [104, 2],
+      ].map(([pid = 0, table = 0]) => [pid, table]),
+    );
+    const tasks = [...parents].map(([pid, ppid]) => ({ pid, ppid, pgid: ROOT, sid: ROOT, state: "alive", threads: [pid] }) as const);
+    const objects = new Map([...files].map(([pid, table]) => [pid, { vm: pid, fs: pid, sighand: pid, files: table }]));
+    assert.throws(
+      () => planTree(tasks, { objects }),
+      (error: unknown) =>
+        error instanceof Refusal && error.code === "TABLE_SHARED_APART" && /its descriptor table: it is shared with/.test(error.message),
+    );
+  });
 });

@@ -63,6 +63,7 @@ export const vectorState: ThreadPart = {
   name: "tasks/vector-state",
   rows: ["cpu.fpregs"],
   stage: "process",
+  uniform: "later",
 
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;

@@ -30,6 +30,7 @@ export const itimers: ThreadPart = {
   name: "timers/itimers",
   rows: ["time.itimers"],
   stage: "last",
+  uniform: "now",
 
   dump({ isLeader, program, core }) {
     if (!isLeader) return undefined;

@@ -7,11 +7,13 @@
  *
  * A periodic timer whose signal is queued does not run: the kernel counts its overruns when the signal is taken. Such a
  * timer is set to a moment in the past, so that it queues its signal itself and is in the same state again. How many
- * periods it had missed before the dump is not to be seen from outside.
+ * periods it has missed no call tells: it is looked up in the kernel's memory (`linux/kernel-timers.ts`), where that is allowed.
  *
  * struct sigevent: value 8, signo 4, notify 4, thread id 4.
  */
 import { SYS } from "../../linux/syscalls.js";
+import type { TracedTask } from "../../target/thread.js";
+import { KernelTimers } from "../../linux/kernel-timers.js";
 import type { Program } from "../../target/program.js";
 import { clockGettime } from "../../linux/timers.js";
 import { readPosixTimers } from "../../linux/proc/read.js";
@@ -54,6 +56,13 @@ export function comesFromTimer(siginfo: Uint8Array, timers: readonly PosixTimerE
   return timers.some((t) => t.it_id === info.readInt32LE(SI_TIMERID) && canFireAgain(t));
 }
 
+/** Ids of periodic timers of which signals wait. */
+function idsWaiting(queued: readonly Uint8Array[], timers: readonly PosixTimerEntry[]): ReadonlySet<number> {
+  const infos = queued.map((siginfo) => Buffer.from(siginfo.buffer, siginfo.byteOffset, siginfo.byteLength));
+  const ids = new Set(infos.filter((info) => info.readInt32LE(8) === SI_TIMER).map((info) => info.readInt32LE(SI_TIMERID)));
+  return new Set(timers.filter((timer) => ids.has(timer.it_id | 0) && canFireAgain(timer)).map((timer) => timer.it_id));
+}
+
 /** Whether `siginfo` comes from a timer that fires once and was armed when it was read: it fired later, and will again. */
 export function firedAfterReading(siginfo: Buffer, timers: readonly PosixTimerEntry[]): boolean {
   if (siginfo.readInt32LE(8) !== SI_TIMER) return false;
@@ -71,12 +80,13 @@ function nowNs(clock: number): bigint {
   return BigInt(seconds) * NS_PER_S + BigInt(nanoseconds);
 }
 
-/** Time and flags to set: what remains, or the last time it should have fired if its signal is queued. */
+/** Time and flags to set: what remains, or the first time it should have fired since its signal is queued. */
 function setting(timer: PosixTimerEntry, isQueued: boolean): { flags: number; firstNs: bigint } {
   const remains = timer.vsec * NS_PER_S + timer.vnsec;
   if (!isQueued) return { flags: 0, firstNs: remains };
-  const last = nowNs(timer.clock_id) + remains - (timer.isec * NS_PER_S + timer.insec);
-  return { flags: TIMER_ABSTIME, firstNs: last > 1n ? last : 1n };
+  const periods = BigInt(1 + (timer.missed ?? 0));
+  const first = nowNs(timer.clock_id) + remains - periods * (timer.isec * NS_PER_S + timer.insec);
+  return { flags: TIMER_ABSTIME, firstNs: first > 1n ? first : 1n };
 }
 
 function create(program: Program, timer: PosixTimerEntry, leader: number): void {
@@ -91,6 +101,43 @@ function create(program: Program, timer: PosixTimerEntry, leader: number): void 
   id.content.writeInt32LE(timer.it_id, 0);
   program.call(SYS.timer_create, clockOf(timer, leader), program.bytes(event), id).must(`creating POSIX timer ${timer.it_id}`);
 }
+
+let kernel: KernelTimers | undefined;
+let wasTried = false;
+
+/** Gets ready, some 30 ms long, if a process has timers that may run over. */
+export function prepareTimers(pids: readonly number[]): void {
+  if (wasTried || !pids.some(hasTimers)) return;
+  wasTried = true;
+  kernel = KernelTimers.open();
+}
+
+function hasTimers(pid: number): boolean {
+  try {
+    return readPosixTimers(pid).some(({ notify }) => (notify & SIGEV_NONE) === 0);
+  } catch {
+    return false; // it has ended
+  }
+}
+
+/** Of more timers nobody asks how often they have run over. */
+const MOST_ASKED = 200;
+
+/** Notes how many periods periodic timers have missed whose signal is queued. */
+function noteMissed(timers: PosixTimerEntry[], traced: TracedTask): void {
+  const queued = [...traced.sharedPending, ...traced.threads.flatMap((thread) => thread.pending)];
+  if (queued.length === 0 || kernel === undefined || timers.length > MOST_ASKED) return;
+  const waiting = idsWaiting(queued, timers);
+  if (waiting.size === 0) return;
+  const overruns = kernel.overruns(traced.pid, MOST_ASKED);
+  for (const timer of timers.filter(({ it_id }) => waiting.has(it_id))) {
+    const missed = overruns.get(timer.it_id | 0) ?? 0n;
+    if (missed > 0n) timer.missed = Number(missed > MOST_OVERRUNS ? MOST_OVERRUNS : missed);
+  }
+}
+
+/** DELAYTIMER_MAX, linux/limits.h */
+const MOST_OVERRUNS = 0x7fff_ffffn;
 
 export const posixTimers: ThreadPart = {
   name: "timers/posix-timers",
@@ -121,6 +168,7 @@ export const posixTimers: ThreadPart = {
           ? { notify_thread_id: task.traced.threads.find((t) => t.tid === timer.notifyTid)?.nsTid ?? 0 }
           : {}),
       }));
+      noteMissed(core.tc.timers.posix, task.traced);
     };
   },
 
@@ -131,10 +179,12 @@ export const posixTimers: ThreadPart = {
     for (const timer of timers) create(program, timer, task.pid);
     program.call(SYS.prctl, PR_TIMER_CREATE_RESTORE_IDS, RESTORE_IDS_OFF, 0, 0, 0).must();
     const queues = [core.tc?.signals_s, ...task.threads.map((thread) => thread.core.thread_core?.signals_p)];
-    const queued = queues.flatMap((queue) => queue?.signals ?? []);
+    const waiting = idsWaiting(
+      queues.flatMap((queue) => queue?.signals.map(({ siginfo }) => siginfo) ?? []),
+      timers,
+    );
     for (const timer of timers) {
-      const isQueued = queued.some(({ siginfo }) => comesFromTimer(siginfo, [timer]));
-      const { flags, firstNs } = setting(timer, isQueued);
+      const { flags, firstNs } = setting(timer, waiting.has(timer.it_id));
       const value = Buffer.alloc(ITIMERSPEC_BYTES);
       value.writeBigUInt64LE(timer.isec, 0);
       value.writeBigUInt64LE(timer.insec, 8);

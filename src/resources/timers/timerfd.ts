@@ -71,6 +71,7 @@ export const timerfds: FileKind<TimerfdEntry> = {
   rows: ["time.timerfd"],
   type: "TIMERFD",
   field: "tfd",
+  isPathless: true,
   matches: ({ link }) => link === "anon_inode:[timerfd]",
   dump(file) {
     const { clockId, ticks, setTimeFlags, value, interval } = look(file.local);

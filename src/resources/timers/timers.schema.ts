@@ -23,6 +23,8 @@ export const posixTimerEntry = message("posix_timer_entry", {
   vsec: required.uint64(9),
   vnsec: required.uint64(10),
   notify_thread_id: optional.int32(11),
+  /** Periods that it has missed since its signal was queued. */
+  missed: optional.uint32(1000, { floe: true }),
 });
 export type PosixTimerEntry = Infer<typeof posixTimerEntry>;
 

@@ -2,20 +2,16 @@
  * Pseudo-terminals whose master side is held by the tree itself: both sides come back, with the same number.
  *
  * Read from   fdinfo (tty-index), ioctl_tty(2), stat (which session has it); unread bytes by read(2), and put back
- * Made with   /dev/ptmx until the number is right, TIOCGPTPEER, TCSETS, TIOCSWINSZ; TIOCSCTTY right after setsid(2), so that
- *             children inherit it; TIOCSPGRP when every process exists
+ * Made with   /dev/ptmx until the number is right, TIOCGPTPEER, TCSETS, TIOCSWINSZ; whose terminal it is: session.ts
  */
-import { chmodSync, chownSync, closeSync, existsSync, readlinkSync, readSync, writeSync } from "node:fs";
+import { chmodSync, chownSync, closeSync, existsSync, readlinkSync, statSync } from "node:fs";
 import { Refusal } from "../../errors.js";
-import { fromTtyNumber } from "../../linux/device-numbers.js";
+import { toStatDevice } from "../../linux/device-numbers.js";
 import { FD_CLOEXEC, dupFrom, setDescriptorFlags, setStatusFlags } from "../../linux/fcntl.js";
-import { O_CLOEXEC, O_LARGEFILE, O_NOCTTY, O_NONBLOCK, O_RDWR, openat } from "../../linux/files.js";
-import { bytesToRead } from "../../linux/pipes.js";
+import { AT_FDCWD, O_CLOEXEC, O_LARGEFILE, O_NOCTTY, O_PATH, O_RDWR, openat } from "../../linux/files.js";
 import { fdInfoField } from "../../linux/proc/fdinfo.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { readFdInfo } from "../../linux/proc/read.js";
-import { pidfdGetfd, pidfdOpen } from "../../linux/process.js";
-import { SYS } from "../../linux/syscalls.js";
 import {
   type Termios,
   tcgets,
@@ -26,48 +22,38 @@ import {
   tiocgptn,
   tiocgptpeer,
   tiocpkt,
+  tiocslcktrmios,
   tiocsptlck,
   tiocswinsz,
+  tiocvhangup,
 } from "../../linux/terminals.js";
-import { closeRemote, handOver } from "../../target/hand-over.js";
-import { Program } from "../../target/program.js";
-import { run } from "../../target/run.js";
-import type { TracedTask } from "../../target/thread.js";
+import { isExternal } from "../files/inherit.js";
 import type { DumpSession, Fd, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
-import { PTS_MAJOR, infoId, modesOf, slaveIndex, terminalInfos, terminalKind } from "./info.js";
+import { PTMX_RDEV, PTS_MAJOR, PTS_PER_MAJOR, infoId, isHungUp, modesOf, slaveIndex, terminalInfos, terminalKind } from "./info.js";
+import { controllingDevice, isDeviceLeftOutside, sessionOf, terminalKey } from "./outside.js";
+import { isFresh, refillQueue, saveQueues, stopOutput } from "./queues.js";
+import { fileEntry } from "../files/table.schema.js";
 import { type TtyFileEntry, type TtyInfoEntry, ttyDataEntry, ttyType } from "./tty.schema.js";
 
-const AT_FDCWD = -100;
-/** Device 5:2, /dev/ptmx, as stat(2) packs it. */
-const PTMX_RDEV = 0x502;
-const TIOCSCTTY = 0x540e;
-const TIOCSPGRP = 0x5410;
 /** Pseudo-terminals that may be opened on the way to the wanted number. */
 const MAX_TRIES = 4096;
-/** asm-generic/termbits-common.h, termbits.h */
-/** BRKINT, PARMRK, ISTRIP, INLCR, IGNCR, ICRNL, IUCLC, IXON, IXOFF. */
-const INPUT_CHANGES = 0o2 | 0o10 | 0o40 | 0o100 | 0o200 | 0o400 | 0o1000 | 0o2000 | 0o10000;
-const OPOST = 0o1;
-const ISIG = 0o1;
-/** ECHO, ECHOE, ECHOK, ECHONL, ECHOCTL, ECHOPRT, ECHOKE. */
-const ECHOES = 0o10 | 0o20 | 0o40 | 0o100 | 0o1000 | 0o2000 | 0o4000;
-const IEXTEN = 0o100000;
-
 /** Masters that the tree holds, by index of the pair. */
 const masters = new WeakMap<DumpSession, ReadonlySet<number>>();
 
 function mastersInTree(session: DumpSession): ReadonlySet<number> {
   let found = masters.get(session);
   if (found === undefined) {
-    found = new Set(session.tasks.flatMap((task) => mastersOf(task.traced.pid)));
+    found = new Set(session.tasks.flatMap((task) => mastersOf(task.traced.pid, session)));
     masters.set(session, found);
   }
   return found;
 }
 
-function mastersOf(pid: number): number[] {
+function mastersOf(pid: number, session: DumpSession): number[] {
   return readFdNumbers(pid).flatMap((fd) => {
-    if (!/^\/dev\/(pts\/)?ptmx$/.test(readlinkSync(`/proc/${pid}/fd/${fd}`))) return [];
+    const path = `/proc/${pid}/fd/${fd}`;
+    if (!/^\/dev\/(pts\/)?ptmx$/.test(readlinkSync(path))) return [];
+    if (isDeviceLeftOutside(BigInt(PTMX_RDEV), session) && isExternal(terminalKey(statSync(path, { bigint: true })), session)) return [];
     const index = fdInfoField(readFdInfo(pid, fd), "tty-index");
     return index === undefined ? [] : [Number(index)];
   });
@@ -77,133 +63,63 @@ function mastersOf(pid: number): number[] {
 export function insideIndex(file: OpenFile, session: DumpSession): number | undefined {
   const kind = terminalKind(file.stat);
   if (kind === "master") return tiocgptn(file.local);
-  const index = kind === "slave" ? slaveIndex(file.stat) : kind === "controlling" ? controllingIndex(file) : undefined;
-  return index !== undefined && mastersInTree(session).has(index) ? index : undefined;
+  const index = kind === "slave" ? slaveIndex(file.stat) : kind === "controlling" ? slaveNumber(controllingDevice(file.task)) : undefined;
+  return index !== undefined && hasMaster(index, session) ? index : undefined;
 }
 
-/** The pseudo-terminal behind a task's /dev/tty. */
-function controllingIndex(file: OpenFile): number | undefined {
-  const { major, minor } = fromTtyNumber(file.task.stat.ttyNr);
-  return major === PTS_MAJOR ? minor : undefined;
+/** Index of the pair by the device of its slave side; undefined: it is another kind of device. */
+export function slaveNumber(rdev: bigint): number | undefined {
+  return terminalKind({ rdev }) === "slave" ? slaveIndex({ rdev }) : undefined;
 }
 
-/** The session that has pseudo-terminal `index`, and its foreground group; zeros when nobody has it. */
-function ownersOf(index: number, session: DumpSession): { sid: number; pgrp: number } {
-  const member = session.tasks.find(({ stat }) => {
-    const { major, minor } = fromTtyNumber(stat.ttyNr);
-    return major === PTS_MAJOR && minor === index;
-  });
-  return member === undefined ? { sid: 0, pgrp: 0 } : { sid: member.stat.session, pgrp: Math.max(0, member.stat.tpgid) };
+/** Whether the tree holds the master of pair `index`, or a restore is to make one for somebody outside. */
+export function hasMaster(index: number, session: DumpSession): boolean {
+  return session.options.orphanPtsMaster === true || mastersInTree(session).has(index);
 }
 
 /** Number of the terminal's info; writes it, and bytes that nobody has read yet. */
 export function dumpInside(file: OpenFile, session: DumpSession, index: number): number {
   const kind = terminalKind(file.stat);
   const isMaster = kind === "master";
-  const owners = ownersOf(index, session);
-  if (kind === "controlling")
-    return infoId(file, session, { index: undefined, isMaster: false, locked: false, packetMode: false, ...owners });
-  const known = { index, isMaster, locked: isMaster && tiocgptlck(file.local), packetMode: isMaster && tiocgpkt(file.local), ...owners };
-  const id = infoId(file, session, known);
-  if (bytesToRead(file.local) > 0) saveUnread(file, session, { id, packetMode: known.packetMode });
-  return id;
+  const owners = sessionOf(slaveDevice(index), session);
+  if (!isMaster) return infoId(file, session, { index, isMaster, locked: false, packetMode: false, ...owners });
+  const packetMode = tiocgpkt(file.local);
+  const master = { file, index, slave: slaveDevice(index), packetMode, isSlaveHeld: isSlaveHeld(index, session) };
+  const locked = tiocgptlck(file.local);
+  const stopped = saveQueues(master, session);
+  return infoId(file, session, { index, isMaster, locked, packetMode, stopped, isFresh: isFresh(master), ...owners });
 }
 
-const dataSaved = new WeakMap<DumpSession, Set<number>>();
-
-/** There is no way to look at a terminal's queue: what was read is put back through the other side at once. */
-function saveUnread(file: OpenFile, session: DumpSession, { id, packetMode }: { id: number; packetMode: boolean }): void {
-  const saved = dataSaved.get(session) ?? new Set<number>();
-  dataSaved.set(session, saved);
-  if (saved.has(id)) return;
-  saved.add(id);
-  const refuse = (because: string) =>
-    session.refuse(
-      new Refusal({
-        code: "TERMINAL_HAS_DATA",
-        process: { pid: file.task.traced.pid, comm: file.task.comm },
-        resource: `fd ${file.fd}, the terminal "${file.link}"`,
-        because,
-        remedy: ["Dump again a moment later"],
-      }),
-    );
-  if (packetMode) {
-    refuse("it holds unread bytes in packet mode, which cannot be read and put back");
-    return;
-  }
-  const other = otherSide(file, session);
-  if (other === undefined) {
-    refuse("it holds unread bytes, and there is no other side through which they could be put back");
-    return;
-  }
-  try {
-    const data = readAll(file.local);
-    putBack(data, {
-      into: other,
-      isInput: terminalKind(file.stat) !== "master",
-      slave: terminalKind(file.stat) === "master" ? other : file.local,
-    });
-    session.images.append("TTY_DATA", [], { type: ttyDataEntry, value: { tty_id: id, data } });
-  } finally {
-    closeSync(other);
-  }
+/** Device of the slave side of pair `index`, as stat(2) has it. */
+function slaveDevice(index: number): bigint {
+  return toStatDevice({ major: PTS_MAJOR + Math.floor(index / PTS_PER_MAJOR), minor: index % PTS_PER_MAJOR });
 }
 
-function readAll(fd: Fd): Buffer {
-  const pieces: Buffer[] = [];
-  for (let left = bytesToRead(fd); left > 0; left = bytesToRead(fd)) {
-    const piece = Buffer.alloc(left);
-    pieces.push(piece.subarray(0, readSync(fd, piece)));
-  }
-  return Buffer.concat(pieces);
+const held = new WeakMap<DumpSession, ReadonlySet<number>>();
+
+/** Whether a process of the tree has the slave side of pair `index` open. */
+function isSlaveHeld(index: number, session: DumpSession): boolean {
+  const all = held.get(session) ?? new Set(session.tasks.flatMap(({ traced }) => slavesOf(traced.pid)));
+  held.set(session, all);
+  return all.has(index);
 }
 
-/** A descriptor of ours for the other side of a pair: for a master its slave, for a slave the master that a task holds. */
-function otherSide(file: OpenFile, session: DumpSession): Fd | undefined {
-  if (terminalKind(file.stat) === "master") return tiocgptpeer(file.local, O_RDWR | O_NOCTTY | O_CLOEXEC);
-  const index = slaveIndex(file.stat);
-  for (const { traced } of session.tasks) {
-    for (const fd of readFdNumbers(traced.pid)) {
-      if (!/^\/dev\/(pts\/)?ptmx$/.test(readlinkSync(`/proc/${traced.pid}/fd/${fd}`))) continue;
-      if (Number(fdInfoField(readFdInfo(traced.pid, fd), "tty-index")) !== index) continue;
-      const pidfd = pidfdOpen(traced.pid);
-      try {
-        return pidfdGetfd(pidfd, fd);
-      } finally {
-        closeSync(pidfd);
-      }
-    }
-  }
-  return undefined;
+function slavesOf(pid: number): number[] {
+  return readFdNumbers(pid).flatMap((fd) => {
+    const path = `/proc/${pid}/fd/${fd}`;
+    if (!readlinkSync(path).startsWith("/dev/")) return [];
+    return slaveNumber(statSync(path, { bigint: true }).rdev) ?? [];
+  });
 }
 
-/** Puts bytes into one side so that they come out at the other unchanged, with the line divisions they had. */
-function putBack(data: Buffer, to: { into: Fd; isInput: boolean; slave: Fd }): void {
-  const modes = tcgets(to.slave);
-  if (modes === undefined) return;
-  tcsets(to.slave, to.isInput ? plainInput(modes) : { ...modes, oflag: modes.oflag & ~OPOST });
-  try {
-    for (let at = 0; at < data.length; ) at += writeSync(to.into, data, at);
-  } finally {
-    tcsets(to.slave, modes);
-  }
-}
-
-/** Modes in which what is typed is taken as it is; lines stay lines. */
-function plainInput(modes: Termios): Termios {
-  return {
-    ...modes,
-    iflag: modes.iflag & ~INPUT_CHANGES,
-    lflag: modes.lflag & ~(ISIG | ECHOES | IEXTEN),
-    cc: Buffer.alloc(modes.cc.length),
-  };
-}
-
-/** Whether a terminal of the images is one of a pair whose master is in the images. */
+/** Whether a terminal of the images is one of a pair that is to be made. */
 export function isInside(info: TtyInfoEntry, session: RestoreSession): boolean {
-  const infos = terminalInfos(session);
-  if (info.type === ttyType.values.CTTY) return info.sid !== 0 && infos.some((i) => i.rdev === PTMX_RDEV && i.sid === info.sid);
-  return info.pty !== undefined && infos.some((i) => i.rdev === PTMX_RDEV && i.pty?.index === info.pty?.index);
+  if (info.pty === undefined || info.type !== ttyType.values.PTY || isHungUp(info)) return false;
+  return session.options.takeOrphanMaster !== undefined || hasMasterInImages(info.pty.index, session);
+}
+
+function hasMasterInImages(index: number, session: RestoreSession): boolean {
+  return terminalInfos(session).some((i) => i.rdev === PTMX_RDEV && i.pty?.index === index);
 }
 
 /** What certainly goes wrong: the number is somebody else's. */
@@ -224,28 +140,52 @@ export function checkInside(info: TtyInfoEntry, use: FileUse): Problem[] {
 interface Pair {
   readonly master: Fd;
   readonly slave: Fd;
+  /** Slaves that have hung up, by id of their file. */
+  readonly hungUp: ReadonlyMap<number, Fd>;
 }
 
 const pairs = new WeakMap<RestoreSession, Map<number, Pair>>();
 
 /** The pair of number `index`; made on first use, with its modes, window and unread bytes. */
-function pairOf(index: number, session: RestoreSession): Pair {
+export function pairOf(index: number, session: RestoreSession): Pair {
   const made = pairs.get(session) ?? new Map<number, Pair>();
   pairs.set(session, made);
   let pair = made.get(index);
   if (pair === undefined) {
-    pair = makePair(index);
-    session.closeLater(pair.master);
-    session.closeLater(pair.slave);
+    pair = makePair(
+      index,
+      terminalInfos(session).some((i) => i.fresh === true && i.pty?.index === index),
+      hungUpFiles(index, session),
+    );
+    for (const fd of [pair.master, pair.slave, ...pair.hungUp.values()]) session.closeLater(fd);
     made.set(index, pair);
+    // The tree has no master: it is for whoever asked for it.
+    if (!hasMasterInImages(index, session)) session.options.takeOrphanMaster?.({ fd: dupFrom(pair.master, 0), index });
     const infos = terminalInfos(session).filter((i) => i.pty?.index === index);
     for (const info of infos) setUp(pair, info, session);
+    for (const info of infos) stopAgain(pair, info, session);
   }
   return pair;
 }
 
+/** Slaves of pair `index` that have hung up. */
+function hungUpFiles(index: number, session: RestoreSession): TtyFileEntry[] {
+  const ids = terminalInfos(session).flatMap((info) => (isHungUp(info) && info.pty?.index === index ? [info.id] : []));
+  if (ids.length === 0) return [];
+  return session.images
+    .records("FILES", [], fileEntry)
+    .flatMap(({ value: { tty } }) => (tty && ids.includes(tty.tty_info_id) ? [tty] : []));
+}
+
+/** Opens slaves and hangs them up, before anybody else has that side open. */
+function hangUp(master: Fd, files: readonly TtyFileEntry[]): Map<number, Fd> {
+  const opened = new Map(files.map(({ id, flags }) => [id, openPeer(master, flags)]));
+  for (const fd of [...opened.values()].slice(0, 1)) tiocvhangup(fd);
+  return opened;
+}
+
 /** The kernel gives the lowest free number, so others are held until the wanted one comes. */
-function makePair(index: number): Pair {
+function makePair(index: number, staysClosed: boolean, hungUp: readonly TtyFileEntry[] = []): Pair {
   const spare: Fd[] = [];
   try {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
@@ -253,7 +193,9 @@ function makePair(index: number): Pair {
       const got = tiocgptn(master);
       if (got === index) {
         tiocsptlck(master, false);
-        return { master, slave: tiocgptpeer(master, O_RDWR | O_NOCTTY | O_CLOEXEC) };
+        // Modes and window of the slave can be set through the master.
+        if (staysClosed) return { master, slave: dupFrom(master, 0), hungUp: new Map() };
+        return { master, hungUp: hangUp(master, hungUp), slave: tiocgptpeer(master, O_RDWR | O_NOCTTY | O_CLOEXEC) };
       }
       spare.push(master);
       if (got > index) break;
@@ -266,23 +208,58 @@ function makePair(index: number): Pair {
 
 function setUp(pair: Pair, info: TtyInfoEntry, session: RestoreSession): void {
   const isMaster = info.rdev === PTMX_RDEV;
-  const data = session.images.records("TTY_DATA", [], ttyDataEntry).find((r) => r.value.tty_id === info.id)?.value.data;
-  if (data !== undefined) putBack(Buffer.from(data), { into: isMaster ? pair.slave : pair.master, isInput: !isMaster, slave: pair.slave });
-  if (info.termios !== undefined) tcsets(pair.slave, modesOf(info.termios));
+  const modes = info.termios === undefined ? undefined : modesOf(info.termios);
+  if (modes !== undefined) tcsets(pair.slave, modes);
+  const data = session.images.records("TTY_DATA", [], ttyDataEntry).find((r) => r.value.tty_id === info.id)?.value;
+  if (data !== undefined) refillQueue({ ...pair, modes: modes ?? currentModes(pair.slave) }, data, !isMaster);
   const { winsize } = info;
   if (winsize !== undefined) {
     tiocswinsz(pair.slave, { rows: winsize.ws_row, columns: winsize.ws_col, xPixels: winsize.ws_xpixel, yPixels: winsize.ws_ypixel });
   }
-  if (isMaster) {
-    if (info.packet_mode) tiocpkt(pair.master, true);
-  } else {
-    chownSync(`/dev/pts/${info.pty?.index}`, info.uid ?? 0, info.gid ?? 0);
+  if (!isMaster) chownSync(`/dev/pts/${info.pty?.index}`, info.uid ?? 0, info.gid ?? 0);
+}
+
+/** Before packet mode is on, which would tell of it. */
+function stopAgain(pair: Pair, info: TtyInfoEntry, session: RestoreSession): void {
+  const isStopped =
+    info.stopped === undefined || stopOutput({ ...pair, modes: currentModes(pair.slave) }, info.stopped === 1 ? "typing" : "call");
+  if (!isStopped) session.warn(`terminal /dev/pts/${info.pty?.index}: its output was stopped, and is not any more`);
+  if (info.rdev === PTMX_RDEV && info.packet_mode) tiocpkt(pair.master, true);
+}
+
+/** One that hung up while there is a master; else a slave whose master closes at once, with its old number if nobody else has it. */
+export function openHungUp(entry: TtyFileEntry, info: TtyInfoEntry, session: RestoreSession): Fd {
+  const index = info.pty?.index ?? 0;
+  const known = hasMasterInImages(index, session) ? pairOf(index, session).hungUp.get(entry.id) : undefined;
+  if (known !== undefined) return dupFrom(known, 0);
+  const master = existsSync(`/dev/pts/${index}`) ? newMaster() : masterOf(index);
+  try {
+    return openPeer(master, entry.flags);
+  } finally {
+    closeSync(master);
   }
 }
 
-/** Opens one side of a pair; /dev/tty is opened by the leader of the session whose terminal it is. */
+function masterOf(index: number): Fd {
+  const { master, slave } = makePair(index, true);
+  closeSync(slave);
+  return master;
+}
+
+function newMaster(): Fd {
+  const master = openat(AT_FDCWD, "/dev/ptmx", { flags: O_RDWR | O_NOCTTY | O_CLOEXEC });
+  tiocsptlck(master, false);
+  return master;
+}
+
+function currentModes(slave: Fd): Termios {
+  const modes = tcgets(slave);
+  if (modes === undefined) throw new Error("internal error: a pseudo-terminal is no terminal");
+  return modes;
+}
+
+/** Opens one side of a pair. */
 export function openInside(entry: TtyFileEntry, info: TtyInfoEntry, session: RestoreSession): Fd {
-  if (info.type === ttyType.values.CTTY) return openInLeader(entry, info, session);
   const index = info.pty?.index ?? 0;
   const pair = pairOf(index, session);
   const flags = entry.flags | O_NOCTTY | O_CLOEXEC;
@@ -300,67 +277,18 @@ export function openInside(entry: TtyFileEntry, info: TtyInfoEntry, session: Res
 
 /** Unlike open(2), TIOCGPTPEER would keep O_CLOEXEC among the flags that F_GETFL tells. */
 function openPeer(master: Fd, flags: number): Fd {
-  const fd = tiocgptpeer(master, flags | O_NOCTTY);
+  const fd = tiocgptpeer(master, (flags & O_PATH) === 0 ? flags | O_NOCTTY : flags);
   setDescriptorFlags(fd, FD_CLOEXEC);
   return fd;
 }
 
-function openInLeader(entry: TtyFileEntry, info: TtyInfoEntry, session: RestoreSession): Fd {
-  const leader = session.task(info.sid)?.traced;
-  if (leader === undefined) throw new Error(`internal error: session ${info.sid} has no leader to open /dev/tty`);
-  const program = new Program();
-  const opened = program
-    .call(SYS.openat, AT_FDCWD, program.cstring("/dev/tty"), entry.flags | O_CLOEXEC | O_NONBLOCK, 0)
-    .must("opening /dev/tty");
-  run(leader.leader, program);
-  const pidfd = pidfdOpen(leader.pid);
-  try {
-    const fd = pidfdGetfd(pidfd, Number(opened.value));
-    setStatusFlags(fd, entry.flags);
-    return fd;
-  } finally {
-    closeSync(pidfd);
-    closeRemote(leader.leader, [Number(opened.value)]);
-  }
-}
-
-/** Gives a new session its terminal, if it had one of the tree; its future children inherit it. */
-export function takeTerminal(leader: TracedTask, sid: number, session: RestoreSession): void {
-  const info = terminalInfos(session).find((i) => i.rdev === PTMX_RDEV && i.sid === sid);
-  if (info?.pty === undefined) return;
-  withSlave(leader, pairOf(info.pty.index, session), (fd) => {
-    const program = new Program();
-    program.call(SYS.ioctl, fd, TIOCSCTTY, 0).must(`giving session ${sid} its terminal`);
-    run(leader.leader, program);
-  });
-}
-
-/** Sets the foreground group, as a member of the session; all signals are blocked there, so nobody is stopped for it. */
-export function setForeground(info: TtyInfoEntry, session: RestoreSession): void {
-  const leader = session.task(info.sid)?.traced;
-  if (info.rdev !== PTMX_RDEV || info.pty === undefined || leader === undefined || info.pgrp === 0) return;
-  withSlave(leader, pairOf(info.pty.index, session), (fd) => {
-    const program = new Program();
-    const group = program.bytes(Buffer.alloc(4));
-    group.content.writeInt32LE(info.pgrp, 0);
-    program.call(SYS.ioctl, fd, TIOCSPGRP, group).must(`putting group ${info.pgrp} into the foreground`);
-    run(leader.leader, program);
-  });
-}
-
-function withSlave(task: TracedTask, pair: Pair, action: (fd: number) => void): void {
-  const [fd] = handOver(task.leader, [pair.slave]) as [number];
-  try {
-    action(fd);
-  } finally {
-    closeRemote(task.leader, [fd]);
-  }
-}
-
-/** Last changes to a terminal, when everybody has opened it: exclusive use and the lock. */
+/** Last changes to a terminal, when everybody has opened it: locked modes, exclusive use and the lock. */
 export function closeToOthers(info: TtyInfoEntry, session: RestoreSession): void {
   if (info.pty === undefined || !isInside(info, session)) return;
   const pair = pairOf(info.pty.index, session);
+  const { termios_locked: locks } = info;
+  if (locks !== undefined && (locks.c_iflag | locks.c_oflag | locks.c_cflag | locks.c_lflag) !== 0)
+    tiocslcktrmios(pair.slave, modesOf(locks));
   if (info.exclusive) tiocexcl(info.rdev === PTMX_RDEV ? pair.master : pair.slave);
   if (info.locked && info.rdev === PTMX_RDEV) tiocsptlck(pair.master, true);
 }

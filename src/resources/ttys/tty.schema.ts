@@ -42,6 +42,8 @@ export type TtyPtyEntry = Infer<typeof ttyPtyEntry>;
 export const ttyDataEntry = message("tty_data_entry", {
   tty_id: required.uint32(1),
   data: required.bytes(2),
+  /** Floe's own: places in `data` where an end of file (^D) was typed. */
+  eofs: repeated.uint32(1000, { floe: true }),
 });
 export type TtyDataEntry = Infer<typeof ttyDataEntry>;
 
@@ -61,6 +63,10 @@ export const ttyInfoEntry = message("tty_info_entry", {
   dev: optional.uint32(13),
   uid: optional.uint32(14),
   gid: optional.uint32(15),
+  /** Floe's own: a master whose slave nobody has opened yet. */
+  fresh: optional.bool(1000, { floe: true }),
+  /** Floe's own, of a master: output of its slave is stopped: 1 by the character for it (^S), 2 by tcflow(3). */
+  stopped: optional.uint32(1001, { floe: true }),
 });
 export type TtyInfoEntry = Infer<typeof ttyInfoEntry>;
 

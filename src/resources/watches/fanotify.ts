@@ -3,8 +3,13 @@
  *
  * Read from   fdinfo: flags of the group, one line for each mark
  * Made with   fanotify_init(2), fanotify_mark(2); what the restore itself caused is read away
+ * Refused     marks that decide about permissions while somebody waits for an answer, or where Floe would have to (guards.ts)
+ *
+ * Unread events name open files and the processes that did something to them; they cannot be made again, and become an
+ * overflow (FAN_Q_OVERFLOW). A group with an unlimited queue has none.
  */
-import { closeSync, readSync } from "node:fs";
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
 import { ImageError, Refusal } from "../../errors.js";
 import {
   FAN_MARK_ADD,
@@ -13,7 +18,7 @@ import {
   FAN_MARK_IGNORE,
   FAN_MARK_IGNORED_MASK,
   FAN_MARK_MOUNT,
-  FAN_PERMISSIONS,
+  FAN_UNLIMITED_QUEUE,
   fanotifyInit,
   fanotifyMark,
 } from "../../linux/events.js";
@@ -21,10 +26,12 @@ import { FD_CLOEXEC, setDescriptorFlags, setStatusFlags } from "../../linux/fcnt
 import { O_NONBLOCK } from "../../linux/files.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { type FanotifyMark, fanotifyInfo } from "../../linux/proc/fdinfo-kinds.js";
-import { readMountinfo } from "../../linux/proc/read.js";
+import { readFdInfo, readMountinfo } from "../../linux/proc/read.js";
 import { fromKernelDevice } from "../../linux/device-numbers.js";
-import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
+import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSession } from "../part.js";
 import { type FanotifyFileEntry, type FanotifyMarkEntry, markType } from "./fsnotify.schema.js";
+import { drain, overflow } from "./fanotify-queue.js";
+import { FANOTIFY_LINK, decides, noteGuards, whoWaits } from "./guards.js";
 import { findAgain, findPlace, handleEntry } from "./places.js";
 
 const { INODE, MOUNT, FILESYSTEM } = markType.values;
@@ -35,7 +42,7 @@ function refuse(file: OpenFile, session: DumpSession, reason: { code: string; be
       ...reason,
       process: { pid: file.task.traced.pid, comm: file.task.comm },
       resource: `fd ${file.fd} (fanotify)`,
-      remedy: ["Remove the mark in the program before the dump"],
+      remedy: ["Name a directory above it with --irmap-scan-path", "Remove the mark in the program before the dump"],
     }),
   );
   return undefined;
@@ -65,12 +72,6 @@ function target(
 }
 
 function dumpMark(mark: FanotifyMark, file: OpenFile, session: DumpSession): FanotifyMarkEntry | undefined {
-  if (((mark.mask | mark.ignoredMask) & FAN_PERMISSIONS) !== 0) {
-    return refuse(file, session, {
-      code: "FANOTIFY_PERMISSION",
-      because: "others wait for its permission to open files, which it cannot give while it is frozen",
-    });
-  }
   const on = target(mark, file, session);
   return on === undefined ? undefined : { id: file.id, mflags: mark.flags, mask: mark.mask, ignored_mask: mark.ignoredMask, ...on };
 }
@@ -98,19 +99,43 @@ function addMark(fd: Fd, mark: FanotifyMarkEntry, session: RestoreSession): void
   fanotifyMark(fd, path, { flags: FAN_MARK_ADD | flags | how, mask: mark.ignored_mask });
 }
 
-/** struct fanotify_event_metadata. */
-const EVENT_FD_OFFSET = 16;
+/** What is put off until all files are there: opening one that such a mark is on would wait for a process that is being made. */
+const isLate = (mark: FanotifyMarkEntry): boolean => decides({ mask: mark.mask, ignoredMask: mark.ignored_mask });
 
-/** Reads events away; each may bring an open file. `fd` does not block. */
-function drain(fd: Fd): void {
-  const room = Buffer.alloc(1 << 14);
-  while (bytesToRead(fd) > 0) {
-    const got = readSync(fd, room, 0, room.length, null);
-    for (let at = 0; at < got; at += room.readUInt32LE(at)) {
-      const file = room.readInt32LE(at + EVENT_FD_OFFSET);
-      if (file >= 0) closeSync(file);
-    }
-  }
+/** A task outside that waits for an answer would be let go by the kernel, whatever the program would have said. */
+function refuseWaiting(file: OpenFile, marks: readonly FanotifyMark[], session: DumpSession): void {
+  if (!marks.some(decides)) return;
+  const waiting = whoWaits();
+  if (waiting === undefined) return;
+  session.refuse(
+    new Refusal({
+      code: "FANOTIFY_PERMISSION",
+      process: { pid: file.task.traced.pid, comm: file.task.comm },
+      resource: `fd ${file.fd} (fanotify)`,
+      because: `it decides who may open files, and process ${waiting} waits for an answer`,
+      remedy: ["Dump again when nobody waits"],
+    }),
+  );
+}
+
+/** Files that the restore opens when the group decides already. */
+function checkLate(entry: FanotifyFileEntry, session: RestoreSession, use: FileUse): Problem[] {
+  const places = ["/proc", ...(session.options.pidfile === undefined ? [] : [dirname(session.options.pidfile)])];
+  return entry.mark.filter(isLate).flatMap((mark) => {
+    const path = mark.ie?.f_handle.path ?? mark.me?.path;
+    const place = path === undefined ? undefined : places.find((one) => isSamePlace(mark, { path, place: one }));
+    if (place === undefined) return [];
+    const because = `it decides who may open files in "${place}", where the restore has to before the process can answer`;
+    const remedy: [string] = ["Name another directory (--pidfile), or do without"];
+    return [new Refusal({ code: "FANOTIFY_PERMISSION", process: use.process, resource: use.what, because, remedy }, "restore")];
+  });
+}
+
+/** Whether a mark at `path` is about files in `place`. */
+function isSamePlace(mark: FanotifyMarkEntry, { path, place }: { path: string; place: string }): boolean {
+  const [marked, asked] = [path, place].map((one) => statSync(one, { bigint: true, throwIfNoEntry: false }));
+  if (marked === undefined || asked === undefined || marked.dev !== asked.dev) return false;
+  return mark.type !== INODE || marked.ino === asked.ino;
 }
 
 export const fanotifies: FileKind<FanotifyFileEntry> = {
@@ -118,12 +143,29 @@ export const fanotifies: FileKind<FanotifyFileEntry> = {
   rows: ["file.fanotify"],
   type: "FANOTIFY",
   field: "ffy",
-  matches: ({ link }) => link === "anon_inode:[fanotify]",
+  isPathless: true,
+  matches: ({ link }) => link === FANOTIFY_LINK,
+  first: {
+    matches: (link) => link === FANOTIFY_LINK,
+    look: ({ task, fd }, session) => noteGuards(readFdInfo(task.traced.pid, fd), session),
+  },
   dump(file, session) {
     const { flags, eventFlags, marks } = fanotifyInfo(file.info);
-    if (bytesToRead(file.local) > 0) session.warn(`fd ${file.fd} of process ${file.task.pid}: fanotify events nobody has read are lost`);
+    refuseWaiting(file, marks, session);
+    const unread = bytesToRead(file.local) > 0;
+    const where = session.livesOn ? "stay with it, and are" : "are";
+    const then = (flags & FAN_UNLIMITED_QUEUE) !== 0 ? "lost to a restore" : "an overflow after a restore";
+    if (unread) session.warn(`fd ${file.fd} of process ${file.task.pid}: fanotify events nobody has read ${where} ${then}`);
     const mark = marks.flatMap((one) => dumpMark(one, file, session) ?? []);
-    return { id: file.id, flags: file.info.flags, fown: file.fown, faflags: flags, evflags: eventFlags, mark };
+    return {
+      id: file.id,
+      flags: file.info.flags,
+      fown: file.fown,
+      faflags: flags,
+      evflags: eventFlags,
+      mark,
+      ...(unread ? { unread } : {}),
+    };
   },
   open(entry) {
     // The group keeps the flags it was made with and shows them.
@@ -133,8 +175,16 @@ export const fanotifies: FileKind<FanotifyFileEntry> = {
     return fd;
   },
   link(entry, { fd, session }) {
-    for (const mark of entry.mark) addMark(fd, mark, session);
-    drain(fd);
+    if (entry.unread === true && (entry.faflags & FAN_UNLIMITED_QUEUE) === 0) overflow(fd);
+    const queued = bytesToRead(fd);
+    for (const mark of entry.mark.filter((one) => !isLate(one))) addMark(fd, mark, session);
+    if (queued === 0) drain(fd);
+    if (!entry.mark.some(isLate)) setStatusFlags(fd, entry.flags);
+  },
+  finish(entry, { fd, session }) {
+    if (!entry.mark.some(isLate)) return;
+    for (const mark of entry.mark.filter(isLate)) addMark(fd, mark, session);
     setStatusFlags(fd, entry.flags);
   },
+  check: (entry, session, use) => checkLate(entry, session, use),
 };

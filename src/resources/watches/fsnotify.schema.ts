@@ -64,5 +64,7 @@ export const fanotifyFileEntry = message("fanotify_file_entry", {
   faflags: required.uint32(4, { hex: true }),
   evflags: required.uint32(5, { hex: true }),
   mark: repeated.message(6, () => fanotifyMarkEntry),
+  /** Events were in its queue. */
+  unread: optional.bool(1000, { floe: true }),
 });
 export type FanotifyFileEntry = Infer<typeof fanotifyFileEntry>;

@@ -1,17 +1,18 @@
 /**
  * Where a watched file is: the kernel keeps no name for it, only its inode number, device, and a file handle.
  *
- * Found by    the handle; else among names that the tree uses (descriptors, working directories, mappings), the
+ * Found by    the handle; else by a search before the freeze (irmap.ts); else among names that the tree uses (descriptors, working directories, mappings), the
  *             directories above them and what lies directly in those
  * Nothing here opens a file in a way that a watch would notice.
  */
-import { type BigIntStats, closeSync, lstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { type BigIntStats, closeSync, fstatSync, lstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fromKernelDevice, toStatDevice } from "../../linux/device-numbers.js";
 import { AT_FDCWD, O_CLOEXEC, O_PATH, openByHandleAt } from "../../linux/files.js";
 import type { FileHandle } from "../../linux/proc/fdinfo-kinds.js";
 import { readMountinfo } from "../../linux/proc/read.js";
 import type { DumpSession, Fd, RestoreSession } from "../part.js";
+import { isGuarded } from "./guards.js";
 import { type FhEntry, fhEntrySizes } from "./file-handle.schema.js";
 
 /** A watched file, as fdinfo shows it. */
@@ -28,13 +29,22 @@ export interface Place {
   readonly holder?: { readonly pid: number; readonly fd: number };
 }
 
-function isAt(path: string, { inode, device }: Watched): boolean {
+/** Paths of watched files, by {@link watchedKey}. */
+export type Irmap = ReadonlyMap<string, string>;
+
+/** The device as stat(2) numbers it. */
+export const statDevice = ({ device }: Pick<Watched, "device">): bigint => toStatDevice(fromKernelDevice(device));
+
+export const watchedKey = (watched: Pick<Watched, "device" | "inode">): string => `${statDevice(watched)}/${watched.inode}`;
+
+/** Whether the file has this path now. */
+export function isAt(path: string, { inode, device }: Watched): boolean {
   const there = lstatSync(path, { bigint: true, throwIfNoEntry: false });
   return there !== undefined && isSame(there, { inode, device });
 }
 
-function isSame(stat: BigIntStats, { inode, device }: Pick<Watched, "inode" | "device">): boolean {
-  return stat.ino === inode && stat.dev === toStatDevice(fromKernelDevice(device));
+export function isSame(stat: BigIntStats, watched: Pick<Watched, "inode" | "device">): boolean {
+  return stat.ino === watched.inode && stat.dev === statDevice(watched);
 }
 
 /** The mount points of a file system, as process `pid` sees them. */
@@ -57,7 +67,14 @@ function openHandle(handle: { type: number; bytes: Uint8Array }, mountPoint: str
   }
 }
 
-function byHandle(watched: Watched, pid: number): string | undefined {
+/** The path that the handle of a file leads to. */
+export function pathByHandle(watched: Watched, pid: number): string | undefined {
+  const found = byHandle(watched, pid);
+  return found === "deleted" ? undefined : found;
+}
+
+/** The same; "deleted": the handle leads to a file that has no name any more, so that nobody need look for one. */
+export function byHandle(watched: Watched, pid: number): string | "deleted" | undefined {
   if (watched.handle === undefined || watched.handle.bytes.length === 0) return undefined;
   for (const point of mountPoints(pid, watched.device)) {
     const fd = openHandle(watched.handle, point);
@@ -65,6 +82,8 @@ function byHandle(watched: Watched, pid: number): string | undefined {
     try {
       const path = readlinkSync(`/proc/self/fd/${fd}`);
       if (isAt(path, watched)) return path;
+      const stat = fstatSync(fd, { bigint: true });
+      if (stat.nlink === 0n && isSame(stat, watched)) return "deleted";
     } finally {
       closeSync(fd);
     }
@@ -101,7 +120,16 @@ function byName(watched: Watched, session: DumpSession): string | undefined {
   const known = names.find((name) => isAt(name, watched));
   if (known !== undefined) return known;
   for (const directory of names) {
-    if (lstatSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) continue;
+    if (lstatSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true || isGuarded(directory, session)) continue;
+    for (const entry of readdirSync(directory)) if (isAt(join(directory, entry), watched)) return join(directory, entry);
+  }
+  return undefined;
+}
+
+/** In a watched directory that the search has passed over. What its watch tells of this look is behind what was unread before. */
+function inWatched(watched: Watched, session: DumpSession): string | undefined {
+  for (const directory of new Set(session.irmap.values())) {
+    if (lstatSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true || isGuarded(directory, session)) continue;
     for (const entry of readdirSync(directory)) if (isAt(join(directory, entry), watched)) return join(directory, entry);
   }
   return undefined;
@@ -109,10 +137,13 @@ function byName(watched: Watched, session: DumpSession): string | undefined {
 
 /** Where the file is; undefined: nobody can tell. */
 export function findPlace(watched: Watched, { pid, session }: { pid: number; session: DumpSession }): Place | undefined {
-  const path = byHandle(watched, pid);
+  const searched = session.irmap.get(watchedKey(watched));
+  const isSearched = searched !== undefined && isAt(searched, watched);
+  const path = isSearched && session.options.forceIrmap === true ? searched : pathByHandle(watched, pid);
   if (path !== undefined) return { path };
+  if (isSearched) return { path: searched };
   const open = openIn(watched, session);
-  const found = open?.isDeleted === true ? undefined : byName(watched, session);
+  const found = open?.isDeleted === true ? undefined : (byName(watched, session) ?? inWatched(watched, session));
   if (found !== undefined) return { path: found };
   return open === undefined ? undefined : { holder: open };
 }

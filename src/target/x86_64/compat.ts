@@ -13,12 +13,18 @@ const INT_80 = Buffer.from("cd80", "hex");
 const ARGUMENTS: readonly RegisterName[] = ["rbx", "rcx", "rdx", "rsi", "rdi"];
 const NO_SYSCALL = 0xffffffffffffffffn;
 
-/** Makes 32-bit system call `nr` in a thread that is parked at the stub; throws when it fails. */
-export function compatCall(thread: TracedThread, nr: number, args: readonly (number | bigint)[]): bigint {
+/** Address of an `int $0x80` in the stub region of a thread that is parked there. */
+export function compatGate(thread: TracedThread): bigint {
   const { region } = thread.task;
   if (region === undefined) throw new Error(`internal error: process ${thread.task.pid} has no stub region`);
   const gate = region.address + GATE_OFFSET;
   writeTarget(thread, gate, INT_80);
+  return gate;
+}
+
+/** Makes 32-bit system call `nr` in a thread that is parked at the stub; throws when it fails. */
+export function compatCall(thread: TracedThread, nr: number, args: readonly (number | bigint)[]): bigint {
+  const gate = compatGate(thread);
   const regs = Buffer.from(thread.regs);
   setReg(regs, "rip", gate);
   setReg(regs, "rax", BigInt(nr));

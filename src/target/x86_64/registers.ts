@@ -125,6 +125,11 @@ export function callRegs(regs: Buffer, call: { rip: bigint; nr: number; args: re
   return out;
 }
 
+/** Offsets of the registers in the order in which a frame has them. */
+const FRAME_ORDER = (["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rcx", "rdx", "rsi", "rdi", "rbx"] as const).map(
+  (name) => REG[name] * 8,
+);
+
 /** A frame for the stub: whom to signal, and everything the tail needs to let the thread go on without us. */
 export function stubFrame(init: { tgid: number; tid: number; signal: number; mask: bigint; regs: Buffer }): Buffer {
   const frame = Buffer.alloc(FRAME.sizeBytes);
@@ -133,8 +138,12 @@ export function stubFrame(init: { tgid: number; tid: number; signal: number; mas
   frame.writeBigUInt64LE(BigInt(init.tid), FRAME.tid);
   frame.writeBigUInt64LE(BigInt(init.signal), FRAME.signal);
   frame.writeBigUInt64LE(BigInt.asUintN(64, init.mask), FRAME.mask);
-  const order: readonly RegisterName[] = ["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rcx", "rdx", "rsi", "rdi", "rbx"];
-  order.forEach((name, i) => frame.writeBigUInt64LE(getReg(regs, name), FRAME.registers + i * 8));
+  // By halves: thousands of frames are made while a tree stands still, and a bigint for each register takes longer than all else.
+  for (let i = 0; i < FRAME_ORDER.length; i++) {
+    const from = FRAME_ORDER[i] as number;
+    frame.writeUInt32LE(regs.readUInt32LE(from), FRAME.registers + i * 8);
+    frame.writeUInt32LE(regs.readUInt32LE(from + 4), FRAME.registers + i * 8 + 4);
+  }
   frame.writeBigUInt64LE(getReg(regs, "rax"), FRAME.rax);
   const flags = getReg(regs, "eflags");
   // sahf takes SF ZF AF PF CF from AH; `add al, 0x7f` sets OF exactly when AL is 1.

@@ -5,6 +5,7 @@
 #   number >= 0   a system call; flags & 1: a failure ends the program
 #   number == -1  end
 #   number == -2  copies 8 bytes from [a0] to [a1]; number == -3 copies 4 bytes
+#   number == -4  ends the process if the 8 bytes at [a0] are 0: a child that nobody holds any more
 # Frame: +0 tgid, +8 tid, +16 signal, +24 mask, +32 cleanup table (0: none), +40 end (rbx when the program ended),
 #   +48 r15 r14 r13 r12 r11 r10 r9 r8 rcx rdx rsi rdi rbx, +152 rax, +160 flag word (AH: CF PF AF ZF SF, AL: OF),
 #   +168 trampoline: movabs rbp; jmp to the task
@@ -36,13 +37,20 @@ special:
     mov rsi, [rbx+8]
     mov rsi, [rsi]
     mov rdi, [rbx+16]
-    cmp eax, -2
-    jne copy4
+    cmp eax, -3
+    je copy4
+    jb child
     mov [rdi], rsi
     jmp next
 copy4:
     mov [rdi], esi
     jmp next
+child:
+    test rsi, rsi
+    jnz next
+    mov eax, 231
+    xor edi, edi
+    syscall
 done:
     mov [rbp+40], rbx
     # The tracer sees a signal stop here. Without a tracer the signal is ignored and the task goes on below.

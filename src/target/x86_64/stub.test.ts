@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { CAVE, CAVE_CODE } from "./cave.js";
+import { seedEntry } from "./seed-entry.js";
 import { tileCode } from "./tiles.js";
 import { STUB_CODE, STUB_PAUSE_OFFSET, STUB_STOP_OFFSET } from "./stub.js";
 
@@ -43,6 +44,12 @@ test("the cave's bytes are what cave.S assembles to", () => {
   assert.equal(symbols.get("slots"), CAVE.slots);
   assert.equal(symbols.get("target"), CAVE.target);
   assert.equal(code.subarray(CAVE.jump, CAVE.jump + 2).toString("hex"), "ff25");
+});
+
+test("where the seed begins is what seed.S assembles to", () => {
+  const { code, symbols } = assemble("seed");
+  assert.equal(seedEntry(0).toString("hex"), code.toString("hex"));
+  assert.equal(seedEntry(0x11223344).readInt32LE(symbols.get("parent")), 0x11223344);
 });
 
 test("the code that uses a tile is what tiles.S assembles to", () => {

@@ -65,6 +65,11 @@ export function xstateLayout(tid: number): XstateLayout {
   return cached;
 }
 
+/** Size of the area, once it has been asked for. */
+export function knownXstateBytes(): number | undefined {
+  return cached?.sizeBytes;
+}
+
 /** Reads the whole area of a stopped thread. */
 export function readXstate(tid: number, layout: XstateLayout): Buffer {
   const area = Buffer.alloc(layout.sizeBytes);

@@ -1,10 +1,12 @@
 /*
  * What CRIU's images have no place for. "several": threads that differ in affinity, I/O priority, time slice asked for,
  * timer slack, policy for memory errors, mitigations of speculation; core-dump filter, autogroup, login uid. "deadline", "tsc" (one
- * thread may not read the time-stamp counter), "merge" (KSM for the whole process), "mdwe" (memory-deny-write-execute).
+ * thread may not read the time-stamp counter), "merge" (KSM for the whole process), "mdwe" (memory-deny-write-execute),
+ * "mdwe-own" (not for children), "personality", "thp" (no huge pages but where they were asked for).
  */
 #include <pthread.h>
 #include <sched.h>
+#include <sys/personality.h>
 
 #include "workload.h"
 
@@ -38,7 +40,7 @@ struct scheduling {
 
 struct attributes {
 	struct scheduling sched;
-	long slack, mce, speculation[3], merge, mdwe;
+	long slack, mce, speculation[3], merge, mdwe, personality, thp;
 	int tsc;
 	char core_filter[32], autogroup[64];
 };
@@ -72,6 +74,8 @@ static struct attributes look(void)
 		a.speculation[i] = prctl(PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
 	a.merge = prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
 	a.mdwe = prctl(PR_GET_MDWE, 0, 0, 0, 0);
+	a.personality = personality(0xffffffff);
+	a.thp = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
 	must(prctl(PR_GET_TSC, &a.tsc, 0, 0, 0));
 	read_text("/proc/self/coredump_filter", a.core_filter, sizeof a.core_filter);
 	read_text("/proc/self/autogroup", a.autogroup, sizeof a.autogroup);
@@ -92,6 +96,8 @@ static void compare(const struct attributes *a, const struct attributes *b)
 		check(a->speculation[i] == b->speculation[i], "speculation %d: %lx became %lx", i, a->speculation[i], b->speculation[i]);
 	check(a->merge == b->merge, "memory merge %ld became %ld", a->merge, b->merge);
 	check(a->mdwe == b->mdwe, "memory-deny-write-execute %ld became %ld", a->mdwe, b->mdwe);
+	check(a->personality == b->personality, "personality %lx became %lx", a->personality, b->personality);
+	check(a->thp == b->thp, "huge pages %ld became %ld", a->thp, b->thp);
 	check(a->tsc == b->tsc, "time-stamp counter %d became %d", a->tsc, b->tsc);
 	check(!strcmp(a->core_filter, b->core_filter), "core-dump filter %s became %s", a->core_filter, b->core_filter);
 	check(!strcmp(a->autogroup, b->autogroup), "autogroup %s became %s", a->autogroup, b->autogroup);
@@ -131,6 +137,8 @@ static void set_up(int which)
 		set_up_several(which);
 	if (!strcmp(what, "deadline") && which < 2)
 		set_sched(SCHED_DEADLINE, 1000000, 20000000, 40000000, which ? SCHED_FLAG_RECLAIM | SCHED_FLAG_RESET_ON_FORK : 0);
+	if (!strcmp(what, "personality"))
+		must(personality(which == 0 ? ADDR_NO_RANDOMIZE | READ_IMPLIES_EXEC : which == 1 ? MMAP_PAGE_ZERO | UNAME26 : PER_LINUX));
 	if (!strcmp(what, "tsc") && which == 1)
 		must(prctl(PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0));
 }
@@ -146,6 +154,11 @@ static void set_up_process(void)
 		must(prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
 	if (!strcmp(what, "mdwe"))
 		must(prctl(PR_SET_MDWE, 1, 0, 0, 0));
+	if (!strcmp(what, "mdwe-own"))
+		must(prctl(PR_SET_MDWE, 3, 0, 0, 0));
+	/* Since 6.18. */
+	if (!strcmp(what, "thp") && prctl(PR_SET_THP_DISABLE, 1, 2, 0, 0))
+		note("this kernel cannot leave some huge pages on");
 }
 
 static void *thread(void *argument)
@@ -184,7 +197,7 @@ int main(int argc, char **argv)
 	compare(&before, &now);
 	for (int i = 1; i < 3; i++)
 		must_zero(pthread_join(threads[i], NULL));
-	if (!strcmp(what, "mdwe"))
+	if (!strncmp(what, "mdwe", 4))
 		check(mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED, "memory may be writable and executable");
 	pass();
 }

@@ -22,6 +22,9 @@ export const attributeCases: readonly Case[] = [
   bits("tsc", "a thread that may not read the time-stamp counter still may not"),
   bits("merge", "merging of equal pages is kept"),
   bits("mdwe", "memory-deny-write-execute is kept"),
+  bits("mdwe-own", "and so it is where children are not concerned"),
+  bits("personality", "threads keep personalities of their own"),
+  bits("thp", "huge pages stay on only where they were asked for"),
   {
     workload: "attributes3/dispatch",
     rows: ["task.sched"],

@@ -39,6 +39,7 @@ static void *first(void *unused)
 		check(getppid() == pid, "the parent is %d", getppid());
 		child_done();
 	}
+	until_it_waits(child);
 	/* What a thread that has ended would have blocked is of no consequence. */
 	snprintf(blocked, sizeof blocked, "task %d SigBlk", pid);
 	snapshot_ignores(blocked);

@@ -1,6 +1,7 @@
 /*
  * A 32-bit program (ia32) as the child of a 64-bit one: its segments, signal handlers on 32-bit frames, the 32-bit vdso, its
- * robust-futex list, its mappings below 4 GiB. It answers one byte for each byte it gets. gcc makes it here, without a C library.
+ * robust-futex list, its mappings below 4 GiB. It answers one byte for each byte it gets. gcc makes it here, without a C library. With
+ * "leaderless" a second thread answers, and the first has ended.
  */
 #include "workload.h"
 
@@ -21,12 +22,17 @@ static const char program[] =
 	"static void handler(int sig) { handled += sig; }\n"
 	"struct ksa { void (*h)(int); u32 flags; void (*r)(void); u32 mask[2]; };\n"
 	"static int via_vdso(int nr) { int r; __asm__ volatile(\"call *%1\" : \"=a\"(r) : \"m\"(vsyscall), \"a\"(nr) : \"memory\"); return r; }\n"
+	"static u32 stack[4096];\n"
+	"/* Goes on with `next` in a new thread on a stack of its own, and ends the calling one. */\n"
+	"extern void in_thread(void *stack, void (*next)(void));\n"
+	"__asm__(\"in_thread: mov 4(%esp),%ecx\\nmov 8(%esp),%esi\\nmov $0x10f00,%ebx\\nxor %edx,%edx\\nmov $120,%eax\\n\"\n"
+	"	\"int $0x80\\ntest %eax,%eax\\njnz 1f\\nand $-16,%esp\\ncall *%esi\\n1: xor %ebx,%ebx\\nmov $1,%eax\\nint $0x80\\n\");\n"
+	"static void answer(void);\n"
 	"void run(u32 *sp)\n"
 	"{\n"
 	"	struct user_desc d = {(u32)-1, (u32)tls, 0xfffff, 0x51};\n"
 	"	struct ksa sa = {handler, 0x04000000, restorer, {0, 0}};\n"
 	"	u32 *p = sp + 1 + *sp + 1;\n"
-	"	unsigned char c;\n"
 	"	while (*p++) ;\n"
 	"	for (; *p; p += 2) if (*p == 32) vsyscall = p[1];\n"
 	"	tls[0] = 0x1234567; tls[1] = 77;\n"
@@ -34,6 +40,12 @@ static const char program[] =
 	"	__asm__ volatile(\"mov %0,%%gs\" :: \"r\"(d.entry_number * 8 + 3));\n"
 	"	call(174, 10, (int)&sa, 0, 8);\n"
 	"	call(311, (int)tls, 12, 0, 0); /* set_robust_list */\n"
+	"	if (*sp > 1) in_thread(stack + 4096, answer);\n"
+	"	answer();\n"
+	"}\n"
+	"static void answer(void)\n"
+	"{\n"
+	"	unsigned char c;\n"
 	"	while (call(3, 0, (int)&c, 1, 0) == 1) {\n"
 	"		u32 v;\n"
 	"		if (c == 'g') { __asm__ volatile(\"mov %%gs:4,%0\" : \"=r\"(v)); c = v; }\n"
@@ -44,7 +56,7 @@ static const char program[] =
 	"		else c++;\n"
 	"		call(4, 1, (int)&c, 1, 0);\n"
 	"	}\n"
-	"	call(1, 3, 0, 0, 0);\n"
+	"	call(252, 3, 0, 0, 0);\n"
 	"}\n"
 	"__asm__(\".globl _start\\n_start: mov %esp,%eax\\npush %eax\\ncall run\\n\");\n"
 	;
@@ -61,6 +73,7 @@ static void compile(const char *name)
 }
 
 static int to[2], from[2];
+static bool leaderless;
 
 static int ask(char question)
 {
@@ -74,6 +87,8 @@ static int ask(char question)
 static void look(int handled)
 {
 	check(ask('a') == 'b', "it does not answer");
+	if (leaderless)
+		return;
 	check(ask('g') == 77, "its segment is lost");
 	check(ask('s') == 10 * handled, "its signal handler is lost");
 	check(ask('v') == 1, "its vdso is lost");
@@ -81,11 +96,12 @@ static void look(int handled)
 	check(ask('m') == 1, "it gets no memory that it can address");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	int status;
 	pid_t child;
 
+	leaderless = argc > 2 && !strcmp(argv[2], "leaderless");
 	compile("ia32");
 	must(pipe2(to, O_CLOEXEC));
 	must(pipe2(from, O_CLOEXEC));
@@ -93,11 +109,13 @@ int main(void)
 	if (child == 0) {
 		must(dup2(to[0], 0));
 		must(dup2(from[1], 1));
-		execl("./ia32", "ia32", NULL);
+		execl("./ia32", "ia32", leaderless ? argv[2] : NULL, NULL);
 		_exit(9);
 	}
 	must(close(to[0]));
 	look(1);
+	while (leaderless && task_state(child) != 'Z')
+		sleep_ms(1);
 	ready();
 	wait_for_go();
 	check_state();

@@ -17,5 +17,12 @@ export const cpuCases: readonly Case[] = [
     machineCannot: /^flags.* amx_tile\b/m.test(flags) ? undefined : "this processor has no AMX",
     peerCannot: "it does not know them",
   },
+  {
+    workload: "cpu/ldt",
+    rows: ["cpu.gpregs"],
+    claim: "segments of a table of one's own are kept, and registers that name them",
+    modes: ["in-place", "killed-restored", "twice"],
+    peerCannot: "it does not know them",
+  },
   { workload: "cpu/rseq", rows: ["cpu.rseq"], claim: "rseq stays registered and a critical section that was interrupted is aborted" },
 ];

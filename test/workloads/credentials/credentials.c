@@ -11,6 +11,8 @@
 
 #include "workload.h"
 
+enum { THREADS = 6 };
+
 static volatile int up;
 static volatile bool looked;
 
@@ -48,6 +50,7 @@ static void *thread(void *argument)
 {
 	long which = (long)argument;
 	gid_t groups[2] = {100, (gid_t)(200 + which)};
+	int bits;
 
 	/* The plain system calls: the C library would change all threads. */
 	must(syscall(SYS_setgroups, 2, groups));
@@ -57,9 +60,17 @@ static void *thread(void *argument)
 		must(syscall(SYS_setresuid, 1000, 2000, 0));
 	if (which == 2)
 		must(syscall(SYS_setresgid, 11, 22, 33));
+	if (which == 3)
+		set_partial_caps();
+	if (which == 4)
+		must(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP | SECBIT_KEEP_CAPS | SECBIT_NO_CAP_AMBIENT_RAISE));
+	if (which == 5)
+		must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	bits = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
 	__atomic_add_fetch(&up, 1, __ATOMIC_SEQ_CST);
 	while (!looked)
 		sleep_ms(2);
+	check(prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) == bits, "thread %ld: securebits %x became %x", which, bits, prctl(PR_GET_SECUREBITS, 0, 0, 0, 0));
 	return NULL;
 }
 
@@ -91,13 +102,13 @@ static void set_up(const char *what)
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "ids";
-	pthread_t threads[3];
+	pthread_t threads[THREADS];
 	bool with_threads = !strcmp(what, "threads");
 
 	if (with_threads) {
-		for (long i = 0; i < 3; i++)
+		for (long i = 0; i < THREADS; i++)
 			must_zero(pthread_create(&threads[i], NULL, thread, (void *)i));
-		while (up < 3)
+		while (up < THREADS)
 			sleep_ms(1);
 	} else {
 		set_up(what);
@@ -106,7 +117,7 @@ int main(int argc, char **argv)
 	wait_for_go();
 	check_state();
 	looked = true;
-	for (int i = 0; i < 3 && with_threads; i++)
+	for (int i = 0; i < THREADS && with_threads; i++)
 		must_zero(pthread_join(threads[i], NULL));
 	if (!strncmp(what, "user", 4))
 		check(setuid(0) < 0 && open("/etc/shadow", O_RDONLY | O_CLOEXEC) < 0, "an ordinary user may do what only root may");

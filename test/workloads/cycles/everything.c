@@ -1,18 +1,24 @@
 /*
  * One program with something of all that belongs to processes: threads with attributes of their own, children in another
- * session, dead, stopped, sharing tables; credentials and filters; signals that wait, timers; memory of every kind;
- * open files of many kinds. The snapshot compares nearly all of it; what it cannot know is checked at the end.
+ * session, dead, stopped, asleep for long, sharing tables, sharing memory and ending with a signal of its own; credentials and
+ * filters; signals that wait, timers; memory of every kind, segments, contexts of asynchronous I/O; open files of many kinds. The snapshot compares nearly all of it; what it cannot know is checked at the end.
  */
+#include <asm/ldt.h>
 #include <linux/aio_abi.h>
 #include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/mempolicy.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/ipc.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -20,12 +26,16 @@
 
 #include "workload.h"
 
-enum { PAGE = 4096, BIG = 1 << 20, THREADS = 6, ALT = 64 << 10 };
+enum { PAGE = 4096, BIG = 1 << 20, THREADS = 6, ALT = 64 << 10, SLEEPERS = 3, COMPLETIONS = 5 };
 
 static char *private_memory, *file_memory, *shared, *sealed, *guarded, *forked;
-static pid_t session_leader, stopped, dead, sharer;
+static pid_t session_leader, stopped, dead, sharer, sleepers[SLEEPERS], in_memory;
+static aio_context_t context;
+static char *segment;
+static timer_t missed;
+static volatile int rounds;
 static int pipe_ends[2], pair[2], event, deleted, waiting_signal_value = 42;
-static volatile int finish, threads_ready;
+static volatile int finish, threads_ready, *looked;
 
 static void *thread(void *argument)
 {
@@ -58,10 +68,9 @@ static void make_threads(pthread_t *threads)
 
 static void stay(void)
 {
-	while (!go_given())
+	while (!*looked)
 		sleep_ms(20);
 	check(check_pattern(forked, BIG, 5, "a child's copy"), "a child's copy differs");
-	sleep_ms(500);
 	_exit(differences_seen() != 0);
 }
 
@@ -104,6 +113,7 @@ static void make_memory(void)
 	file_memory = must(mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0));
 	fill_pattern(file_memory + 4 * PAGE, 4 * PAGE, 2);
 	shared = shared_memory(64 * PAGE);
+	looked = shared_memory(PAGE);
 	fill_pattern(shared, 64 * PAGE, 3);
 	must(ftruncate(memfd, 8 * PAGE));
 	sealed = must(mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0));
@@ -114,6 +124,93 @@ static void make_memory(void)
 	guarded = must(mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	if (madvise(guarded + 2 * PAGE, PAGE, 102) && errno != EINVAL)
 		fail("guard regions: %s", strerror(errno));
+}
+
+static int run_in_memory(void *unused)
+{
+	(void)unused;
+	while (!*looked) {
+		rounds++;
+		syscall(SYS_nanosleep, &(struct timespec){0, 2000000}, NULL);
+	}
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+/* Kept in calls that the kernel restarts. */
+static void sleep_long(int how)
+{
+	struct timespec t = {100000, 0}, rest;
+	uint32_t word = 1;
+
+	if (how == 0)
+		nanosleep(&t, &rest);
+	else if (how == 1)
+		poll(NULL, 0, 100000000);
+	else
+		syscall(SYS_futex, &word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 1, &t, NULL, 0);
+	_exit(1);
+}
+
+static void make_sleepers(void)
+{
+	static char stack[64 << 10] __attribute__((aligned(16)));
+
+	for (int i = 0; i < SLEEPERS; i++)
+		if ((sleepers[i] = must(fork())) == 0)
+			sleep_long(i);
+	in_memory = must(clone(run_in_memory, stack + sizeof stack, CLONE_VM | SIGUSR2, NULL));
+	for (int i = 0; i < SLEEPERS; i++)
+		until_asleep(sleepers[i]);
+}
+
+/* What not every kernel has is tried. */
+static void make_more_memory(void)
+{
+	struct user_desc desc = {.entry_number = 3, .base_addr = 0x1000, .limit = 0xfff, .seg_32bit = 1, .limit_in_pages = 1};
+	const unsigned long node = 1;
+	struct iocb request = {.aio_lio_opcode = IOCB_CMD_PWRITE, .aio_buf = (uintptr_t)"block", .aio_nbytes = 5}, *one = &request;
+	int file = must(open("aio", O_RDWR | O_CREAT, 0600)), id = must(shmget(IPC_PRIVATE, 4 * PAGE, IPC_CREAT | 0600));
+	/* With a page around it, so that no neighbour becomes one with it. */
+	char *room = must(mmap(NULL, 18 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)), *area = room + PAGE;
+
+	must(mprotect(area, 16 * PAGE, PROT_READ | PROT_WRITE));
+	segment = shmat(id, NULL, 0);
+	must(shmctl(id, IPC_RMID, NULL));
+	fill_pattern(segment, 4 * PAGE, 6);
+	request.aio_fildes = (uint32_t)file;
+	must(syscall(SYS_io_setup, 16, &context));
+	for (int i = 0; i < COMPLETIONS; i++)
+		if (syscall(SYS_io_submit, context, 1, &one) != 1)
+			fail("io_submit: %s", strerror(errno));
+	must(close(file));
+	must(madvise(area, 4 * PAGE, MADV_WIPEONFORK));
+	must(madvise(area + 4 * PAGE, 4 * PAGE, MADV_DONTFORK));
+	must(mlock2(area + 8 * PAGE, 4 * PAGE, MLOCK_ONFAULT));
+	syscall(SYS_mbind, area + 12 * PAGE, 4 * PAGE, MPOL_BIND, &node, 64, 0);
+	mmap(NULL, PAGE, PROT_READ | PROT_WRITE, 8 | MAP_ANONYMOUS, -1, 0); /* MAP_DROPPABLE */
+	syscall(SYS_modify_ldt, 0x11, &desc, sizeof desc);
+	prctl(67, 1, 0, 0, 0); /* PR_SET_MEMORY_MERGE */
+}
+
+static void check_more(void)
+{
+	struct timespec at_once = {0, 0};
+	struct io_event events[COMPLETIONS + 1];
+	int status, before = rounds;
+	uint64_t entries[8] = {0};
+
+	check(check_pattern(segment, 4 * PAGE, 6, "the segment"), "the segment differs");
+	check(syscall(SYS_io_getevents, context, 0, COMPLETIONS + 1, events, &at_once) == COMPLETIONS, "completions are lost");
+	check(syscall(SYS_modify_ldt, 0, entries, sizeof entries) <= 0 || entries[3] != 0, "the segment table is lost");
+	check(timer_getoverrun(missed) >= 0, "the timer is lost");
+	for (int i = 0; i < SLEEPERS; i++) {
+		check(waitpid(sleepers[i], &status, WNOHANG) == 0, "sleeper %d has ended with %#x", i, status);
+		must(kill(sleepers[i], SIGKILL));
+		must(waitpid(sleepers[i], &status, 0));
+	}
+	while (rounds == before)
+		sleep_ms(1);
 }
 
 static void make_files(void)
@@ -157,7 +254,7 @@ static void make_signals(void)
 	static char alternate[ALT];
 	stack_t stack = {.ss_sp = alternate, .ss_size = ALT};
 	struct itimerspec far = {{500, 0}, {90000, 0}};
-	struct sigevent quiet = {.sigev_notify = SIGEV_NONE};
+	struct sigevent quiet = {.sigev_notify = SIGEV_NONE}, waiting = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 12};
 	timer_t timer;
 	sigset_t set;
 
@@ -166,7 +263,14 @@ static void make_signals(void)
 	must(timer_settime(timer, 0, &far, NULL));
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 8);
+	sigaddset(&set, SIGRTMIN + 12);
+	sigaddset(&set, SIGUSR2);
 	must(sigprocmask(SIG_BLOCK, &set, NULL));
+	/* Its signal waits, and it misses periods. */
+	far = (struct itimerspec){{0, 50000000}, {0, 1000000}};
+	must(timer_create(CLOCK_MONOTONIC, &waiting, &missed));
+	must(timer_settime(missed, 0, &far, NULL));
+	sleep_ms(5);
 	for (int i = 0; i < 3; i++)
 		must(sigqueue(getpid(), SIGRTMIN + 8, (union sigval){.sival_int = waiting_signal_value + i}));
 }
@@ -193,10 +297,12 @@ static void end_children(void)
 
 	must(waitpid(dead, &status, 0));
 	check(WIFEXITED(status) && WEXITSTATUS(status) == 77, "the dead child ended with %#x", status);
-	check(task_state(stopped) == 'T', "the stopped child is in state %c", task_state(stopped));
+	check(comes_to(stopped, 'T'), "the stopped child is in state %c", task_state(stopped));
 	must(kill(stopped, SIGCONT));
+	*looked = 1;
 	for (int i = 0; i < 3; i++)
 		check(waitpid(-1, &status, 0) > 0 && status == 0, "a child ended with %#x", status);
+	check(waitpid(in_memory, &status, __WCLONE) == in_memory && status == 0, "the child in the same memory ended with %#x", status);
 }
 
 int main(void)
@@ -211,7 +317,9 @@ int main(void)
 	make_memory();
 	make_children();
 	make_files();
+	make_more_memory();
 	make_signals();
+	make_sleepers();
 	make_threads(threads);
 	/* New objects have new numbers, and the long timer goes down. */
 	snapshot_ignores("fd 9 eventfd-id");
@@ -229,6 +337,7 @@ int main(void)
 	check(read(pipe_ends[0], text, sizeof text) == 11 && !strcmp(text, "in the pipe"), "the pipe has %s", text);
 	check(pread(deleted, text, sizeof text, 0) == 17 && !memcmp(text, "kept all", 8), "the deleted file has %s", text);
 	check(read(event, &count, sizeof count) == 8 && count == 1, "the semaphore gives %lu", (unsigned long)count);
+	check_more();
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 8);
 	for (int i = 0; i < 3; i++)

@@ -1,3 +1,4 @@
+import { release } from "node:os";
 import type { Case, Mode } from "../../harness/run-case.js";
 
 /** Of cases that are like another one for a dump that leaves the process running. */
@@ -43,6 +44,11 @@ export const eventCases: readonly Case[] = [
     modes: fewModes,
     peerCannot: "it looks for targets in the process that has the set",
   }),
+  epoll("polling", "how a set polls devices of the network is kept", {
+    modes: fewModes,
+    machineCannot: Number.parseFloat(release()) >= 7 || /^6\.(9|\d\d)/.test(release()) ? undefined : "Linux has no EPIOCSPARAMS before 6.9",
+    peerCannot: "it does not carry EPIOCSPARAMS",
+  }),
   epoll("many", "a set of 1000 targets is kept", { modes: fewModes }),
   { workload: "events/signalfd", rows: ["file.signalfd"], claim: "descriptors for signals read what waits for them" },
   { workload: "events/pidfd", rows: ["file.pidfd"], claim: "descriptors of living, dead and gone processes are kept" },
@@ -79,10 +85,47 @@ export const eventCases: readonly Case[] = [
     workload: "events/inotify",
     args: ["unread"],
     rows: ["file.inotify"],
-    claim: "unread events become an overflow",
+    claim: "unread events are read afterwards, before those that come then",
     peerCannot: "it drops unread events without a word",
   },
+  ...["kinds", "full", "refilled"].map(
+    (how): Case => ({
+      workload: "events/inotify-unread",
+      args: [how],
+      rows: ["file.inotify"],
+      claim:
+        {
+          kinds: "unread events of every kind are the same",
+          full: "so are those of a queue that is full",
+          refilled: "so are those around an overflow",
+        }[how] ?? "",
+      peerCannot: "it drops unread events without a word",
+      ...(how === "kinds" ? {} : { modes: fewModes }),
+    }),
+  ),
   { workload: "events/fanotify", rows: ["file.fanotify"], claim: "marks are kept with what they ignore" },
+  {
+    workload: "events/fanotify",
+    args: ["decide"],
+    rows: ["file.fanotify"],
+    claim: "who decides about files goes on deciding",
+    modes: fewModes,
+  },
+  {
+    workload: "events/fanotify",
+    args: ["permission"],
+    rows: ["file.fanotify"],
+    claim: "so does who has such a file open and mapped",
+    peerCannot: "it opens the file, and waits for an answer",
+  },
+  {
+    workload: "events/fanotify",
+    args: ["unread"],
+    rows: ["file.fanotify"],
+    claim: "unread events become an overflow",
+    modes: ["alone", "in-place", "killed-restored"],
+    peerCannot: "it drops unread events without a word",
+  },
   {
     workload: "events/owners",
     rows: ["file.fd-table"],
@@ -97,6 +140,14 @@ export const eventCases: readonly Case[] = [
     claim: "files of /proc and of namespaces are open as before",
   },
   { workload: "events/procfs", args: ["gone"], rows: ["file.regular"], claim: "files of /proc of a process that is gone" },
+  {
+    workload: "events/procfs",
+    args: ["thread"],
+    rows: ["file.procfs"],
+    claim: "files of /proc of a thread that is gone",
+    modes: fewModes,
+    peerCannot: "it knows processes only",
+  },
   timerfd("monotonic"),
   ...["realtime", "boottime"].map((clock) => timerfd(clock, { modes: fewModes })),
   ...["realtime-alarm", "boottime-alarm"].map((clock) => timerfd(clock, { modes: fewModes, peerCannot: "it knows no alarm clocks" })),
@@ -114,4 +165,38 @@ export const eventCases: readonly Case[] = [
     claim: "BPF maps keep their elements, and who is frozen or shares one",
     peerCannot: "it knows hashes and arrays only",
   },
+];
+
+const userfaultfd = (how: string, claim: string): Case => ({
+  workload: "events/userfaultfd",
+  args: how === "" ? [] : [how],
+  rows: ["userfaultfd"],
+  claim,
+  modes: ["alone", "left-running", "twice"],
+});
+
+/** Beyond the peer, which refuses them. */
+export const userfaultfdCases: readonly Case[] = [
+  userfaultfd("", "missing, protected and unmapped pages raise faults as before, and no others"),
+  userfaultfd("monitor", "the handler of the faults is a child"),
+  userfaultfd("two", "two of them keep their own ranges"),
+  userfaultfd("bare", "one that nobody has agreed on an API for"),
+  userfaultfd("waiting", "a thread that waits in a fault waits again"),
+];
+
+const ioUring = (how: string, claim: string): Case => ({
+  workload: "events/io-uring",
+  args: how === "" ? [] : [how],
+  rows: ["io_uring"],
+  claim,
+  modes: how === "" ? ["alone", "left-running", "twice"] : ["twice"],
+});
+
+/** Beyond the peer, which refuses them. */
+export const ioUringCases: readonly Case[] = [
+  ioUring("", "rings keep counters, completions, requests to come, registered files and buffers, and who shares them"),
+  ioUring("plain", "completions that nobody has read"),
+  ioUring("large", "long entries, and no array of requests"),
+  ioUring("number", "a thread goes by the number that it registered"),
+  ioUring("worker", "a worker of the kernel that is idle is in nobody's way"),
 ];

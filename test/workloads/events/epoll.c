@@ -4,6 +4,7 @@
  */
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/resource.h>
 
@@ -125,6 +126,22 @@ static void plain(void)
 	must(epoll_ctl(set, EPOLL_CTL_DEL, pair[0], NULL));
 	signal_to(event);
 	reports(set, EPOLLIN, 3);
+}
+
+static void polling(void)
+{
+	/* struct epoll_params and its calls, uapi/linux/eventpoll.h. */
+	struct {
+		uint32_t usecs;
+		uint16_t budget;
+		uint8_t prefer, zero;
+	} wanted = {64, 16, 1, 0}, now = {0};
+	int set = new_set(0);
+
+	must(ioctl(set, _IOC(_IOC_WRITE, 0x8a, 1, sizeof wanted), &wanted));
+	get_ready();
+	must(ioctl(set, _IOC(_IOC_READ, 0x8a, 2, sizeof now), &now));
+	check(!memcmp(&wanted, &now, sizeof now), "it polls for %u µs, %u packets, %u", now.usecs, now.budget, now.prefer);
 }
 
 static void pipes(void)
@@ -320,7 +337,7 @@ static void many(void)
 int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*run)(void); } kinds[] = {
-		{"plain", plain}, {"pipes", pipes}, {"moved", moved}, {"nested", nested}, {"oneshot", oneshot},
+		{"plain", plain}, {"polling", polling}, {"pipes", pipes}, {"moved", moved}, {"nested", nested}, {"oneshot", oneshot},
 		{"shared", shared}, {"others", others}, {"many", many}};
 
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)

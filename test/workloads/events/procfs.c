@@ -1,5 +1,6 @@
 /* Open files of /proc: of the process itself, a child, a process that is gone; and of the namespaces it lives in. */
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 
 #include "workload.h"
@@ -34,6 +35,39 @@ static void take(int *count, int flags, const char *format, ...)
 	++*count;
 }
 
+static void *open_own(void *fds_at)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", gettid_now());
+	((int *)fds_at)[0] = must(open(path, O_RDONLY));
+	path[strlen(path) - 5] = 0;
+	((int *)fds_at)[1] = must(open(path, O_RDONLY));
+	return NULL;
+}
+
+/* A thread that is gone. */
+static void of_thread(void)
+{
+	int of_gone[2];
+	pthread_t thread;
+	char byte;
+
+	must_zero(pthread_create(&thread, NULL, open_own, of_gone));
+	must_zero(pthread_join(thread, NULL));
+	/* The kernel wakes us before the thread has left. */
+	while (pread(of_gone[0], &byte, 1, 0) >= 0)
+		sleep_ms(1);
+	snapshot_ignores("fd 3 link");
+	snapshot_ignores("fd 4 link");
+	ready();
+	wait_for_go();
+	check_state();
+	check(pread(of_gone[0], &byte, 1, 0) < 0 && errno == ESRCH, "a thread that is gone can be read: %s", strerror(errno));
+	check(faccessat(of_gone[1], "stat", F_OK, 0) < 0, "a thread that is gone is there");
+	pass();
+}
+
 static int number_in(int fd)
 {
 	char text[64] = "";
@@ -49,6 +83,8 @@ int main(int argc, char **argv)
 	char now[PATH_MAX], byte = 0;
 	int count = 0;
 
+	if (argc > 2 && !strcmp(argv[2], "thread"))
+		of_thread();
 	kid = must(fork());
 	if (!kid)
 		for (;;)

@@ -14,5 +14,10 @@ export const fileCases: readonly Case[] = [
     // O_DIRECTORY of what was opened with it.
     peerLoses: ["fd 4 flags:", "fd 5 flags:", "fd 7 flags:"],
   },
+  {
+    workload: "files/busy",
+    rows: ["file.regular", "file.fd-table"],
+    claim: "of many descriptors that are changed without a pause each is as it was left last",
+  },
   { workload: "files/devices", rows: ["file.regular"], claim: "the devices null, zero, full, random and urandom stay open" },
 ];

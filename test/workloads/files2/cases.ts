@@ -107,6 +107,13 @@ export const manyCases: readonly Case[] = [
     rows: ["file.fd-table"],
     claim: "thousands of descriptors stay in their places, and shared as they were",
     modes: ["alone", "killed-restored"],
-    timeoutMs: 90_000,
+  },
+  {
+    workload: "files2/many",
+    args: ["all"],
+    rows: ["file.fd-table"],
+    claim: "so do as many as there may be, up to 20 000",
+    modes: ["killed-restored"],
+    peerCannot: "it takes too long for a test",
   },
 ];

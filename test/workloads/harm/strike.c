@@ -22,7 +22,7 @@
 
 #include "workload.h"
 
-enum { COUNTERS = 10, ALIVE_MS = 8000, DUMPER_MS = 20000 };
+enum { COUNTERS = 10, ALIVE_MS = 30000, DUMPER_MS = 60000 };
 
 static pid_t target;
 static volatile uint64_t *counters;
@@ -86,6 +86,27 @@ static int count_descriptors(void)
 	return count;
 }
 
+/* What the process has open, for a message. */
+static void list_descriptors(void)
+{
+	char path[64], name[400], link[256];
+	struct dirent *entry;
+	DIR *folder;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", target);
+	folder = opendir(path);
+	while (folder && (entry = readdir(folder))) {
+		ssize_t got;
+
+		snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
+		got = readlink(name, link, sizeof link - 1);
+		if (got > 0)
+			printf("fd %s: %.*s\n", entry->d_name, (int)got, link);
+	}
+	if (folder)
+		closedir(folder);
+}
+
 /* What a dead dumper made in the process goes by itself, at the latest a moment later. */
 static void forgets_us(void)
 {
@@ -95,6 +116,8 @@ static void forgets_us(void)
 	if (at_first == 0)
 		at_first = count_descriptors();
 	while (count_descriptors() != at_first) {
+		if (now_ms() - start > ALIVE_MS)
+			list_descriptors();
 		if (now_ms() - start > ALIVE_MS)
 			fail("the process has %d descriptors, had %d", count_descriptors() - 2, at_first - 2);
 		pause_us(1000);
@@ -263,14 +286,12 @@ static bool is_thread_of_target(uint64_t tid)
 	return access(path, F_OK) == 0;
 }
 
-/* Does this call touch the process? A write into a file does from the moment on that the process is held. */
+/* Does this call touch the process? From the moment on that it is held all do: they write into its files, or touch copies of it. */
 static bool is_step(const struct seccomp_notif *call, bool held)
 {
-	if (call->data.nr == SYS_ptrace)
-		return is_thread_of_target(call->data.args[1]);
-	if (call->data.nr == SYS_process_vm_writev)
-		return is_thread_of_target(call->data.args[0]);
-	return held;
+	if (held || call->data.nr == SYS_pwrite64)
+		return held;
+	return is_thread_of_target(call->data.args[call->data.nr == SYS_ptrace ? 1 : 0]);
 }
 
 /* Lets calls pass until the wanted step is due; false when the command ended before. */

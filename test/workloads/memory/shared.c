@@ -13,7 +13,7 @@ struct board {
 static void until(int *turn, int value)
 {
 	for (int i = 0; __atomic_load_n(turn, __ATOMIC_SEQ_CST) != value; i++) {
-		if (i > 5000)
+		if (i > 30000)
 			fail("the other task does not answer");
 		sleep_ms(2);
 	}

@@ -74,12 +74,14 @@ int main(int argc, char **argv)
 		before[i] = counters[i];
 	}
 	if (stopped) {
-		check(task_state(parts[1].pid) == 'T', "the stopped one runs");
+		check(comes_to(parts[1].pid, 'T'), "the stopped one runs");
 		must(kill(parts[1].pid, SIGCONT));
 	}
-	sleep_ms(50);
-	for (int i = 0; i < ALL; i++)
+	for (int i = 0; i < ALL; i++) {
+		for (int tries = 0; tries < 20000 && counters[i] == before[i]; tries++)
+			sleep_ms(1);
 		check(counters[i] != before[i], "%s: it does not run any more", parts[i].name);
+	}
 	mapped_later = must(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	go_on = 1;
 	for (int i = 0; i < ALL; i++) {

@@ -56,7 +56,7 @@ static int turn(int *board)
 static void until(int *board, int value)
 {
 	for (int i = 0; turn(board) != value; i++) {
-		if (i > 5000)
+		if (i > 30000)
 			fail("the other task does not answer");
 		sleep_ms(2);
 	}

@@ -12,7 +12,7 @@ enum { PAGE = 4096, PAGES = 8 };
 static void until(int *board, int value)
 {
 	for (int i = 0; __atomic_load_n(board, __ATOMIC_SEQ_CST) != value; i++) {
-		if (i > 5000)
+		if (i > 30000)
 			fail("the other task does not answer");
 		sleep_ms(2);
 	}

@@ -46,7 +46,7 @@ int main(void)
 		child(reader);
 	}
 	must(close(reader));
-	sleep_ms(20);
+	until_it_waits(kid);
 	ready();
 	wait_for_go();
 	check_state();

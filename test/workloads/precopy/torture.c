@@ -1,6 +1,7 @@
 /*
  * Memory that changes in every way while it is being copied: written, dropped, moved, cut, lengthened, replaced, protected,
- * made of huge pages, forked. Each page is known by a number; 0 is what a fresh page shows.
+ * made of huge pages, forked. Each page is known by a number; 0 is what a fresh page shows. As fast as it can: where a processor is
+ * its own, some 300 000 pages a second.
  */
 #include "workload.h"
 
@@ -18,6 +19,7 @@ static struct slot slots[SLOTS];
 static uint32_t file_number = 7;
 static uint64_t state = 88172645463325252ull;
 static uint32_t last_number = 1000;
+static int64_t begun_ms;
 
 static uint32_t random_below(uint32_t limit)
 {
@@ -70,7 +72,7 @@ static void write_some(struct slot *slot)
 		must(mprotect(slot->at, (size_t)slot->pages * PAGE, PROT_READ | PROT_WRITE));
 		slot->closed = false;
 	}
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 48; i++) {
 		int page = (int)random_below((uint32_t)slot->pages);
 
 		slot->number[page] = ++last_number;
@@ -188,13 +190,16 @@ int main(void)
 	/* Mappings come and go. */
 	snapshot_ignores("map");
 	snapshot_ignores("status");
+	last_number = 1000000;
 	ready();
+	begun_ms = now_ms();
 	for (uint32_t turn = 0; !go_given(); turn++) {
 		for (int i = 0; i < 400; i++)
 			change_something();
 		int i = (int)(turn % (HUGE_BYTES / PAGE));
 		fill_page(huge + i * PAGE, (uint32_t)i + 1);
 	}
+	note("%u pages a second", (uint32_t)((last_number - 1000000) * 1000ull / (uint64_t)(now_ms() - begun_ms + 1)));
 	check(wrong_pages() == 0, "pages are not what they were");
 	for (int i = 0; i < HUGE_BYTES / PAGE; i++)
 		check(page_is(huge + i * PAGE, (uint32_t)i + 1), "page %d of the huge ones", i);

@@ -88,6 +88,8 @@ int main(int argc, char **argv)
 		look(EFAULT, EFAULT, "child");
 		child_done();
 	}
+	if (child)
+		until_it_waits(child);
 	for (long i = 0; i < 2 && strcmp(what, "user"); i++)
 		must_zero(pthread_create(&threads[i], NULL, thread, (void *)i));
 	while (up < 2 && strcmp(what, "user"))

@@ -2,6 +2,12 @@ import type { Case } from "../../harness/run-case.js";
 
 export const signalCases: readonly Case[] = [
   { workload: "signals/pending", rows: ["sig.pending"], claim: "pending signals of process and threads keep their order and siginfo" },
+  {
+    workload: "signals/infos",
+    rows: ["sig.pending"],
+    claim: "every kind of siginfo comes out as it went in",
+    peerCannot: "it refuses pending SIGTRAPs",
+  },
   { workload: "signals/handlers", rows: ["sig.handlers"], claim: "the dispositions of all signals are kept and work" },
   { workload: "signals/altstack", rows: ["sig.altstack"], claim: "alternate stacks are kept, also one in use" },
   {

@@ -1,13 +1,18 @@
 /*
- * What --tcp-policy and --map-ip do, in three parts. Not a case of its own: see sockets-policy.test.ts.
+ * What --tcp-policy and --map-ip do, and --skip-in-flight. Not a case of its own: see sockets-policy.test.ts.
  *
  *   policies server PORT                 three listening sockets at PORT and above; tells how each connection ended
  *   policies client ADDRESS PORT         a connection to each; after SIGUSR1 the first is alive, the second is closed with what had
  *                                        arrived, the third is broken off; a fourth, to itself, is alive
+ *   policies over ADDRESS PORT           connections that are over; after SIGUSR1 they still are
+ *   policies skipped PORT                a connection to itself that it has not accepted; after SIGUSR1 it is gone
+ *   policies moved6 DEVICE OLD OLD4 NEW NEW4
+ *                                        the same for IPv6, an IPv4 address in it, and an address of a link
  *   policies moved OLD PORT NEW          listens, talks to itself, and has a datagram waiting at OLD; after SIGUSR1 at NEW
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 
 #include "sockets.h"
@@ -161,6 +166,115 @@ static void move(const char *old, int port, const char *new)
 	expect_talk(waiting, other);
 }
 
+/* A client whose connection has not been accepted, which --skip-in-flight leaves out; the server listens again. */
+static void skip(int port)
+{
+	struct sockaddr_in here = at("127.0.0.1", port);
+	int server = listening(here), client = connected(here), on = 1;
+	struct pollfd broken = {client, POLLIN, 0};
+	char byte;
+
+	send_text(client, "in vain");
+	must(write(1, "ready\n", 6));
+	await_signal();
+	must(ioctl(server, FIONBIO, &on));
+	check(accept(server, NULL, NULL) == -1 && errno == EAGAIN, "there is a connection: %s", strerror(errno));
+	errno = 0;
+	/* Who was left out learns of it at the latest when it says something. */
+	if (send(client, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 && poll(&broken, 1, 10000) == 1)
+		recv(client, &byte, 1, MSG_DONTWAIT);
+	check(errno == ECONNRESET, "its client does not learn of it: %s", strerror(errno));
+	must(ioctl(server, FIONBIO, &(int){0}));
+	client = connected(here);
+	expect_talk(client, must(accept(server, NULL, NULL)));
+}
+
+/* Connections that are over, one with something to read, one broken off; nobody else has their address. */
+static void over(const char *address, int port)
+{
+	struct linger at_once = {1, 0};
+	int server = listening(at(address, port)), fds[2], state = 0;
+	struct tcp_info info;
+	socklen_t size;
+	char byte;
+
+	for (int i = 0; i < 2; i++) {
+		int end;
+
+		fds[i] = connected(at(address, port));
+		end = must(accept(server, NULL, NULL));
+		send_text(end, "last");
+		if (i == 1)
+			must(setsockopt(end, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
+		else
+			must(shutdown(fds[i], SHUT_WR));
+		close(end);
+	}
+	close(server);
+	for (int i = 0; i < 2; i++) {
+		for (state = 0; state != TCP_CLOSE; state = info.tcpi_state) {
+			size = sizeof info;
+			must(getsockopt(fds[i], IPPROTO_TCP, TCP_INFO, &info, &size));
+			sleep_ms(1);
+		}
+	}
+	must(write(1, "ready\n", 6));
+	await_signal();
+	expect_text(fds[0], "last");
+	check(recv(fds[0], &byte, 1, MSG_DONTWAIT) == 0, "it does not end: %s", strerror(errno));
+	expect_text(fds[1], "last");
+	check(recv(fds[1], &byte, 1, MSG_DONTWAIT) == -1 && errno == ECONNRESET, "it was not broken off: %s", strerror(errno));
+}
+
+static struct sockaddr_in6 at6(const char *address, int port, const char *device)
+{
+	struct sockaddr_in6 there = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_scope_id = device ? if_nametoindex(device) : 0};
+
+	must(inet_pton(AF_INET6, address, &there.sin6_addr) == 1 ? 0 : -1);
+	return there;
+}
+
+static void expect_place6(int fd, bool peer, struct sockaddr_in6 where)
+{
+	struct sockaddr_in6 is = {0};
+	socklen_t length = sizeof is;
+
+	must((peer ? getpeername : getsockname)(fd, (struct sockaddr *)&is, &length));
+	check(!memcmp(&is.sin6_addr, &where.sin6_addr, sizeof is.sin6_addr) && is.sin6_port == where.sin6_port && is.sin6_scope_id == where.sin6_scope_id,
+		  "fd %d: %s elsewhere", fd, peer ? "connected" : "is");
+}
+
+/* Three servers, each with a connection to itself: at an address, at a mapped one, and at one of a link. */
+static void move6(const char *device, char **addresses)
+{
+	const char *old[3] = {addresses[0], addresses[1], "fe80::77"}, *new[3] = {addresses[2], addresses[3], "fe80::77"};
+	int ends[3][3], on = 1;
+
+	for (int i = 0; i < 3; i++) {
+		struct sockaddr_in6 here = at6(old[i], 7440 + i, i == 2 ? device : NULL);
+
+		ends[i][0] = must(socket(AF_INET6, SOCK_STREAM, 0));
+		must(setsockopt(ends[i][0], SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+		must(bind(ends[i][0], (struct sockaddr *)&here, sizeof here));
+		must(listen(ends[i][0], 5));
+		ends[i][1] = must(socket(AF_INET6, SOCK_STREAM, 0));
+		must(connect(ends[i][1], (struct sockaddr *)&here, sizeof here));
+		ends[i][2] = must(accept(ends[i][0], NULL, NULL));
+		send_text(ends[i][1], "on its way");
+	}
+	must(write(1, "ready\n", 6));
+	await_signal();
+	for (int i = 0; i < 3; i++) {
+		struct sockaddr_in6 there = at6(new[i], 7440 + i, i == 2 ? device : NULL);
+
+		expect_place6(ends[i][0], false, there);
+		expect_place6(ends[i][1], true, there);
+		expect_place6(ends[i][2], false, there);
+		hear(ends[i][2], "on its way");
+		expect_talk(ends[i][1], ends[i][2]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	sigset_t set;
@@ -172,6 +286,12 @@ int main(int argc, char **argv)
 		serve(atoi(argv[2]));
 	else if (!strcmp(argv[1], "client"))
 		ask(argv[2], atoi(argv[3]));
+	else if (!strcmp(argv[1], "over"))
+		over(argv[2], atoi(argv[3]));
+	else if (!strcmp(argv[1], "skipped"))
+		skip(atoi(argv[2]));
+	else if (!strcmp(argv[1], "moved6"))
+		move6(argv[2], argv + 3);
 	else
 		move(argv[2], atoi(argv[3]), argc > 4 ? argv[4] : argv[2]);
 	if (differences_seen())

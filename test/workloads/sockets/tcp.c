@@ -1,7 +1,7 @@
 /*
  * Established TCP connections of which both ends are in the tree, IPv4, IPv6 and mapped: data waits on both sides, one
- * direction is full to the brim, an idle one stays idle; options of connections; the listening socket still listens. The
- * streams are checked byte for byte, and data flows again afterwards.
+ * direction is full to the brim, an idle one stays idle; options of connections, and what their ends have agreed on (window scale, time
+ * stamps, SACK, size of segments), or not; the listening socket still listens. The streams are checked byte for byte, and data flows again afterwards.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,6 +12,47 @@
 enum { PORT = 7300, BYTES = 8 << 20 };
 
 static unsigned char *pattern;
+
+/* What both ends have agreed on when they met, and the clock of their time stamps. */
+struct terms {
+	unsigned options, own_scale, scale, mss, clock;
+};
+
+static struct terms terms_of(int fd)
+{
+	struct tcp_info info;
+	struct terms terms;
+	socklen_t size = sizeof info;
+	int clock;
+
+	must(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size));
+	size = sizeof clock;
+	must(getsockopt(fd, IPPROTO_TCP, TCP_TIMESTAMP, &clock, &size));
+	terms = (struct terms){.options = info.tcpi_options & (TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE), .own_scale = info.tcpi_rcv_wscale, .scale = info.tcpi_snd_wscale, .clock = (unsigned)clock};
+	terms.mss = info.tcpi_snd_mss;
+	return terms;
+}
+
+static void expect_terms(int fd, struct terms before)
+{
+	struct terms now = terms_of(fd);
+
+	check(now.options == before.options && now.own_scale == before.own_scale && now.scale == before.scale, "fd %d: options %x, scales %u and %u, not %x, %u and %u", fd, now.options, now.own_scale, now.scale, before.options, before.own_scale, before.scale);
+	/* It follows from the largest window so far, too: never from half of it. */
+	check(now.mss * 2 >= before.mss, "fd %d: segments of %u, not %u", fd, now.mss, before.mss);
+	check(now.clock - before.clock < 1u << 31, "fd %d: the clock went back from %u to %u", fd, before.clock, now.clock);
+}
+
+static void sysctl(const char *name, const char *value)
+{
+	char path[100];
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/sys/net/ipv4/tcp_%s", name);
+	fd = must(open(path, O_WRONLY));
+	must((int)write(fd, value, 1));
+	close(fd);
+}
 
 static int listening(int family)
 {
@@ -81,7 +122,9 @@ int main(int argc, char **argv)
 	static const struct {
 		int family, port;
 	} kinds[] = {{AF_INET, PORT}, {AF_INET6, PORT + 1}, {AF_INET, PORT + 1}};
-	int servers[2], ends[3][2], idle[2], on = 1;
+	static const char *const missing[3] = {"timestamps", "sack", "window_scaling"};
+	struct terms agreed[3][2], rich[3][2];
+	int servers[2], ends[3][2], idle[2], poor[3][2], on = 1;
 	struct timeval patience = {10, 0};
 	size_t filled[3];
 
@@ -100,12 +143,32 @@ int main(int argc, char **argv)
 	}
 	idle[0] = client(AF_INET, PORT);
 	idle[1] = must(accept(servers[0], NULL, NULL));
+	/* Connections to which one of the things is missing on which ends agree. */
+	for (int i = 0; i < 3; i++) {
+		sysctl(missing[i], "0");
+		poor[i][0] = client(AF_INET, PORT);
+		poor[i][1] = must(accept(servers[0], NULL, NULL));
+		sysctl(missing[i], "1");
+		for (int e = 0; e < 2; e++)
+			agreed[i][e] = terms_of(poor[i][e]);
+		for (int e = 0; e < 2; e++)
+			rich[i][e] = terms_of(ends[i][e]);
+		check(agreed[i][0].options != rich[0][0].options, "nothing is missing");
+	}
 	must(setsockopt(idle[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
 	must(setsockopt(idle[1], SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on));
+	/* Without rights it could not end the repair mode of a connection by itself. */
+	if (argc > 2 && !strcmp(argv[2], "humble"))
+		must(setresuid(65534, 65534, 65534));
 	ready();
 	wait_for_go();
 	check_state();
 	for (int i = 0; i < 3; i++) {
+		for (int e = 0; e < 2; e++) {
+			expect_terms(poor[i][e], agreed[i][e]);
+			expect_terms(ends[i][e], rich[i][e]);
+		}
+		expect_talk(poor[i][0], poor[i][1]);
 		expect_bytes(ends[i][1], 0, filled[i]);
 		expect_text(ends[i][0], "some data");
 	}

@@ -38,6 +38,12 @@ export const taskCases: readonly Case[] = [
   { workload: "tasks/vdso", rows: ["mem.vdso"], claim: "the vdso works" },
   { workload: "tasks/vdso", args: ["moved"], rows: ["mem.vdso"], claim: "a moved vdso works where it is" },
   {
+    workload: "tasks/vdso",
+    args: ["unmapped"],
+    rows: ["mem.vdso"],
+    claim: "a process that has unmapped its vdso goes on without one",
+  },
+  {
     workload: "tasks/quiet",
     rows: ["thr.membarrier", "cred.loginuid"],
     claim: "membarrier registrations and the login uid are kept",

@@ -1,6 +1,6 @@
 /*
  * The vdso's functions work after the freeze, at their address. With "moved": the vdso and its data were moved elsewhere
- * before, one mapping after the other or all together, as a program that rearranges its memory does.
+ * before, one mapping after the other or all together, as a program that rearranges its memory does. With "unmapped" a child has none.
  */
 #include <elf.h>
 #include <sys/auxv.h>
@@ -78,6 +78,39 @@ static char *move(char *base)
 	return to + (base - from);
 }
 
+/* Without a vdso: nothing that asks for the time, as the C library would by what is gone. */
+static void without(volatile int *board)
+{
+	struct part parts[8];
+	int count = find_parts(parts, 8);
+
+	for (int i = 0; i < count; i++)
+		must(syscall(SYS_munmap, parts[i].start, parts[i].end - parts[i].start));
+	board[0] = 1;
+	while (!board[1])
+		syscall(SYS_nanosleep, &(struct timespec){0, 2000000}, NULL);
+	_exit(find_parts(parts, 8) == 0 ? 0 : 1);
+}
+
+static void unmapped(void)
+{
+	volatile int *board = shared_memory(2 * sizeof *board);
+	pid_t child = must(fork());
+	int status;
+
+	if (child == 0)
+		without(board);
+	while (!board[0])
+		sleep_ms(1);
+	ready();
+	wait_for_go();
+	check_state();
+	board[1] = 1;
+	must(waitpid(child, &status, 0));
+	check(status == 0, "the child without a vdso ended with %#x", status);
+	pass();
+}
+
 static void check_clock(gettime call, const char *when)
 {
 	struct timespec by_vdso, by_call;
@@ -100,6 +133,8 @@ int main(int argc, char **argv)
 
 	if (!base)
 		fail("there is no vdso");
+	if (argc > 2 && !strcmp(argv[2], "unmapped"))
+		unmapped();
 	if (argc > 2 && !strcmp(argv[2], "moved"))
 		base = move(base);
 	call = (gettime)(uintptr_t)symbol(base, "__vdso_clock_gettime");

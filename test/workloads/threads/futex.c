@@ -31,8 +31,8 @@ static void init_mutex(pthread_mutex_t *mutex, int robust, int protocol)
 static void owner(void)
 {
 	must_zero(pthread_mutex_lock(&s->robust));
-	s->waiter = getpid();
 	keep_state();
+	s->waiter = getpid();
 	wait_for_go();
 	check_state();
 	/* Dies with the mutex locked. */

@@ -39,7 +39,7 @@ static void tcp_pair(int ends[2])
 static void finish(struct aiocb *request, long expected, const char *what)
 {
 	const struct aiocb *list[] = {request};
-	struct timespec limit = {10, 0};
+	struct timespec limit = {30, 0};
 
 	while (aio_error(request) == EINPROGRESS)
 		if (aio_suspend(list, 1, &limit) && errno == EAGAIN)
@@ -100,7 +100,7 @@ int main(int argc, char **argv)
 		finish(&waiting[i], 9, names[i]);
 		check(!memcmp(arrived[i], "some data", 9), "%s brought something else", names[i]);
 	}
-	for (int i = 0; i < 100 && !told; i++)
+	for (int i = 0; i < 3000 && !told; i++)
 		sleep_ms(10);
 	check(told == 4711, "the signal at the end brought %d", (int)told);
 	pass();

@@ -33,7 +33,7 @@ static int64_t ms_of(struct timeval t)
 
 static void burn_until(int which)
 {
-	int64_t limit = now_ms() + 15000;
+	int64_t limit = now_ms() + 60000;
 
 	while (!fired[which] && now_ms() < limit)
 		;
@@ -72,7 +72,7 @@ int main(int argc, char **argv)
 		}
 		child_done();
 	}
-	sleep_ms(20);
+	until_it_waits(child);
 	for (int i = 0; i < 3; i++)
 		must(setitimer(i, &first[i], NULL));
 	ready();

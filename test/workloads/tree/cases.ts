@@ -9,7 +9,6 @@ function randomTrees(seed: number): Case {
     claim: "trees with random lives come back as they were",
     modes: seed === 1 ? ["alone", "killed-restored"] : ["killed-restored"],
     peerCannot: "it cannot make most of them",
-    timeoutMs: 60_000,
   };
 }
 
@@ -45,6 +44,13 @@ export const treeCases: readonly Case[] = [
     rows: ["tree.zombies"],
     claim: "zombies report any exit code and signal",
     peerCannot: "it loses bit 7 of the exit code, and the last real-time signal",
+  },
+  {
+    workload: "tree/exit-signals",
+    rows: ["tree.pids", "tree.zombies"],
+    claim: "children tell of their end by the signal they were made with, or by none",
+    modes: ["left-running", "killed-restored", "twice"],
+    peerCannot: "it carries no processes that share memory",
   },
   { workload: "tree/stopped", rows: ["tree.stopped"], claim: "stopped tasks stay stopped and can be continued" },
   { workload: "tree/subreaper", rows: ["tree.subreaper"], claim: "orphans go to their subreaper" },

@@ -18,6 +18,8 @@ static void child(pid_t parent)
 	for (int i = 0; i < GRANDCHILDREN; i++)
 		if ((kids[i] = must(fork())) == 0)
 			grandchild(self);
+	for (int i = 0; i < GRANDCHILDREN; i++)
+		until_it_waits(kids[i]);
 	keep_state();
 	wait_for_go();
 	check(getpid() == self && getppid() == parent, "child is %d below %d, was %d below %d", getpid(), getppid(), self, parent);
@@ -36,7 +38,8 @@ int main(void)
 	for (int i = 0; i < CHILDREN; i++)
 		if ((kids[i] = must(fork())) == 0)
 			child(self);
-	sleep_ms(100);
+	for (int i = 0; i < CHILDREN; i++)
+		until_it_waits(kids[i]);
 	ready();
 	check_state();
 	wait_for_go();

@@ -1,11 +1,13 @@
 /*
  * Trees of processes with random lives: forks, siblings, sessions and groups made and joined, deaths, orphans, subreapers, the
- * dead waited for or not. Arguments: the seed, how many trees. What /proc says of each process must be the same afterwards.
+ * dead waited for or not. Arguments: the seed, how many trees. What is said of each process must be the same afterwards.
  */
 #include <linux/futex.h>
 #include <limits.h>
+#include <poll.h>
 #include <sched.h>
 
+#include "snapshot.h"
 #include "workload.h"
 
 enum { MOST = 600, EACH_TREE = 16 };
@@ -99,13 +101,16 @@ static void live(struct slot *mine)
 
 static void tell(struct slot *slot, enum command command, int argument)
 {
-	int done = slot->done;
+	int done = slot->done, ends = command == EXIT || command == KILLED ? must((int)syscall(SYS_pidfd_open, slot->pid, 0)) : -1;
 
 	slot->argument = argument;
 	set(&slot->command, command);
-	if (command == EXIT || command == KILLED) {
-		while (task_state(slot->pid) != 'Z' && task_state(slot->pid) != 0)
-			sleep_ms(1);
+	if (ends >= 0) {
+		struct pollfd dead = {ends, POLLIN, 0};
+
+		while (poll(&dead, 1, -1) < 0 && errno == EINTR)
+			;
+		must(close(ends));
 		slot->alive = false;
 	} else {
 		wait_for(&slot->done, done);
@@ -168,24 +173,84 @@ static void grow(int tree)
 	}
 }
 
+/* A line of a file of /proc about a process, behind its name; empty: there is none. */
+static const char *line_of(pid_t number, const char *name)
+{
+	static char text[2048];
+	char path[32], *found;
+	int fd;
+
+	memset(text, 0, sizeof text);
+	snprintf(path, sizeof path, "/proc/%d/status", number);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return "";
+	if (read(fd, text, sizeof text - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	found = strstr(text, name);
+	return found ? found + strlen(name) : "";
+}
+
+/* Processes as /proc numbers them and as we do, where it shows the namespace around ours. */
+static struct {
+	int outer, inner;
+} numbers[8192];
+static int number_count;
+
+static void learn_numbers(void)
+{
+	static int found[8192];
+	char ours[64] = "", theirs[64], path[32];
+	unsigned count = list_numbers("/proc", found, 8192);
+
+	number_count = 0;
+	must(readlink("/proc/self/ns/pid", ours, sizeof ours - 1));
+	for (unsigned i = 0; i < count; i++) {
+		const char *at = line_of(found[i], "\nNSpid:");
+		int inner = 0, depth = 0;
+
+		for (; *at && *at != '\n'; at++)
+			if (*at == '\t')
+				inner = atoi(at + 1), depth++;
+		memset(theirs, 0, sizeof theirs);
+		snprintf(path, sizeof path, "/proc/%d/ns/pid", found[i]);
+		if (depth < 2 || readlink(path, theirs, sizeof theirs - 1) < 0 || strcmp(ours, theirs))
+			continue;
+		numbers[number_count].outer = found[i];
+		numbers[number_count++].inner = inner;
+	}
+}
+
+static int to_outer(int inner)
+{
+	for (int i = 0; i < number_count; i++)
+		if (numbers[i].inner == inner)
+			return numbers[i].outer;
+	return proc_is_outer() ? 0 : inner;
+}
+
+static int to_inner(int outer)
+{
+	for (int i = 0; i < number_count; i++)
+		if (numbers[i].outer == outer)
+			return numbers[i].inner;
+	return proc_is_outer() ? 0 : outer;
+}
+
 static void look(struct entry *into)
 {
+	if (proc_is_outer())
+		learn_numbers();
 	for (int i = 0; i < all->used; i++) {
-		char path[32], text[512] = "", *rest;
-		int fd;
+		pid_t pid = all->slots[i].pid;
+		const char *state = line_of(to_outer(pid), "\nState:\t");
 
 		into[i] = (struct entry){0};
-		snprintf(path, sizeof path, "/proc/%d/stat", all->slots[i].pid);
-		fd = open(path, O_RDONLY);
-		if (fd < 0)
+		if (!*state)
 			continue;
-		if (read(fd, text, sizeof text - 1) > 0 && (rest = strrchr(text, ')'))) {
-			char letter;
-
-			into[i].there = sscanf(rest + 2, "%c %d %d %d", &letter, &into[i].ppid, &into[i].pgrp, &into[i].sid) == 4;
-			into[i].dead = letter == 'Z';
-		}
-		close(fd);
+		into[i] = (struct entry){.there = true, .dead = *state == 'Z', .pgrp = getpgid(pid), .sid = getsid(pid)};
+		into[i].ppid = to_inner(atoi(line_of(to_outer(pid), "\nPPid:\t")));
 	}
 }
 
@@ -199,7 +264,7 @@ int main(int argc, char **argv)
 	for (int tree = 0; tree < trees; tree++)
 		grow(tree);
 	for (int i = 0; i < all->used; i++)
-		if (all->slots[i].alive)
+		if (all->slots[i].alive && !proc_is_outer())
 			until_asleep(all->slots[i].pid);
 	snapshot_ignores("task ");
 	look(before);

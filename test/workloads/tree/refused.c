@@ -1,5 +1,6 @@
 /*
- * Trees that cannot be dumped, and go on: a tracer with its tracee ("traced"), a parent in vfork ("vfork"), memory shared
+ * Trees that cannot be dumped, and go on: a tracer with its tracee ("traced"),
+ * a tracer whose tracee is somebody else's child ("outside"; "outside-parent": it has children as well), a parent in vfork ("vfork"), memory shared
  * with a grandparent while the one in between has its own ("apart").
  */
 #include <sched.h>
@@ -43,6 +44,53 @@ static void traced(void)
 	must(waitpid(child, &status, 0));
 }
 
+/* One as usual, one whose end is told by another signal. */
+static void have_children(void)
+{
+	const int signals[] = {SIGCHLD, SIGUSR2};
+
+	must(prctl(PR_SET_CHILD_SUBREAPER, 0));
+	signal(SIGUSR2, SIG_IGN);
+	for (int i = 0; i < 2; i++)
+		if (must((int)syscall(SYS_clone, signals[i], 0, 0, 0, 0)) == 0) {
+			must(prctl(PR_SET_PDEATHSIG, SIGKILL));
+			for (;;)
+				pause();
+		}
+}
+
+/* The root's child traces the root's other child. */
+static void traces_outside(bool with_children)
+{
+	int status;
+	pid_t traced = must(fork()), tracer;
+
+	if (traced == 0)
+		for (;;)
+			pause();
+	tracer = must(fork());
+	if (tracer == 0) {
+		if (with_children)
+			have_children();
+		must(ptrace(PTRACE_SEIZE, traced, 0, 0));
+		word[1] = 1;
+		while (!word[0])
+			sleep_ms(5);
+		must(ptrace(PTRACE_INTERRUPT, traced, 0, 0));
+		must(waitpid(traced, &status, __WALL));
+		_exit(WIFSTOPPED(status) ? 0 : 1);
+	}
+	while (!word[1])
+		sleep_ms(1);
+	note("tracer %d", tracer);
+	ready();
+	wait_for_go();
+	word[0] = 1;
+	must(waitpid(tracer, &status, 0));
+	check(status == 0, "the tracer ended with %#x", status);
+	must(kill(traced, SIGKILL));
+}
+
 /* In a child, who is in the middle of a vfork, so that its parent can tell when to go on. */
 static void in_vfork(void)
 {
@@ -59,6 +107,7 @@ static void in_vfork(void)
 	}
 	while (task_state(parent) != 'D')
 		sleep_ms(1);
+	note("parent %d", parent);
 	ready();
 	wait_for_go();
 	word[0] = 1;
@@ -98,10 +147,12 @@ int main(int argc, char **argv)
 	const char *what = argv[argc - 1];
 
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1));
-	word = shared_memory(sizeof *word);
+	word = shared_memory(2 * sizeof *word);
 	snapshot_ignores("task ");
 	if (!strcmp(what, "traced"))
 		traced();
+	else if (!strcmp(what, "outside") || !strcmp(what, "outside-parent"))
+		traces_outside(!strcmp(what, "outside-parent"));
 	else if (!strcmp(what, "vfork"))
 		in_vfork();
 	else

@@ -15,8 +15,9 @@ static void member(int slot)
 {
 	pid_t parent;
 
-	table[slot] = (struct seen){getpid(), getppid(), getpgrp(), getsid(0)};
+	/* Who looks into the table finds us ready. */
 	keep_state();
+	table[slot] = (struct seen){getpid(), getppid(), getpgrp(), getsid(0)};
 	wait_for_go();
 	parent = getppid();
 	check(table[slot].pid == getpid(), "member %d: pid %d, was %d", slot, getpid(), table[slot].pid);
@@ -29,7 +30,7 @@ static void member(int slot)
 static void wait_slots(int from, int to)
 {
 	for (int i = from; i <= to; i++)
-		for (int tries = 0; tries < 5000 && !__atomic_load_n(&table[i].sid, __ATOMIC_SEQ_CST); tries++)
+		for (int tries = 0; tries < 30000 && !__atomic_load_n(&table[i].sid, __ATOMIC_SEQ_CST); tries++)
 			sleep_ms(1);
 	for (int i = from; i <= to; i++)
 		if (!table[i].sid)
@@ -49,8 +50,8 @@ static void second_session(void)
 		member(6);
 	}
 	wait_slots(5, 6);
-	table[4] = (struct seen){getpid(), getppid(), getpgrp(), getsid(0)};
 	keep_state();
+	table[4] = (struct seen){getpid(), getppid(), getpgrp(), getsid(0)};
 	wait_for_go();
 	check(getsid(0) == getpid() && getpgrp() == getpid(), "the second session is led by %d, was %d", getsid(0), getpid());
 	check_state();
@@ -67,7 +68,7 @@ static pid_t leaderless_session(void)
 	if (leader == 0) {
 		must(setsid());
 		if (must(fork()) == 0) {
-			for (int i = 0; i < 5000 && getppid() != table[0].pid; i++)
+			for (int i = 0; i < 30000 && getppid() != table[0].pid; i++)
 				sleep_ms(1);
 			member(7);
 		}
@@ -130,7 +131,6 @@ int main(int argc, char **argv)
 	orphan = leaderless_group();
 	wait_slots(1, 6);
 	wait_slots(8, 8);
-	sleep_ms(50);
 	ready();
 	wait_for_go();
 	check(getsid(0) == table[0].sid && getpgrp() == table[0].pgid, "the root's session or group changed");

@@ -41,7 +41,7 @@ int main(void)
 	sleep_ms(50);
 	check_state();
 	for (int i = 0; i < 2; i++) {
-		check(task_state(kids[i]) == 'T', "child %d is in state %c", i, task_state(kids[i]));
+		check(comes_to(kids[i], 'T'), "child %d is in state %c", i, task_state(kids[i]));
 		check(counters[i] == at_stop[i], "child %d ran while it was stopped", i);
 	}
 	status = 0;

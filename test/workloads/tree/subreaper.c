@@ -9,10 +9,11 @@ static void middle(void)
 
 	if (below == 0) {
 		pid_t parent = getppid();
-		pids[1] = getpid();
 		keep_state();
+		pids[1] = getpid();
 		wait_for_go();
 		check(getppid() == parent, "parent is %d, was %d", getppid(), parent);
+		pids[5] = 1;
 		while (getppid() == parent)
 			sleep_ms(1);
 		check(getppid() == pids[3], "the orphan went to %d, not to the subreaper %d", getppid(), pids[3]);
@@ -23,7 +24,8 @@ static void middle(void)
 	keep_state();
 	wait_for_go();
 	check_state();
-	sleep_ms(20);
+	while (!__atomic_load_n(&pids[5], __ATOMIC_SEQ_CST))
+		sleep_ms(1);
 	_exit(differences_seen() ? 1 : 0);
 }
 
@@ -53,7 +55,7 @@ int main(void)
 	must(waitpid(orphan_parent, NULL, 0));
 	while (!__atomic_load_n(&pids[4], __ATOMIC_SEQ_CST) || !pids[1])
 		sleep_ms(1);
-	sleep_ms(30);
+	until_it_waits(kid);
 	ready();
 	wait_for_go();
 	snapshot_ignores("task ");

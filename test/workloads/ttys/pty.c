@@ -1,10 +1,14 @@
 /*
  * A pseudo-terminal with both sides in the tree: number, modes, window, owner, session, foreground group, several opens of
- * the slave, bytes on their way in both directions. "packet": the master is in packet mode; "alone": the slave is closed.
+ * the slave, bytes on their way in both directions. "packet": the master is in packet mode, with something to read; "alone": the slave is closed; "new": it never was open;
+ * "much": raw, with all that its queues hold; "hung-up": the master is closed; "without-group": nobody is in the foreground; "revoked": the slave is hung up, and opened again; "stopped": something printed, then ^S; "held": the same by tcflow(3);
+ * "untold": in packet mode, flushed, and the master does not know yet; "modes": locked, exclusive, a speed
+ * of its own, modes that nobody may change.
  */
 /* cflags: -lutil */
 #include "workload.h"
 
+#include <poll.h>
 #include <pty.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -41,6 +45,7 @@ static void leader(int slave, int number)
 	must(setpgid(kid, kid) == 0 || errno == EACCES ? 0 : -1);
 	must(tcsetpgrp(slave, kid));
 	signal(SIGTTOU, SIG_DFL);
+	until_it_waits(kid);
 	keep_state();
 	*seen = 1;
 	wait_for_go();
@@ -53,6 +58,14 @@ static void leader(int slave, int number)
 	_exit(differences_seen() ? 1 : 0);
 }
 
+/* The kernel moves bytes from one side to the other when it gets to it. */
+static void until_readable(int fd)
+{
+	struct pollfd readable = {fd, POLLIN, 0};
+
+	check(poll(&readable, 1, 30000) == 1, "nothing arrives at descriptor %d", fd);
+}
+
 static void read_exactly(int fd, const char *wanted, const char *which)
 {
 	char text[256];
@@ -62,6 +75,266 @@ static void read_exactly(int fd, const char *wanted, const char *which)
 	check(!strcmp(text, wanted), "%s has \"%s\", had \"%s\"", which, text, wanted);
 }
 
+/* Lines, the end of a file after a line and alone, and the beginning of a line. */
+static void type_ahead(int master)
+{
+	must(write(master, "first\nsecond\nthird\4\4half", 24));
+}
+
+static void check_typed(int master, int slave, int again)
+{
+	read_exactly(slave, "first\n", "the slave");
+	read_exactly(again, "second\n", "the slave");
+	read_exactly(slave, "third", "the slave");
+	check(read(slave, (char[8]){0}, 8) == 0, "the slave is not at an end of file");
+	check(read(again, (char[8]){0}, 8) == -1 && errno == EAGAIN, "half a line can be read");
+	must(write(master, "\177 f\n", 4));
+	read_exactly(slave, "hal f\n", "the slave");
+}
+
+static size_t fill(int fd, uint64_t seed)
+{
+	static char data[1 << 17];
+	size_t used = 0;
+
+	fill_pattern(data, sizeof data, seed);
+	must(fcntl(fd, F_SETFL, O_NONBLOCK));
+	for (int tries = 0; tries < 20; sleep_ms(5)) {
+		ssize_t wrote = write(fd, data + used, 700);
+
+		if (wrote <= 0)
+			tries++;
+		else
+			used += (size_t)wrote;
+	}
+	return used;
+}
+
+static void check_fill(int fd, size_t wanted, uint64_t seed, const char *what)
+{
+	static char data[1 << 17];
+	size_t used = 0;
+
+	must(fcntl(fd, F_SETFL, O_NONBLOCK));
+	/* The kernel moves the bytes from side to side when it gets to it. */
+	for (int tries = 0; tries < (used < wanted ? 10000 : 20) && used < sizeof data;) {
+		ssize_t got = read(fd, data + used, sizeof data - used);
+
+		if (got <= 0)
+			tries++, sleep_ms(2);
+		else
+			used += (size_t)got;
+	}
+	check(used == wanted, "%s has %zu bytes, had %zu", what, used, wanted);
+	check_pattern(data, used & ~7UL, seed, what);
+}
+
+/* A raw terminal that is full both ways. */
+_Noreturn static void much(int master, int slave)
+{
+	struct termios modes;
+	size_t typed, shown;
+
+	must(tcgetattr(slave, &modes));
+	cfmakeraw(&modes);
+	must(tcsetattr(slave, TCSANOW, &modes));
+	typed = fill(master, 1);
+	shown = fill(slave, 2);
+	note("%zu bytes typed, %zu shown", typed, shown);
+	ready();
+	wait_for_go();
+	check_state();
+	check_fill(slave, typed, 1, "the slave");
+	check_fill(master, shown, 2, "the master");
+	pass();
+}
+
+struct termios2 {
+	unsigned iflag, oflag, cflag, lflag;
+	unsigned char line, cc[19];
+	unsigned ispeed, ospeed;
+};
+
+_Noreturn static void special_modes(int master, int slave)
+{
+	const unsigned long get = _IOR('T', 0x2a, struct termios2), set = _IOW('T', 0x2b, struct termios2);
+	struct termios locks = {.c_lflag = ECHO}, locks_now;
+	struct termios2 modes;
+	int on = 1, locked = 0, exclusive = 0;
+
+	must(ioctl(slave, get, &modes));
+	modes.cflag = (modes.cflag & ~(unsigned)CBAUD) | 0010000;
+	modes.ispeed = modes.ospeed = 12345;
+	must(ioctl(slave, set, &modes));
+	must(ioctl(slave, TIOCSLCKTRMIOS, &locks));
+	must(ioctl(slave, TIOCEXCL, 0));
+	must(ioctl(master, TIOCSPTLCK, &on));
+	must(write(master, "typed\n", 6));
+	ready();
+	wait_for_go();
+	memset(&modes, 0, sizeof modes);
+	must(ioctl(slave, get, &modes));
+	check(modes.ispeed == 12345 && modes.ospeed == 12345, "the speeds are %u and %u", modes.ispeed, modes.ospeed);
+	must(ioctl(slave, TIOCGLCKTRMIOS, &locks_now));
+	check(locks_now.c_lflag == ECHO && !locks_now.c_iflag, "the locked modes are %x", locks_now.c_lflag);
+	must(ioctl(slave, TIOCGEXCL, &exclusive));
+	check(exclusive, "others may open it");
+	must(ioctl(master, TIOCGPTLCK, &locked));
+	check(locked, "it is not locked");
+	read_exactly(slave, "typed\n", "the slave");
+	pass();
+}
+
+_Noreturn static void hung_up(int master, int slave)
+{
+	struct pollfd polled = {.fd = slave, .events = POLLIN};
+	struct termios modes;
+	char byte;
+
+	must(close(master));
+	ready();
+	wait_for_go();
+	check_state();
+	check(read(slave, &byte, 1) == 0, "a slave without a master is not at its end: %s", strerror(errno));
+	check(write(slave, "x", 1) == -1 && errno == EIO, "a slave without a master can be written to");
+	check(tcgetattr(slave, &modes) == -1 && errno == EIO, "a slave without a master has modes");
+	check(poll(&polled, 1, 0) == 1 && (polled.revents & POLLHUP), "a slave without a master has not hung up");
+	pass();
+}
+
+static bool takes_output(int slave)
+{
+	struct pollfd writable = {slave, POLLOUT, 0};
+
+	must(poll(&writable, 1, 0));
+	return writable.revents & POLLOUT;
+}
+
+/* Output goes on only when who has stopped it says so: whoever types ^Q, or the program. */
+/* A session whose foreground group was killed, and its leader has not taken the terminal back yet. */
+_Noreturn static void without_group(int master, int slave)
+{
+	pid_t leader, job;
+
+	if ((leader = must(fork())) == 0) {
+		must(close(master));
+		must(setsid());
+		must(ioctl(slave, TIOCSCTTY, 0));
+		signal(SIGTTOU, SIG_IGN);
+		if ((job = must(fork())) == 0)
+			for (;;)
+				pause();
+		must(setpgid(job, job));
+		must(tcsetpgrp(slave, job));
+		must(kill(job, SIGKILL));
+		must(waitpid(job, NULL, 0));
+		*seen = 1;
+		wait_for_go();
+		check(tcgetsid(slave) == getpid(), "the terminal's session is %d", tcgetsid(slave));
+		must(tcsetpgrp(slave, getpid()));
+		check(tcgetpgrp(slave) == getpid(), "the foreground group is %d", tcgetpgrp(slave));
+		_exit(differences_seen() != 0);
+	}
+	while (!*seen)
+		sleep_ms(1);
+	ready();
+	wait_for_go();
+	check_state();
+	child_passed(leader);
+	pass();
+}
+
+/* As by vhangup(2): who had the slave open has lost it, and the pair goes on for others. */
+_Noreturn static void revoked(int master, int slave)
+{
+	int reader = must(open(ttyname(slave), O_RDONLY | O_NOCTTY)), copy = must(dup(slave)), later;
+	struct pollfd polled = {.fd = slave, .events = POLLIN};
+	struct termios modes;
+	char byte;
+
+	must(ioctl(slave, TIOCVHANGUP, 0));
+	later = must(open(ptsname(master), O_RDWR | O_NOCTTY));
+	ready();
+	wait_for_go();
+	check_state();
+	for (int i = 0; i < 2; i++) {
+		int fd = i ? reader : copy;
+
+		check(tcgetattr(fd, &modes) == -1 && errno == EIO, "a slave that has hung up has modes");
+		check(read(fd, &byte, 1) == 0, "a slave that has hung up is not at its end: %s", strerror(errno));
+	}
+	check(write(slave, "x", 1) == -1 && errno == EIO, "a slave that has hung up can be written to");
+	check(poll(&polled, 1, 0) == 1 && (polled.revents & POLLHUP), "a slave has not hung up");
+	must(write(later, "x", 1));
+	until_readable(master);
+	read_exactly(master, "x", "the master");
+	pass();
+}
+
+_Noreturn static void stopped(int master, int slave, bool by_typing)
+{
+	struct termios modes;
+
+	must(tcgetattr(slave, &modes));
+	modes.c_lflag &= ~(tcflag_t)ECHO;
+	must(tcsetattr(slave, TCSANOW, &modes));
+	must(write(master, "typed\n", 6));
+	until_readable(slave);
+	must(write(slave, "shown\n", 6));
+	until_readable(master);
+	if (by_typing)
+		must(write(master, "\023", 1));
+	else
+		must(tcflow(slave, TCOOFF));
+	while (takes_output(slave))
+		sleep_ms(1);
+	ready();
+	wait_for_go();
+	check_state();
+	check(!takes_output(slave), "output is not stopped any more");
+	read_exactly(master, "shown\r\n", "the master");
+	read_exactly(slave, "typed\n", "the slave");
+	must(write(master, "\021\n", 2));
+	until_readable(slave);
+	check(takes_output(slave) == by_typing, "^Q %s", by_typing ? "has no effect" : "lets output go on that a program has stopped");
+	if (!by_typing)
+		must(tcflow(slave, TCOON));
+	check(takes_output(slave), "output does not go on");
+	pass();
+}
+
+/* The master of a pair in packet mode has not been told yet that its queues were flushed. */
+_Noreturn static void untold(int master, int slave)
+{
+	int on = 1;
+	char status;
+
+	must(ioctl(master, TIOCPKT, &on));
+	must(tcflush(slave, TCIFLUSH));
+	ready();
+	wait_for_go();
+	check(read(master, &status, 1) == 1 && status == TIOCPKT_FLUSHREAD, "the status is %#x", status);
+	pass();
+}
+
+/* A master whose slave nobody has opened yet is not hung up. */
+_Noreturn static void brand_new(void)
+{
+	int master = must(posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK)), slave;
+	char byte;
+
+	must(unlockpt(master));
+	ready();
+	wait_for_go();
+	check_state();
+	check(read(master, &byte, 1) == -1 && errno == EAGAIN, "a master whose slave was never open reads errno %d", errno);
+	slave = must(open(ptsname(master), O_RDWR | O_NOCTTY));
+	must(write(slave, "x", 1));
+	until_readable(master);
+	read_exactly(master, "x", "the master");
+	pass();
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "pair";
@@ -69,15 +342,33 @@ int main(int argc, char **argv)
 	struct termios modes, modes_now;
 	int master, slave, again, number, on = 1;
 	pid_t kid = 0;
+	char text[64] = {0};
 
 	seen = shared_memory(sizeof *seen);
+	if (!strcmp(what, "new"))
+		brand_new();
 	must(openpty(&master, &slave, NULL, NULL, &window));
+	if (!strcmp(what, "much"))
+		much(master, slave);
+	if (!strcmp(what, "hung-up"))
+		hung_up(master, slave);
+	if (!strcmp(what, "stopped") || !strcmp(what, "held"))
+		stopped(master, slave, !strcmp(what, "stopped"));
+	if (!strcmp(what, "without-group"))
+		without_group(master, slave);
+	if (!strcmp(what, "revoked"))
+		revoked(master, slave);
+	if (!strcmp(what, "untold"))
+		untold(master, slave);
+	if (!strcmp(what, "modes"))
+		special_modes(master, slave);
 	must(fcntl(master, F_SETFL, O_NONBLOCK));
 	number = number_of(master);
 	must(tcgetattr(slave, &modes));
 	modes.c_lflag &= ~(ECHO | ISIG);
 	modes.c_cc[VINTR] = 7;
 	modes.c_cc[VMIN] = 3;
+	modes.c_cc[VERASE] = 0177;
 	must(tcsetattr(slave, TCSANOW, &modes));
 	must(fchown(slave, 12, 34));
 	again = must(open(ttyname(slave), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
@@ -95,10 +386,13 @@ int main(int argc, char **argv)
 			sleep_ms(1);
 		/* Two lines typed and nobody there to read them; a line printed, and the program that shows it has not read it. */
 		if (!strcmp(what, "pair")) {
-			must(write(master, "first\nsecond\n", 13));
+			type_ahead(master);
 			must(write(slave, "shown\n", 6));
-			sleep_ms(50);
+			until_readable(master);
+			until_readable(slave);
 		}
+		if (!strcmp(what, "packet"))
+			must(write(slave, "shown\n", 6));
 	}
 	ready();
 	wait_for_go();
@@ -122,8 +416,7 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(what, "pair")) {
 		check_state();
-		read_exactly(slave, "first\n", "the slave");
-		read_exactly(again, "second\n", "the slave");
+		check_typed(master, slave, again);
 		read_exactly(master, "shown\r\n", "the master");
 	}
 	if (!strcmp(what, "packet")) {
@@ -131,9 +424,7 @@ int main(int argc, char **argv)
 
 		must(ioctl(master, TIOCGPKT, &packets));
 		check(packets == 1, "packet mode is off");
-		must(write(slave, "x", 1));
-		sleep_ms(20);
-		read_exactly(master, "", "the packet's first byte");
+		check(read(master, text, sizeof text) == 8 && !memcmp(text, "\0shown\r\n", 8), "the packet is \"%s\"", text + 1);
 	}
 	check_state();
 	if (kid)

@@ -7,10 +7,10 @@ import { after, describe, test } from "node:test";
 
 import { compileWorkload } from "../../harness/compile.js";
 import { type Lane, LanePool } from "../../harness/lane.js";
+import { patienceMs, pause } from "../../harness/patience.js";
 import type { Mode } from "../../harness/run-case.js";
 import { dumpCommand, findTool, type MissingTool, restoreCommand, type Tool, type ToolName } from "../../harness/tool.js";
 
-const pause = (ms: number): Promise<void> => new Promise((resume) => setTimeout(resume, ms));
 const quote = (words: readonly string[]): string => words.map((word) => `'${word}'`).join(" ");
 
 interface Tools {
@@ -47,7 +47,7 @@ class Shell {
 
   async shows(pattern: RegExp, times = 1): Promise<void> {
     const all = new RegExp(pattern.source, "gm");
-    for (const until = Date.now() + 15_000; Date.now() < until; await pause(5)) {
+    for (const until = Date.now() + patienceMs; Date.now() < until; await pause(5)) {
       if ((this.screen.match(all) ?? []).length >= times) return;
     }
     throw new Error(`The terminal does not show ${pattern}:\n${this.screen}\n${this.#logs()}`);
@@ -68,7 +68,7 @@ class Shell {
       leaveRunning,
       options: ["--shell-job"],
     });
-    const exit = await this.#lane.run({ argv, cwd: this.folder, output: join(folder, "dump.output.log") }, 20_000);
+    const exit = await this.#lane.run({ argv, cwd: this.folder, output: join(folder, "dump.output.log") }, patienceMs);
     assert.equal(exit.code, 0, `The dump failed\n${this.#logs()}`);
   }
 

@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { type BigIntStats, chmodSync, closeSync, fstatSync, mkdtempSync, readdirSync, readlinkSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "node:test";
+import { DescriptorTexts } from "./descriptor-texts.js";
+import { F_OWNER_PID, getStatusFlags, setOwner, setSignal, setStatusFlags } from "./fcntl.js";
+import { O_APPEND, SEEK_SET, lseek } from "./files.js";
+import { readFdInfo } from "./proc/read.js";
+import { pidfdGetfd, pidfdOpen } from "./process.js";
+
+const LONG = "l".repeat(200);
+const FIELDS = ["dev", "ino", "mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks", "atimeNs", "mtimeNs", "ctimeNs"] as const;
+/** Not one that the process has got from whoever runs the test. */
+const isOwn = (fd: number) => fd < 10;
+const fieldsOf = (stat: BigIntStats) => FIELDS.map((field) => [field, stat[field]]);
+
+/** A process that stands still but for what it is told: a descriptor more at each line. */
+async function holder(folder: string): Promise<{ child: ChildProcess; pid: number; more: () => Promise<void> }> {
+  const script = `exec 3<>a 4<>b 5</dev/null 7<. 8<>${LONG}/${LONG}; echo ready; read x; exec 9<>c; echo more; read x`;
+  const child = spawn("sh", ["-c", `mkdir ${LONG}; ${script}`], { cwd: folder, stdio: ["pipe", "pipe", "inherit"] });
+  await once(child.stdout as NodeJS.ReadableStream, "data");
+  const more = async () => {
+    child.stdin?.write("\n");
+    await once(child.stdout as NodeJS.ReadableStream, "data");
+  };
+  return { child, pid: child.pid ?? 0, more };
+}
+
+async function withHolder(action: (of: Awaited<ReturnType<typeof holder>>, folder: string) => void | Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "floe-texts-"));
+  const held = await holder(folder);
+  try {
+    await action(held, folder);
+  } finally {
+    if (held.child.exitCode === null && held.child.signalCode === null) {
+      held.child.kill("SIGKILL");
+      await once(held.child, "exit");
+    }
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Everything is as single calls tell. */
+function checkAll(texts: DescriptorTexts, pid: number): Map<number, object> {
+  const read = texts.read();
+  assert(read !== undefined);
+  const pidfd = pidfdOpen(pid);
+  for (const { fd, text } of read) {
+    const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
+    if (text === undefined) {
+      assert(link.length >= 256, `fd ${fd}`);
+      continue;
+    }
+    const local = pidfdGetfd(pidfd, fd);
+    const stat = fstatSync(local, { bigint: true });
+    closeSync(local);
+    assert.deepEqual({ fd, link, info: readFdInfo(pid, fd) }, { fd: text.fd, link: text.link, info: text.info });
+    assert.deepEqual(fieldsOf(text.stat), fieldsOf(stat));
+    assert.equal(text.stat.isDirectory(), stat.isDirectory());
+  }
+  closeSync(pidfd);
+  return new Map(read.flatMap(({ fd, text }) => (text === undefined ? [] : [[fd, text] as const])));
+}
+
+test("what is read of descriptors is what single calls tell, after each change of them", async () => {
+  await withHolder(({ pid }, folder) => {
+    using texts = DescriptorTexts.of(pid) as DescriptorTexts;
+    const pidfd = pidfdOpen(pid);
+    const [a, b] = [pidfdGetfd(pidfd, 3), pidfdGetfd(pidfd, 4)];
+    let before = checkAll(texts, pid);
+    const changes: readonly (readonly [string, readonly number[], () => void])[] = [
+      ["nothing", [], () => undefined],
+      ["the position", [3], () => lseek(a, 1234567n, SEEK_SET)],
+      ["a shorter position", [3], () => lseek(a, 5n, SEEK_SET)],
+      ["the flags", [4], () => setStatusFlags(b, getStatusFlags(b) | O_APPEND)],
+      ["the mode", [3], () => chmodSync(join(folder, "a"), 0o640)],
+      ["the name", [4, 7], () => renameSync(join(folder, "b"), join(folder, "renamed"))],
+      ["that there is one", [3, 7], () => rmSync(join(folder, "a"))],
+    ];
+    for (const [what, numbers, change] of changes) {
+      change();
+      const now = checkAll(texts, pid);
+      assert.deepEqual(
+        [...now.keys()].filter(isOwn).filter((fd) => now.get(fd) !== before.get(fd)),
+        numbers,
+        what,
+      );
+      before = now;
+    }
+    for (const fd of [a, b, pidfd]) closeSync(fd);
+  });
+});
+
+test("owners and signals of descriptors are noticed whenever they are set", async () => {
+  await withHolder(({ pid }) => {
+    using texts = DescriptorTexts.of(pid) as DescriptorTexts;
+    const pidfd = pidfdOpen(pid);
+    const [a, b] = [pidfdGetfd(pidfd, 3), pidfdGetfd(pidfd, 4)];
+    assert.deepEqual([...texts.ownerless(pidfd)].filter(isOwn), [0, 1, 2, 3, 4, 5, 7, 8]);
+    setOwner(a, { type: F_OWNER_PID, pid: process.pid });
+    assert.deepEqual([...texts.ownerless(pidfd)].filter(isOwn), [0, 1, 2, 4, 5, 7, 8]);
+    setSignal(b, 10);
+    assert.deepEqual([...texts.ownerless(pidfd)].filter(isOwn), [0, 1, 2, 5, 7, 8]);
+    setOwner(a, { type: F_OWNER_PID, pid: 0 });
+    assert.deepEqual([...texts.ownerless(pidfd)].filter(isOwn), [0, 1, 2, 3, 5, 7, 8]);
+    for (const fd of [a, b, pidfd]) closeSync(fd);
+  });
+});
+
+test("another set of descriptors, and a process that has ended, are noticed; nothing is left open", async () => {
+  const count = () => readdirSync("/proc/self/fd").length;
+  const before = count();
+  await withHolder(async ({ pid, more, child }) => {
+    const open = count();
+    {
+      using texts = DescriptorTexts.of(pid) as DescriptorTexts;
+      assert(texts.read() !== undefined);
+      await more();
+      assert.equal(texts.read(), undefined);
+      // One that is there no more, of the process as it was prepared.
+      const pidfd = pidfdOpen(pid);
+      using again = DescriptorTexts.of(pid) as DescriptorTexts;
+      child.kill("SIGSTOP");
+      assert(again.read()?.some(({ fd }) => fd === 9));
+      assert(again.ownerless(pidfd).has(9));
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      assert.throws(() => again.read());
+      assert.deepEqual([...again.ownerless(pidfd)], []);
+      closeSync(pidfd);
+      assert.equal(DescriptorTexts.of(pid), undefined);
+    }
+    assert(count() <= open);
+  });
+  assert(count() <= before);
+});

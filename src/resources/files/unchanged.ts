@@ -1,0 +1,145 @@
+/**
+ * Whether a file still is the one that a process knew: type, size, mode and build, as far as the user wants to know.
+ */
+import { type BigIntStats, lstatSync, readFileSync, statSync } from "node:fs";
+import { Refusal } from "../../errors.js";
+import { O_PATH } from "../../linux/files.js";
+import { readMaps } from "../../linux/proc/read.js";
+import type { FileUse, Problem, RestoreSession } from "../part.js";
+import { type PolicyOptions, policyOf } from "../policy.js";
+import { isGuardedBy, guardsOf } from "../watches/guards.js";
+import { readBuildId } from "./build-id.js";
+import { CHECKSUM_OF_BLOCKS, checksumOf, stepFor } from "./checksum.js";
+import type { RegFileEntry } from "./regular.schema.js";
+
+const S_IFMT = 0o170000n;
+const S_IFREG = 0o100000n;
+const S_IFLNK = 0o120000n;
+const RWX = 0o7777;
+
+export function isRegular(stat: BigIntStats): boolean {
+  return (stat.mode & S_IFMT) === S_IFREG;
+}
+
+/** What tells a file from others of the same size. */
+export interface Identity {
+  readonly buildId: readonly number[] | undefined;
+  /** Of a file without a build id, where it was wanted. */
+  readonly checksum: number | undefined;
+}
+
+const identities = new Map<string, Identity>();
+
+const keys = new WeakMap<BigIntStats, string>();
+
+/** Put together once for each stat: those of many descriptors are the same ones as before the freeze. */
+export function stateKey(stat: BigIntStats): string {
+  let key = keys.get(stat);
+  if (key === undefined) {
+    key = `${stat.dev}/${stat.ino}/${stat.ctimeNs}/${stat.size}`;
+    keys.set(stat, key);
+  }
+  return key;
+}
+
+/** What is known of a file that must not be opened now. */
+export function knownIdentity(stat: BigIntStats): Identity {
+  return identities.get(stateKey(stat)) ?? { buildId: undefined, checksum: undefined };
+}
+
+/** Reads the build id of a file, or else its checksum where that is wanted, once per state of it. */
+export function identityOf(openPath: string, stat: BigIntStats, wantsChecksum = false): Identity {
+  const key = stateKey(stat);
+  let known = identities.get(key);
+  known ??= { buildId: readBuildId(openPath), checksum: undefined };
+  if (wantsChecksum && known.buildId === undefined && known.checksum === undefined) {
+    const sizeBytes = Number(stat.size);
+    known = { ...known, checksum: checksumOf(openPath, { sizeBytes, step: stepFor(sizeBytes) }) };
+  }
+  identities.set(key, known);
+  return known;
+}
+
+/** Looks at mapped files and programs while the processes still run; the dump then knows them already. */
+export function learnMapped(pids: readonly number[], { fileValidation }: Pick<PolicyOptions, "fileValidation">): void {
+  const leased = leasedFiles();
+  const guards = guardsOf(pids);
+  const seen = new Set<string>();
+  for (const pid of pids) {
+    try {
+      for (const { inode, devMajor, devMinor, name, shared, start, end } of readMaps(pid)) {
+        const key = `${devMajor}:${devMinor}:${inode}`;
+        if (inode === 0n || shared || seen.has(key) || leased.has(inode) || !name.startsWith("/") || name.endsWith(" (deleted)")) continue;
+        seen.add(key);
+        const path = `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
+        const stat = statSync(path, { bigint: true });
+        if (isRegular(stat) && !isGuardedBy(guards, path)) identityOf(path, stat, fileValidation === "buildid");
+      }
+    } catch {
+      // The process has ended, or changed its mappings: the dump will look again.
+    }
+  }
+}
+
+/** Inode numbers of files under a lease, which looking into them would break. */
+export function leasedFiles(): Set<bigint> {
+  const lines = readFileSync("/proc/locks", "latin1").matchAll(/ LEASE .*?[0-9a-f]+:[0-9a-f]+:(\d+) /g);
+  return new Set([...lines].map(([, inode = "0"]) => BigInt(inode)));
+}
+
+/** What a file must still be, or the program would go on with something else than it knew. */
+export function checkFile(entry: RegFileEntry, session: RestoreSession, use: FileUse): Problem[] {
+  const refuse = (code: string, because: string, ...remedy: [string, ...string[]]) => [
+    new Refusal({ code, process: use.process, resource: `${use.what} "${entry.name}"`, because, remedy }, "restore"),
+  ];
+  let stat: BigIntStats;
+  try {
+    const follow = !(entry.flags & O_PATH && (BigInt(entry.mode ?? 0) & S_IFMT) === S_IFLNK);
+    stat = follow ? statSync(entry.name, { bigint: true }) : lstatSync(entry.name, { bigint: true });
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code === "ENOENT" ? "the file is gone" : (error as Error).message;
+    return refuse("FILE_GONE", why, `Put the file back at "${entry.name}"`);
+  }
+  if (entry.mode !== undefined && (stat.mode & S_IFMT) !== (BigInt(entry.mode) & S_IFMT)) {
+    return refuse("FILE_CHANGED", "something of another type has its name now", "Put the original file back");
+  }
+  const policy = policyOf(entry.name, session.options);
+  if (!isRegular(stat) || policy === "ignore") return [];
+  if (entry.size !== undefined && stat.size !== entry.size && !(policy === "grown" && stat.size > entry.size)) {
+    const other = stat.size > entry.size ? "grown" : "ignore";
+    return refuse(
+      "FILE_CHANGED",
+      `its size was ${entry.size} bytes and is ${stat.size} now`,
+      "Put back the file as it was at the time of the dump",
+      `Accept it as it is with --file-policy ${entry.name}=${other}`,
+    );
+  }
+  if (!session.options.skipFileRwxCheck && entry.mode !== undefined && (Number(stat.mode) & RWX) !== (entry.mode & RWX)) {
+    return refuse(
+      "FILE_MODE_CHANGED",
+      `its mode was ${(entry.mode & RWX).toString(8)} and is ${(Number(stat.mode) & RWX).toString(8)} now`,
+      `Give it its mode back: chmod ${(entry.mode & RWX).toString(8)} ${entry.name}`,
+      "Allow other modes with --skip-file-rwx-check",
+    );
+  }
+  if (session.options.fileValidation !== "buildid" || isSame(entry, stat)) return [];
+  return refuse(
+    "FILE_CHANGED",
+    entry.build_id.length > 0
+      ? "it is another build of the program or library than at the time of the dump"
+      : "it has other contents of the same size than at the time of the dump",
+    "Put back the file as it was at the time of the dump",
+    "Compare sizes only: --file-validation filesize",
+  );
+}
+
+/** By build id or checksum, whichever the images have; a checksum of a kind we do not know says nothing. */
+function isSame(entry: RegFileEntry, stat: BigIntStats): boolean {
+  const { build_id: wanted, checksum } = entry;
+  if (wanted.length > 0) {
+    const { buildId } = identityOf(entry.name, stat);
+    return buildId !== undefined && buildId.length === wanted.length && buildId.every((word, i) => word === wanted[i]);
+  }
+  if (checksum === undefined || entry.checksum_config !== CHECKSUM_OF_BLOCKS || entry.size !== stat.size) return true;
+  return checksumOf(entry.name, { sizeBytes: Number(stat.size), step: entry.checksum_parameter ?? 0 }) === checksum;
+}

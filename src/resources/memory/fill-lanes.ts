@@ -1,0 +1,162 @@
+/**
+ * Filling large memory from outside, by several lanes at once.
+ *
+ * Made with   pread(2) into a buffer that stays in the processor's cache (decompressed there, if need be), and
+ *             process_vm_writev(2) from there
+ *
+ * Measured, 1 GiB into fresh memory, two processors: 0.25 s; by one preadv(2) of the process itself 0.5 s. Small memory is read by
+ * the process itself, with everything else that it does.
+ */
+import { isTooLargeForCache } from "../../images/page-cache.js";
+import type { PageFile } from "../../images/page-file.js";
+import { PAGE_AREA, pageLanes, vectorFrom } from "../../images/store/read.js";
+import { writeAndForget } from "../../linux/files.js";
+import { LaneWork, type Lanes, nativeFunction, writeIovec } from "../../linux/lanes.js";
+import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
+import { type StoredRun, placeOf } from "./page-source.js";
+
+const PAGE = 4096n;
+const CHUNK = BigInt(256 << 10);
+const POSIX_FADV_DONTNEED = 4;
+/** The page cache drops what lies in a range wholly; it keeps files in pieces of up to so much. */
+const CACHE_PIECE = 2n << 20n;
+
+/** From this much on lanes are worth their start. */
+const WORTH_BYTES = 8n << 20n;
+
+export function isWorthLanes(runs: readonly StoredRun[]): boolean {
+  let bytes = 0n;
+  for (const { start, end } of runs) bytes += end - start;
+  return bytes >= WORTH_BYTES;
+}
+
+/** Pieces of one chunk of a file, in the order of the file. */
+interface ChunkPieces {
+  readonly file: PageFile;
+  /** Offset of the chunk. */
+  readonly offset: bigint;
+  readonly pieces: StoredRun[];
+}
+
+/** Lanes that fill memory; made when they are first needed. */
+export class FillLanes {
+  #made: Lanes | undefined;
+  readonly #totalBytes: number;
+  #forgets: boolean | undefined;
+  readonly #prepared = new Set<PageFile>();
+
+  /** `totalBytes`: pages of the whole tree; very many are taken out of the page cache as they are used. */
+  constructor(totalBytes: number) {
+    this.#totalBytes = totalBytes;
+  }
+
+  get #lanes(): Lanes {
+    this.#made ??= pageLanes();
+    return this.#made;
+  }
+
+  /** Reads runs into the memory of a process, whose mappings are there and may be written. */
+  fill(pid: number, runs: readonly StoredRun[]): void {
+    const work = new LaneWork();
+    this.#forgets ??= isTooLargeForCache(this.#totalBytes);
+    const checks: (() => void)[] = [];
+    for (const chunk of byChunk(runs)) {
+      work.group();
+      checks.push(this.#addRead(work, chunk), ...addWrites(work, pid, chunk));
+      if (this.#forgets && chunk.file.isPlain) addForgetting(work, chunk);
+    }
+    this.#lanes.run(work);
+    for (const check of checks) check();
+    if (this.#forgets) for (const file of new Set(runs.map((run) => run.file))) if (file.isPlain) forget(file);
+  }
+
+  /** Adds calls that put the chunk, as far as it is needed, into the lane's buffer, at its place in the chunk. */
+  #addRead(work: LaneWork, { file, offset, pieces }: ChunkPieces): () => void {
+    if (file.chunks !== undefined) {
+      if (!this.#prepared.has(file)) file.chunks.prepare(this.#lanes);
+      this.#prepared.add(file);
+      return file.chunks.addRead(work, Number(offset / CHUNK), { inArea: PAGE_AREA.plain });
+    }
+    const first = pieces[0] as StoredRun;
+    const end = pieces.reduce((most, piece) => (endOf(piece) > most ? endOf(piece) : most), 0n);
+    const bytes = end - first.offset;
+    const { fd } = placeOf({ ...first, end: first.start + bytes });
+    const read = work.call(nativeFunction("pread"), fd, { inArea: PAGE_AREA.plain + Number(first.offset - offset) }, bytes, first.offset);
+    return () => {
+      if (work.result(read) !== bytes) throw failed(`reading ${file.name}`, { got: work.result(read), bytes });
+    };
+  }
+
+  close(): void {
+    this.#made?.close();
+    this.#made = undefined;
+  }
+}
+
+/** Adds a call that takes a chunk out of the page cache, and what was left of those before: the cache has larger pieces than chunks. */
+function addForgetting(work: LaneWork, { file, offset }: ChunkPieces): void {
+  const from = offset > CACHE_PIECE ? offset - CACHE_PIECE : 0n;
+  work.call(nativeFunction("posix_fadvise"), file.fd, from, offset + CHUNK - from, POSIX_FADV_DONTNEED);
+}
+
+function forget({ fd, sizeBytes }: PageFile): void {
+  writeAndForget(fd, { offset: 0n, sizeBytes });
+}
+
+/** Adds the calls that write pieces into memory: one for all that follow one another in the chunk. */
+function* addWrites(work: LaneWork, pid: number, { offset, pieces }: ChunkPieces): Generator<() => void> {
+  const writev = nativeFunction("process_vm_writev");
+  for (let i = 0; i < pieces.length; ) {
+    const first = pieces[i] as StoredRun;
+    const remote: StoredRun[] = [first];
+    for (i++; i < pieces.length && remote.length < UIO_MAXIOV; i++) {
+      const next = pieces[i] as StoredRun;
+      if (next.offset !== endOf(remote.at(-1) as StoredRun)) break;
+      remote.push(next);
+    }
+    const vector = Buffer.allocUnsafe(remote.length * IOVEC_BYTES);
+    remote.forEach((run, k) => {
+      writeIovec(vector, k * IOVEC_BYTES, { address: run.start, sizeBytes: run.end - run.start });
+    });
+    const bytes = endOf(remote.at(-1) as StoredRun) - first.offset;
+    const wrote = work.call(writev, pid, vectorFrom(Number((first.offset - offset) / PAGE)), 1, vector, remote.length, 0);
+    yield () => {
+      if (work.result(wrote) !== bytes)
+        throw failed(`writing into process ${pid} from 0x${first.start.toString(16)} on`, { got: work.result(wrote), bytes });
+    };
+  }
+}
+
+function failed(doing: string, { got, bytes }: { got: bigint; bytes: bigint }): Error {
+  return new Error(`cannot fill memory: ${doing} did ${got} of ${bytes} bytes`);
+}
+
+function endOf({ start, end, offset }: StoredRun): bigint {
+  return offset + (end - start);
+}
+
+/** Cuts runs at the chunks of their files, and puts those of one chunk together. */
+function byChunk(runs: readonly StoredRun[]): ChunkPieces[] {
+  const files = new Map<PageFile, Map<bigint, ChunkPieces>>();
+  for (const run of runs) {
+    const { start, end, file, offset } = run;
+    let chunks = files.get(file);
+    if (chunks === undefined) {
+      chunks = new Map();
+      files.set(file, chunks);
+    }
+    for (let at = start; at < end; ) {
+      const here = offset + (at - start);
+      const begin = here - (here % CHUNK);
+      const to = end - at > begin + CHUNK - here ? at + (begin + CHUNK - here) : end;
+      const piece = { ...run, start: at, end: to, offset: here };
+      const chunk = chunks.get(begin);
+      if (chunk === undefined) chunks.set(begin, { file, offset: begin, pieces: [piece] });
+      else chunk.pieces.push(piece);
+      at = to;
+    }
+  }
+  const all = [...files.values()].flatMap((chunks) => [...chunks.values()]);
+  for (const { pieces } of all) pieces.sort((a, b) => (a.offset < b.offset ? -1 : a.offset > b.offset ? 1 : 0));
+  return all;
+}

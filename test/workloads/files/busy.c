@@ -1,0 +1,123 @@
+/*
+ * A process that goes on opening, closing, moving and changing many descriptors has each as it left it last.
+ */
+#include "workload.h"
+
+enum { FIRST = 100, COUNT = 64, FILES = 8, MOVES_AT_ONCE = 64, RARELY = 4000 };
+
+struct one {
+	bool open, append, owned;
+	int file, signal;
+	off_t offset;
+};
+
+struct board {
+	int stop;
+	uint64_t steps;
+};
+
+static struct one all[COUNT];
+static struct board *board;
+
+static void open_one(int i, int file)
+{
+	char name[16];
+	int fd;
+
+	snprintf(name, sizeof name, "busy-%d", file);
+	fd = must(open(name, O_RDWR | O_CREAT, 0600));
+	if (fd != FIRST + i) {
+		must(dup2(fd, FIRST + i));
+		must(close(fd));
+	}
+	all[i] = (struct one){.open = true, .file = file};
+}
+
+static void change(int i, uint64_t random)
+{
+	struct one *one = &all[i];
+	int fd = FIRST + i;
+
+	if (!one->open || random % 8 == 0) {
+		open_one(i, (int)((random >> 8) % FILES));
+	} else if (random % RARELY == 1) {
+		must(close(fd));
+		one->open = false;
+	} else if (random % 8 == 2) {
+		one->append = !one->append;
+		must(fcntl(fd, F_SETFL, one->append ? O_APPEND : 0));
+	} else if (random % 8 == 3) {
+		one->owned = !one->owned;
+		must(fcntl(fd, F_SETOWN, one->owned ? getpid() : 0));
+	} else if (random % 8 == 4) {
+		one->signal = one->signal ? 0 : SIGUSR1;
+		must(fcntl(fd, F_SETSIG, one->signal));
+	} else {
+		one->offset = (off_t)((random >> 8) % 100000);
+		must(lseek(fd, one->offset, SEEK_SET));
+	}
+}
+
+static void check_one(int i)
+{
+	const struct one *one = &all[i];
+	int fd = FIRST + i;
+	char name[16];
+	struct stat named, opened;
+
+	if (!one->open) {
+		check(fcntl(fd, F_GETFD) == -1 && errno == EBADF, "descriptor %d is open", fd);
+		return;
+	}
+	snprintf(name, sizeof name, "busy-%d", one->file);
+	must(stat(name, &named));
+	if (!check(fstat(fd, &opened) == 0, "descriptor %d is gone", fd))
+		return;
+	check(named.st_ino == opened.st_ino, "descriptor %d is not of %s", fd, name);
+	check(lseek(fd, 0, SEEK_CUR) == one->offset, "descriptor %d is at %ld, not at %ld", fd, (long)lseek(fd, 0, SEEK_CUR), (long)one->offset);
+	check(!!(fcntl(fd, F_GETFL) & O_APPEND) == one->append, "descriptor %d: O_APPEND is not %d", fd, one->append);
+	check(fcntl(fd, F_GETOWN) == (one->owned ? getpid() : 0), "descriptor %d has the owner %d", fd, fcntl(fd, F_GETOWN));
+	check(fcntl(fd, F_GETSIG) == one->signal, "descriptor %d has the signal %d", fd, fcntl(fd, F_GETSIG));
+}
+
+static _Noreturn void busy(void)
+{
+	uint64_t random = 88172645463325252u;
+
+	for (int i = 0; i < COUNT; i++)
+		open_one(i, i % FILES);
+	while (!__atomic_load_n(&board->stop, __ATOMIC_SEQ_CST)) {
+		for (int n = 0; n < MOVES_AT_ONCE; n++) {
+			random ^= random << 13;
+			random ^= random >> 7;
+			random ^= random << 17;
+			int which = (int)((random >> 40) % COUNT);
+
+			check_one(which);
+			change(which, random >> 3);
+		}
+		__atomic_add_fetch(&board->steps, 1, __ATOMIC_SEQ_CST);
+		sleep_ms(1);
+	}
+	for (int i = 0; i < COUNT; i++)
+		check_one(i);
+	exit(differences_seen() > 0);
+}
+
+int main(void)
+{
+	pid_t kid;
+
+	board = shared_memory(sizeof *board);
+	kid = must(fork());
+	if (!kid)
+		busy();
+	while (__atomic_load_n(&board->steps, __ATOMIC_SEQ_CST) < 3)
+		sleep_ms(1);
+	ready();
+	wait_for_go();
+	check_state();
+	__atomic_store_n(&board->stop, 1, __ATOMIC_SEQ_CST);
+	child_passed(kid);
+	pass();
+}
