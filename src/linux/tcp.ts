@@ -24,7 +24,7 @@ export const TCP_INFO_BYTES = 104;
 export const REPAIR_WINDOW_BYTES = 20;
 
 /** TCP_RECV_QUEUE, TCP_SEND_QUEUE. */
-export const TCP_QUEUE = { receive: 1, send: 2 } as const;
+export const TCP_QUEUE = { none: 0, receive: 1, send: 2 } as const;
 export type TcpQueue = (typeof TCP_QUEUE)[keyof typeof TCP_QUEUE];
 
 /** Options that both ends agreed on, TCPI_OPT_…. */
@@ -78,11 +78,18 @@ export function setQueueSequence(fd: number, queue: TcpQueue, sequence: number):
   setsockoptInt(fd, TCP_QUEUE_SEQ, sequence | 0);
 }
 
-/** Everything in a queue, without taking it out. */
+/**
+ * Everything in a queue, without taking it out. The queue is chosen for as long as it takes: as long as the one to send is, the kernel
+ * takes for sent whatever an acknowledgement or a timer makes it send, beyond the window of the other end, and sends nothing.
+ */
 export function readQueue(fd: number, queue: TcpQueue, sizeBytes: number): Buffer {
   if (sizeBytes === 0) return Buffer.alloc(0);
   setsockoptInt(fd, TCP_REPAIR_QUEUE, queue);
-  return recvmsg(fd, { maxBytes: sizeBytes, flags: MSG_PEEK | MSG_DONTWAIT })?.data ?? Buffer.alloc(0);
+  try {
+    return recvmsg(fd, { maxBytes: sizeBytes, flags: MSG_PEEK | MSG_DONTWAIT })?.data ?? Buffer.alloc(0);
+  } finally {
+    setsockoptInt(fd, TCP_REPAIR_QUEUE, TCP_QUEUE.none);
+  }
 }
 
 const CHUNK_BYTES = 32 << 10;

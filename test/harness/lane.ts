@@ -104,6 +104,19 @@ export class Lane {
     return Number.parseInt(children, 10);
   }
 
+  /** Where a process is that does not end: its state, what it waits for, and the connections around it. */
+  whereabouts(pid: number): string {
+    const proc = `/proc/${this.hostPid()}/root/proc/${pid}`;
+    const read = (name: string) => {
+      try {
+        return `${name}: ${readFileSync(`${proc}/${name}`, "latin1").trim()}`;
+      } catch (error) {
+        return `${name}: ${(error as Error).message}`;
+      }
+    };
+    return ["stat", "wchan", "syscall", "stack", "net/tcp", "net/tcp6"].map(read).join("\n");
+  }
+
   async spawn(options: SpawnOptions): Promise<number> {
     const flags = `${options.session ? "session," : ""}${options.terminal ? "pty," : ""}${options.init ? "init," : ""}`;
     const id = String(this.#next++);

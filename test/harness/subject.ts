@@ -167,7 +167,9 @@ export class Subject {
     const byPeer = lost.length > 0 ? ["interrupted"] : [];
     writeFileSync(`${go}.new`, isRestored ? `${["restored", ...byPeer, ...lost].join("\n")}\n` : "\n");
     renameSync(`${go}.new`, go);
-    const last = await withTimeout(end, patienceMs, `The verdict of the process (${this.report()})`);
+    const last = await withTimeout(end, patienceMs, `The verdict of the process (${this.report()})`).catch((error: Error) => {
+      throw new Error(`${error.message}\n${this.lane.whereabouts(this.#pid)}`, { cause: error });
+    });
     assert.ok(last.code === 0 && this.report().endsWith("PASS\n"), `It ${describeExit(last)}:\n${this.report()}`);
     await this.untilAlone([]);
   }

@@ -4,14 +4,16 @@
  * A process that has the connection and may do so (CAP_NET_ADMIN) does it by itself, before it runs on. For others a helper
  * process of ours has the connection too: it ends the repair mode, and itself.
  */
+import { PR_SET_PDEATHSIG } from "../../linux/prctl.js";
 import { PTRACE_O_EXITKILL, PTRACE_O_TRACESYSGOOD, ptraceSetOptions } from "../../linux/ptrace.js";
 import { SO } from "../../linux/socket-options.js";
 import { SOL_SOCKET } from "../../linux/sockets.js";
 import { SYS } from "../../linux/syscalls.js";
 import { TCP_REPAIR } from "../../linux/tcp.js";
 import { closeRemote, handOver } from "../../target/hand-over.js";
+import { Program } from "../../target/program.js";
 import { regionBytes } from "../../target/region.js";
-import { type PromisedCall, promiseCalls, withdrawCalls } from "../../target/run.js";
+import { type PromisedCall, promiseCalls, run, withdrawCalls } from "../../target/run.js";
 import { killTask, startSeed } from "../../target/seed.js";
 import type { TracedTask } from "../../target/thread.js";
 import type { DumpSession, Fd, OpenFile } from "../part.js";
@@ -31,6 +33,10 @@ function helperOf(session: DumpSession): TracedTask {
     helpers.set(session, made);
     session.takeBack(() => killTask(made));
     session.afterDeath(() => killTask(made));
+    // A seed that came to its own code before it was held dies with us whatever is said of tracing.
+    const stays = new Program();
+    stays.call(SYS.prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0).must();
+    run(made.leader, stays);
     helper = made;
   }
   return helper;

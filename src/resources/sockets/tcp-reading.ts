@@ -49,6 +49,8 @@ const ENTER = [
   get(TCP_QUEUE_SEQ),
   set(TCP_REPAIR_QUEUE, TCP_QUEUE.send),
   get(TCP_QUEUE_SEQ),
+  // See readQueue: nothing may be taken for sent should we die here.
+  set(TCP_REPAIR_QUEUE, TCP_QUEUE.none),
   get(TCP_MAXSEG),
   get(TCP_TIMESTAMP),
   get(TCP_REPAIR_WINDOW, REPAIR_WINDOW_BYTES),
@@ -57,7 +59,7 @@ const ENTER = [
   { call: "ioctl", request: TIOCOUTQ },
   { call: "ioctl", request: SIOCOUTQNSD },
 ] as const;
-const AT = { received: 2, sent: 4, segment: 5, timestamp: 6, window: 7, info: 8, toRead: 9, unread: 10, unsent: 11 } as const;
+const AT = { received: 2, sent: 4, segment: 6, timestamp: 7, window: 8, info: 9, toRead: 10, unread: 11, unsent: 12 } as const;
 
 /** The end of repair mode also ends SO_REUSEADDR, silently. */
 const LEAVE = [set(TCP_REPAIR, TCP_REPAIR_MODE["off-silently"])];
