@@ -114,6 +114,7 @@ export const IMAGE_KINDS = {
   FLOE_INOTIFY: { file: "floe-inotify-%x.img", magic: 0x00000000, framing: "raw" },
   FLOE_PAGE_STORE: { file: "floe-page-store.img", magic: 0x00000000, framing: "raw" },
   FLOE_PAGE_INDEX: { file: "floe-page-index-%u.img", magic: 0x46504749, framing: "plain" },
+  FLOE_PAGE_DIGESTS: { file: "floe-page-digests.img", magic: 0x46504744, framing: "plain" },
   IRMAP_CACHE: { file: "irmap-cache", magic: 0x57004059, framing: "service" },
 } as const satisfies Readonly<Record<string, ImageKind>>;
 

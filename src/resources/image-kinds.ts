@@ -3,6 +3,7 @@
  */
 import { cpuinfoEntry } from "../images/cpuinfo.schema.js";
 import type { MessageType } from "../images/codec/schema.js";
+import { floePageDigests } from "../images/page-digests.schema.js";
 import { floePageIndex } from "../images/page-index.schema.js";
 import { inventoryEntry } from "../images/inventory.schema.js";
 import type { ImageKindName } from "../images/kinds.js";
@@ -144,6 +145,7 @@ export const IMAGE_MESSAGES: { readonly [K in ImageKindName]?: KindMessages } = 
   FLOE_UNIX_BACKLOG: { entry: floeUnixWaiting },
   FLOE_CARRIED: { entry: floeCarriedFile },
   FLOE_PAGE_INDEX: { entry: floePageIndex },
+  FLOE_PAGE_DIGESTS: { entry: floePageDigests },
   STATS_DUMP: { entry: statsEntry },
   STATS_RESTORE: { entry: statsEntry },
   IRMAP_CACHE: { entry: irmapCacheEntry },

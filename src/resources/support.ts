@@ -127,7 +127,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "mode.lazy-migrate": { by: ["engine/page-server", "engine/lazy"] },
   "mode.page-server": {
     by: ["engine/page-server"],
-    missing: "increments: a dump whose pages go to a server sends all of them",
+    missing: "increments to a server of CRIU: all pages are sent, since it cannot say which it has",
   },
   "mode.stats": { by: ["engine/stats"] },
   "mode.crit": { by: ["cli/crit"] },

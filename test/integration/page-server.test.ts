@@ -1,6 +1,6 @@
 /** Page servers: pages of a dump go over a connection, between Floe and itself and between Floe and the peer. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, renameSync, statSync, writeSync } from "node:fs";
 import { type Server, type Socket, connect, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -11,6 +11,7 @@ import { findTool, floeOfFile } from "../harness/tool.js";
 import { patienceMs } from "../harness/patience.js";
 
 const HEAD_BYTES = 24;
+const PAGE_BYTES = 4096;
 const OPEN2 = 4;
 const CLOSE = 0x1023;
 
@@ -89,6 +90,23 @@ function message(command: number, { pages = 0, vaddr = 0n, dst = 0n } = {}): Buf
   return bytes;
 }
 
+/** How many pages the server says that it has got. */
+async function pagesReceived(subject: Subject): Promise<number> {
+  const said = () => /received: (\d+) pages/.exec(readFileSync(join(subject.folder, "logs", "server.log"), "utf8"))?.[1];
+  await subject.until(() => said() !== undefined, "The server has not said what it got");
+  return Number(said());
+}
+
+/** A server whose images of the dump before differ by a byte from what was sent. */
+function floeWithOtherPages(subject: Subject): readonly string[] {
+  const fd = openSync(join(subject.folder, "first", "pages-65537.img"), "r+");
+  const byte = Buffer.alloc(1);
+  readSync(fd, byte, 0, 1, 0);
+  writeSync(fd, Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, 0);
+  closeSync(fd);
+  return floe();
+}
+
 /** What the pages of a directory take up. */
 function bytesOf(folder: string): number {
   const names = readdirSync(folder).filter((name) => name.startsWith("pages-"));
@@ -117,7 +135,7 @@ describe("page server", { concurrency: 2, skip: isRoot ? false : "needs root" },
       await subject.judge();
     }));
 
-  test("mode.page-server: a server keeps of a dump what differs from a pre-dump before", () =>
+  test("mode.page-server: what differs from a pre-dump before is sent, and kept", () =>
     withStill(async (subject) => {
       const server = await startServer(subject, floe());
       await subject.must(subject.commandLine(["pre-dump", "-t", String(subject.pid), "--track-mem", ...server]));
@@ -127,9 +145,35 @@ describe("page server", { concurrency: 2, skip: isRoot ? false : "needs root" },
       await dumpBy(subject, floe(), [...(await startServer(subject, floe(), [...previous, "--auto-dedup"])), ...previous, "--track-mem"]);
       assert.ok(bytesOf(join(subject.folder, "first")) > 20 << 20, "The pages of the pre-dump are not there");
       assert.ok(bytesOf(subject.images) < 4 << 20, `${bytesOf(subject.images)} bytes were kept`);
+      const came = await pagesReceived(subject);
+      assert.ok(came < 1024, `${came} pages were sent`);
       await subject.restore();
       await subject.judge();
     }));
+
+  const others: readonly [string, (subject: Subject) => readonly string[], false | string][] = [
+    ["has other pages than were sent", floeWithOtherPages, false],
+    ["does not know the question", criu, noPeer],
+  ];
+  for (const [what, server, skip] of others) {
+    test(`mode.page-server: all is sent to a server that ${what}`, { skip }, () =>
+      withStill(async (subject) => {
+        const first = join(subject.folder, "first");
+        await subject.must(subject.commandLine(["pre-dump", "-t", String(subject.pid), ...(await startServer(subject, floe()))]));
+        await subject.untilAlone([subject.pid]);
+        renameSync(subject.images, first);
+        mkdirSync(subject.images, { mode: 0o700 });
+        const previous = ["--prev-images-dir", "../first"];
+        const to = await startServer(subject, server(subject), previous);
+        await dumpBy(subject, floe(), [...to, ...previous]);
+        // A server that compares keeps little of it.
+        const came = server === criu ? bytesOf(subject.images) / PAGE_BYTES : await pagesReceived(subject);
+        assert.ok(came > 24 * 256, `${came} pages were sent`);
+        await subject.restore();
+        await subject.judge();
+      }),
+    );
+  }
 
   test("mode.page-server: the peer sends to a server of ours", { skip: noPeer }, () =>
     withStill(async (subject) => {

@@ -4,7 +4,7 @@
  * The bytes of pages go from the socket to the image by splice(2). The pagemaps are written when the sender says that it has
  * done (CLOSE), which is answered when they are safe; whatever ends before leaves no images behind.
  *
- * With --prev-images-dir pages that are equal there are left to those images: the sender does not have them, so it sends all.
+ * With --prev-images-dir pages that are equal there are left to those images, also where the sender has not left them out.
  */
 import { existsSync } from "node:fs";
 import { UsageError } from "../../errors.js";
@@ -20,7 +20,8 @@ import { dedupAgainst } from "../dedup.js";
 import type { Logger } from "../log.js";
 import { openPrevious } from "../previous.js";
 import { PAGE_BYTES, type PageConnection } from "./connection.js";
-import { COMMAND, type PageMessage, type PagesOf, decodeDestination } from "./wire.js";
+import { digestsOfStored, summaryOf } from "./digests.js";
+import { COMMAND, type PageMessage, type PagesOf, SAME_PAGES, SAME_PAGES_YES, decodeDestination } from "./wire.js";
 
 /** So that a dump and a page server may write into one directory. */
 const FIRST_PAGES_ID = 0x10001;
@@ -107,7 +108,7 @@ class Receiver {
         this.#connection.write(Buffer.from([this.#begin(message) ? 1 : 0]));
         return false;
       case COMMAND.PARENT:
-        this.#connection.write(int32(this.#hasParent(this.#destination(message)) ? 1 : 0));
+        this.#connection.write(int32(this.#answerOf(message)));
         return false;
       case COMMAND.ADD:
         this.#add(message, PAGE_RUN.PRESENT);
@@ -137,6 +138,14 @@ class Receiver {
 
   #hasParent({ kind, id }: PagesOf): boolean {
     return this.#parent?.exists(kind, [id]) === true;
+  }
+
+  /** What is said to a PARENT. */
+  #answerOf(message: PageMessage): number {
+    const of = this.#destination(message);
+    if (!this.#hasParent(of)) return 0;
+    if (message.pages !== SAME_PAGES) return 1;
+    return summaryOf(digestsOfStored(pagesOfParent(this.#parent, of))) === message.vaddr ? SAME_PAGES_YES : 0;
   }
 
   /** Returns whether the images of the dump before have pages of it, too. */

@@ -9,11 +9,15 @@ import { closeSync, ftruncateSync } from "node:fs";
 import { UsageError } from "../../errors.js";
 import { IMAGE_KINDS, type ImageKindName, imageFileName } from "../../images/kinds.js";
 import { DirectorySink, type ImageRecord, type SinkOptions } from "../../images/sink.js";
+import { floePageDigests } from "../../images/page-digests.schema.js";
 import { memfdCreate } from "../../linux/memory.js";
+import { difference, union } from "../../resources/memory/page-ranges.js";
+import type { PageRange } from "../../resources/memory/page-runs.js";
 import { PAGE_RUN } from "../../resources/memory/page-source.js";
 import type { PagemapEntry, PagemapHead } from "../../resources/memory/pagemap.schema.js";
 import { PAGE_BYTES, type PageConnection } from "./connection.js";
-import { COMMAND, type PagesOf, encodeDestination } from "./wire.js";
+import { type DigestedRun, digestsOf, digestsRecord, readDigests, summaryOf, unchanged } from "./digests.js";
+import { COMMAND, type PagesOf, SAME_PAGES, SAME_PAGES_YES, encodeDestination } from "./wire.js";
 
 const MFD_CLOEXEC = 1;
 /** One message speaks of at most so many pages: the other end may have little room. */
@@ -25,6 +29,14 @@ interface Pagemap {
   readonly entries: PagemapEntry[];
 }
 
+export interface SendingOptions extends SinkOptions {
+  readonly to: PageConnection;
+  /** The folder of the dump before, which went to the same server. */
+  readonly previous?: string | undefined;
+  /** Whether there may be a dump that is to send what differs from this one. */
+  readonly hasNext?: boolean;
+}
+
 export class SendingSink extends DirectorySink {
   readonly #connection: PageConnection;
   readonly #pagemaps = new Map<string, Pagemap>();
@@ -32,10 +44,14 @@ export class SendingSink extends DirectorySink {
   readonly #memfds: number[] = [];
   /** A file whose pages have been handed to the connection. */
   #sent: number | undefined;
+  readonly #previous: string | undefined;
+  readonly #hasNext: boolean;
 
-  constructor(directory: string, options: SinkOptions & { readonly to: PageConnection }) {
+  constructor(directory: string, options: SendingOptions) {
     super(directory, options);
     this.#connection = options.to;
+    this.#previous = options.previous;
+    this.#hasNext = options.hasNext === true;
   }
 
   override append<T>(kind: ImageKindName, ids: readonly (number | bigint)[], record: ImageRecord<T>): void {
@@ -77,7 +93,12 @@ export class SendingSink extends DirectorySink {
   }
 
   override finish(durable = false): void {
-    for (const pagemap of this.#pagemaps.values()) this.#send(pagemap);
+    const before = this.#previous === undefined ? undefined : readDigests(this.#previous);
+    const digested: [bigint, DigestedRun][] = [];
+    for (const pagemap of this.#pagemaps.values()) {
+      const dst = encodeDestination(pagemap.of);
+      for (const run of this.#send(pagemap, before?.get(dst))) digested.push([dst, run]);
+    }
     this.#connection.send({ command: COMMAND.CLOSE });
     const status = Buffer.alloc(4);
     this.#connection.read(status);
@@ -88,6 +109,7 @@ export class SendingSink extends DirectorySink {
         remedy: ["Look at its log"],
       });
     }
+    for (const [dst, run] of digested) super.append("FLOE_PAGE_DIGESTS", [], { type: floePageDigests, value: digestsRecord(dst, run) });
     super.finish(durable);
     this.#closeAll();
   }
@@ -104,7 +126,8 @@ export class SendingSink extends DirectorySink {
     this.#connection.close();
   }
 
-  #send({ of, pagesId, entries }: Pagemap): void {
+  /** Sends one pagemap; digests of its pages. */
+  #send({ of, pagesId, entries }: Pagemap, before: readonly DigestedRun[] | undefined): DigestedRun[] {
     const dst = encodeDestination(of);
     this.#connection.send({ command: COMMAND.OPEN2, dst });
     const hasParent = Buffer.alloc(1);
@@ -112,23 +135,65 @@ export class SendingSink extends DirectorySink {
     // Messages are taken in order: whoever answers this one has everything before it.
     if (this.#sent !== undefined) ftruncateSync(this.#sent, 0);
     this.#sent = undefined;
+    const known = before !== undefined && hasParent[0] !== 0 && this.#isThere(dst, before) ? before : [];
     const fd = this.#pages.get(imageFileName("PAGES", [pagesId ?? 0])) ?? -1;
+    const isDigested = this.#hasNext || known.length > 0;
+    const digested: DigestedRun[] = [];
     let offset = 0n;
     for (const entry of entries) {
       const flags = entry.flags ?? PAGE_RUN.PRESENT;
-      const all = entry.nr_pages ?? BigInt(entry.compat_nr_pages);
-      for (let done = 0n; done < all; ) {
-        const pages = all - done < MESSAGE_PAGES ? all - done : MESSAGE_PAGES;
-        this.#connection.send({ command: COMMAND.ADD_F, flags, pages, vaddr: entry.vaddr + done * PAGE_BYTES, dst });
-        if ((flags & PAGE_RUN.PRESENT) !== 0) {
-          const bytes = pages * PAGE_BYTES;
-          this.#connection.sendFile({ fd, offset, bytes });
-          offset += bytes;
-        }
-        done += pages;
+      const run = { start: entry.vaddr, end: entry.vaddr + (entry.nr_pages ?? BigInt(entry.compat_nr_pages)) * PAGE_BYTES };
+      if ((flags & PAGE_RUN.PRESENT) === 0) {
+        this.#describe(run, flags, dst);
+        continue;
       }
+      const own = isDigested ? [...digestsOf(fd, { ...run, offset })] : [];
+      digested.push(...own);
+      const same = union(
+        own.flatMap((piece) => unchanged(piece, known)),
+        [],
+      );
+      const pieces = [
+        ...same.map((range) => ({ range, isSame: true })),
+        ...difference([run], same).map((range) => ({ range, isSame: false })),
+      ].sort((a, b) => (a.range.start < b.range.start ? -1 : 1));
+      for (const { range, isSame } of pieces) {
+        if (isSame) this.#describe(range, PAGE_RUN.IN_PARENT, dst);
+        else this.#sendPages(range, { flags, dst, fd, offset: offset + (range.start - run.start) });
+      }
+      offset += run.end - run.start;
     }
     if (offset > 0n) this.#sent = fd;
+    return digested;
+  }
+
+  /** Whether the server has what was sent to it before. */
+  #isThere(dst: bigint, before: readonly DigestedRun[]): boolean {
+    this.#connection.send({ command: COMMAND.PARENT, dst, pages: SAME_PAGES, vaddr: summaryOf(before) });
+    const answer = Buffer.alloc(4);
+    this.#connection.read(answer);
+    return answer.readInt32LE(0) === SAME_PAGES_YES;
+  }
+
+  #describe({ start, end }: PageRange, flags: number, dst: bigint): void {
+    for (const [vaddr, pages] of messagesOf(start, end)) this.#connection.send({ command: COMMAND.ADD_F, flags, pages, vaddr, dst });
+  }
+
+  #sendPages({ start, end }: PageRange, { flags, dst, fd, offset }: { flags: number; dst: bigint; fd: number; offset: bigint }): void {
+    for (const [vaddr, pages] of messagesOf(start, end)) {
+      this.#connection.send({ command: COMMAND.ADD_F, flags, pages, vaddr, dst });
+      this.#connection.sendFile({ fd, offset: offset + (vaddr - start), bytes: pages * PAGE_BYTES });
+    }
+  }
+}
+
+/** Address and number of pages of each message about a range. */
+function* messagesOf(start: bigint, end: bigint): Generator<[vaddr: bigint, pages: bigint]> {
+  for (let at = start; at < end; ) {
+    const left = (end - at) / PAGE_BYTES;
+    const pages = left < MESSAGE_PAGES ? left : MESSAGE_PAGES;
+    yield [at, pages];
+    at += pages * PAGE_BYTES;
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Where the images of a dump go: into the directory, or, their pages, to a page server.
  */
+import { resolve } from "node:path";
 import { DirectorySink } from "../../images/sink.js";
 import type { StoreOptions } from "../../images/store/write.js";
 import type { DirectorySource } from "../../images/source.js";
@@ -19,15 +20,17 @@ export interface SinkChoice {
   readonly pages?: StoreOptions | undefined;
   readonly stream?: StreamChoice | undefined;
   readonly lazySource?: unknown;
+  /** Missing: it is a pre-dump, which always does. */
+  readonly leaveRunning?: boolean;
 }
 
 /** The sink of a dump. A page server is connected to before anything is touched. */
-export function sinkFor({ imagesDir, tree, pageServer, pages, stream }: SinkChoice): DirectorySink {
+export function sinkFor({ imagesDir, tree, prevImagesDir, pageServer, pages, stream, leaveRunning = true }: SinkChoice): DirectorySink {
   if (stream !== undefined) return StreamSink.open(stream, imagesDir, { pages });
   if (pageServer === undefined) return new DirectorySink(imagesDir, { supersedes: true, pages });
   const to = connectTo(pageServer, { kind: "PAGEMAP", id: BigInt(tree) });
   try {
-    return new SendingSink(imagesDir, { supersedes: true, to });
+    return new SendingSink(imagesDir, { supersedes: true, to, hasNext: leaveRunning, previous: prevImagesDir && resolve(imagesDir, prevImagesDir) });
   } catch (error) {
     to.close();
     throw error;
@@ -36,7 +39,7 @@ export function sinkFor({ imagesDir, tree, pageServer, pages, stream }: SinkChoi
 
 /**
  * The images of the dump before, to be compared with. Where pages go to a server, those of the dump before are there too, and
- * cannot be: everything is sent. What stays with the processes is not compared either.
+ * cannot be: what is left out there, the sender finds out (`digests.ts`). What stays with the processes is not compared either.
  */
 export function parentFor(choice: SinkChoice, sink: DirectorySink): DirectorySource | undefined {
   const parent = openPrevious(choice, sink);

@@ -11,7 +11,7 @@ export const COMMAND = {
   OPEN: 3,
   /** Answered by one byte: whether there are images of the dump before. */
   OPEN2: 4,
-  /** Answered by an int: whether there are images of the dump before. */
+  /** Answered by an int: whether there are images of the dump before. With {@link SAME_PAGES} as number of pages: see there. */
   PARENT: 5,
   /** The high 16 bits of the command are flags of a pagemap entry; the bytes of the pages follow when they are PRESENT. */
   ADD_F: 6,
@@ -21,6 +21,13 @@ export const COMMAND = {
   CLOSE: 0x1023,
   FORCE_CLOSE: 0x1024,
 } as const;
+
+/**
+ * In place of the number of pages of a PARENT, which CRIU does not look at: whether the pages of the dump before are those for which
+ * the address stands (`digests.ts`). {@link SAME_PAGES_YES} is an answer that CRIU never gives.
+ */
+export const SAME_PAGES = 0x464c4f45n;
+export const SAME_PAGES_YES = 2;
 
 /** Flags of pages in an ADD_F: those of pagemap_entry. */
 const FLAG_SHIFT = 16;
