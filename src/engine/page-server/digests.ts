@@ -40,7 +40,10 @@ export function* digestsOf(fd: Fd, { start, end, offset }: PageRange & { readonl
     const digests = Buffer.alloc((bytes / PAGE_BYTES) * DIGEST_BYTES);
     for (let i = 0; i * PAGE_BYTES < bytes; i++) {
       const page = chunk.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES);
-      createHash("sha256").update(page).digest().copy(digests, i * DIGEST_BYTES, 0, DIGEST_BYTES);
+      createHash("sha256")
+        .update(page)
+        .digest()
+        .copy(digests, i * DIGEST_BYTES, 0, DIGEST_BYTES);
     }
     yield { start: at, end: at + BigInt(bytes), digests };
     at += BigInt(bytes);

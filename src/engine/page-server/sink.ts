@@ -30,7 +30,12 @@ export function sinkFor({ imagesDir, tree, prevImagesDir, pageServer, pages, str
   if (pageServer === undefined) return new DirectorySink(imagesDir, { supersedes: true, pages });
   const to = connectTo(pageServer, { kind: "PAGEMAP", id: BigInt(tree) });
   try {
-    return new SendingSink(imagesDir, { supersedes: true, to, hasNext: leaveRunning, previous: prevImagesDir && resolve(imagesDir, prevImagesDir) });
+    return new SendingSink(imagesDir, {
+      supersedes: true,
+      to,
+      hasNext: leaveRunning,
+      previous: prevImagesDir && resolve(imagesDir, prevImagesDir),
+    });
   } catch (error) {
     to.close();
     throw error;
