@@ -6,6 +6,7 @@ import { readFileSync, readlinkSync } from "node:fs";
 import { isInOwnWay } from "../engine/restore-ids.js";
 import { execve } from "../linux/exec.js";
 import { setDescriptorFlags } from "../linux/fcntl.js";
+import { parseStrings } from "../linux/proc/strings.js";
 import type { Settings } from "./options/spec.js";
 
 /** Set in the environment of a process that has begun anew. */
@@ -33,6 +34,6 @@ function mayBeginAnew({ close, stream }: Settings): boolean {
 function beginAnew(settings: Settings): never {
   const given = settings.inheritFd.flatMap((text) => /^fd\[(\d+)\]/.exec(text)?.[1] ?? []).map(Number);
   for (const fd of [...given, ...(settings.statusFd === undefined ? [] : [settings.statusFd])]) setDescriptorFlags(fd, 0);
-  const words = readFileSync("/proc/self/cmdline", "utf8").split("\0").slice(0, -1);
+  const words = parseStrings(readFileSync("/proc/self/cmdline"));
   execve(readlinkSync("/proc/self/exe"), words, { ...process.env, [ONCE]: "1" });
 }

@@ -3,6 +3,7 @@
  */
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
+import { parseStrings } from "../linux/proc/strings.js";
 
 /** Runs a front end with its words, and gives the exit code. */
 export type Front = (words: readonly string[]) => Promise<number>;
@@ -17,6 +18,13 @@ export function calledAs(): string {
   const isEmbedded = script === "" || script.startsWith("/$bunfs/");
   const path = isEmbedded ? (readFileSync("/proc/self/cmdline", "utf8").split("\0")[0] ?? "") : script;
   return basename(path).replace(/\.[cm]?[jt]s$/, "");
+}
+
+/** The words behind the name. Those that are no UTF-8 come as text.ts has them, which takes another look. */
+export function wordsGiven(): readonly string[] {
+  const words = process.argv.slice(2);
+  if (!words.some((word) => word.includes("\ufffd"))) return words;
+  return parseStrings(readFileSync("/proc/self/cmdline")).slice(-words.length);
 }
 
 /** The front end and its words. */

@@ -3,10 +3,10 @@
  *
  * Commands are imported when they are asked for: `--version` and `--help` load nothing that talks to the kernel.
  */
-import { calledAs, chooseFront } from "./front.js";
+import { calledAs, chooseFront, wordsGiven } from "./front.js";
 import { reportError } from "./report.js";
 
-const [front, words] = chooseFront(calledAs(), process.argv.slice(2));
+const [front, words] = chooseFront(calledAs(), wordsGiven());
 try {
   process.exitCode = await front(words);
 } catch (error) {

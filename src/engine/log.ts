@@ -3,6 +3,7 @@
  */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { UsageError } from "../errors.js";
+import { shownText } from "../linux/text.js";
 
 export const LOG_LEVEL = { error: 1, warning: 2, info: 3, debug: 4 } as const;
 export type LogLevel = (typeof LOG_LEVEL)[keyof typeof LOG_LEVEL];
@@ -65,7 +66,7 @@ function openFile(path: string): number {
 
 /** Writes everything, also into a pipe that is full at the moment. A reader that has gone, or a full disk, must not stop a dump. */
 export function writeAll(fd: number, text: string): void {
-  const bytes = Buffer.from(text);
+  const bytes = Buffer.from(shownText(text));
   for (let at = 0; at < bytes.length; ) {
     try {
       at += writeSync(fd, bytes, at);

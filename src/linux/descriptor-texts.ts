@@ -15,6 +15,7 @@ import { type FdInfo, parseFdInfo } from "./proc/fdinfo.js";
 import { readFdNumbers } from "./proc/list.js";
 import { FileStat, STATX_BASIC_STATS, STATX_BYTES } from "./statx.js";
 import { SYS } from "./syscalls.js";
+import { textOf } from "./text.js";
 
 /** What the kernel says about a descriptor. */
 export interface DescriptorText {
@@ -219,7 +220,7 @@ export class DescriptorTexts implements Disposable {
     if (info.length === 0) return undefined;
     return {
       fd,
-      link: this.#slots.toString("utf8", link, this.#slots.indexOf(0, link)),
+      link: textOf(this.#slots.subarray(link, this.#slots.indexOf(0, link))),
       info: parseFdInfo(info, `/proc/${this.pid}/fdinfo/${fd}`),
       stat: new FileStat(this.#slots, at + STAT_OFFSET),
     };

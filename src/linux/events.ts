@@ -6,6 +6,7 @@
 import { checked } from "./errno.js";
 import { syscallNumber } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
+import { cstring } from "./text.js";
 
 export const EFD_SEMAPHORE = 1;
 export const EFD_CLOEXEC = 0o2000000;
@@ -145,10 +146,7 @@ export function inotifyInit(flags: number): number {
 
 /** int inotify_add_watch(int fd, const char *pathname, uint32_t mask) — the number of the watch. */
 export function inotifyAddWatch(fd: number, path: string, mask: number): number {
-  return checked(
-    syscallNumber(SYS.inotify_add_watch, fd, Buffer.from(`${path}\0`), mask >>> 0),
-    () => `inotify_add_watch(${fd}, "${path}", ${mask})`,
-  );
+  return checked(syscallNumber(SYS.inotify_add_watch, fd, cstring(path), mask >>> 0), () => `inotify_add_watch(${fd}, "${path}", ${mask})`);
 }
 
 /** int inotify_rm_watch(int fd, int wd) — queues an IN_IGNORED. */
@@ -178,7 +176,7 @@ export function fanotifyInit(flags: number, eventFlags: number): number {
 /** int fanotify_mark(int fanotify_fd, unsigned int flags, uint64_t mask, AT_FDCWD, const char *pathname). */
 export function fanotifyMark(fd: number, path: string, { flags, mask }: { flags: number; mask: number }): void {
   checked(
-    syscallNumber(SYS.fanotify_mark, fd, flags, BigInt(mask >>> 0), AT_FDCWD, Buffer.from(`${path}\0`)),
+    syscallNumber(SYS.fanotify_mark, fd, flags, BigInt(mask >>> 0), AT_FDCWD, cstring(path)),
     () => `fanotify_mark(${fd}, ${flags}, ${mask}, "${path}")`,
   );
 }

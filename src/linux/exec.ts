@@ -7,6 +7,7 @@ import { ERRNO, kernelError } from "./errno.js";
 import { addressOf, syscallNumber } from "./ffi/native.unsafe.js";
 import { SIGPIPE, SIGSET_BYTES, SIGXFSZ, SIG_DFL, SIG_SETMASK, encodeSigAction, rtSigprocmask } from "./signals.js";
 import { SYS } from "./syscalls.js";
+import { cstring } from "./text.js";
 
 /** uapi/asm-generic/fcntl.h */
 const F_SETFD = 2;
@@ -36,13 +37,13 @@ export function execve(path: string, argv: readonly string[], env: Readonly<Reco
   const args = pointerArray(argv);
   const envs = pointerArray(variables);
   // SAFETY: texts and pointer arrays are held by `args` and `envs` until the kernel has copied them, or the call failed.
-  const result = syscallNumber(SYS.execve, Buffer.from(`${path}\0`), args.array, envs.array);
+  const result = syscallNumber(SYS.execve, cstring(path), args.array, envs.array);
   throw kernelError(`execve("${path}", ${args.texts.length} arguments)`, -result);
 }
 
 /** A NULL-terminated array of pointers to NUL-terminated texts. */
 function pointerArray(values: readonly string[]): { readonly array: Buffer; readonly texts: readonly Buffer[] } {
-  const texts = values.map((value) => Buffer.from(`${value}\0`));
+  const texts = values.map((value) => cstring(value));
   const array = Buffer.alloc(POINTER_BYTES * (texts.length + 1));
   texts.forEach((text, i) => array.writeBigUInt64LE(addressOf(text), POINTER_BYTES * i));
   return { array, texts };

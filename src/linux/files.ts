@@ -7,6 +7,7 @@
 import { checked } from "./errno.js";
 import { syscallNumber } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
+import { cstring, textOf } from "./text.js";
 
 export const O_RDONLY = 0;
 export const O_WRONLY = 1;
@@ -53,11 +54,6 @@ export const SEEK_CUR = 1;
 export const SEEK_END = 2;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
-
-/** The bytes of a path with the NUL the kernel wants. */
-function cstring(path: string): Buffer {
-  return Buffer.from(`${path}\0`);
-}
 
 /** int openat(int dirfd, const char *pathname, int flags, mode_t mode). */
 export function openat(dirfd: number, path: string, options: { flags: number; mode?: number }): number {
@@ -172,7 +168,7 @@ export function linkat(from: { dirfd: number; path: string }, to: { dirfd: numbe
 export function readlinkOf(fd: number): string {
   const target = Buffer.alloc(PATH_MAX);
   const got = checked(syscallNumber(SYS.readlinkat, fd, cstring(""), target, target.length), () => `readlinkat(${fd}, "")`);
-  return target.toString("utf8", 0, got);
+  return textOf(target.subarray(0, got));
 }
 
 /** Times of a file in nanoseconds since 1970. */
@@ -291,7 +287,7 @@ export function setxattr(path: string, name: string, value: Uint8Array): void {
  * The working directory is put back as well; for the time of the action it is what it was.
  */
 export function withRoot<T>(root: string, action: () => T): T {
-  const before = process.cwd();
+  const before = openat(AT_FDCWD, ".", HERE);
   const outside = openat(AT_FDCWD, "/", { flags: O_PATH | O_DIRECTORY | O_CLOEXEC });
   try {
     checked(syscallNumber(SYS.chroot, cstring(root)), () => `chroot("${root}")`);
@@ -300,9 +296,29 @@ export function withRoot<T>(root: string, action: () => T): T {
     } finally {
       checked(syscallNumber(SYS.fchdir, outside), () => `fchdir(${outside})`);
       checked(syscallNumber(SYS.chroot, cstring(".")), () => 'chroot(".")');
-      process.chdir(before);
+      checked(syscallNumber(SYS.fchdir, before), () => `fchdir(${before})`);
     }
   } finally {
     close(outside);
+    close(before);
+  }
+}
+
+const HERE = { flags: O_PATH | O_DIRECTORY | O_CLOEXEC };
+
+/** int chdir(const char *path) — for names of any bytes, which process.chdir() does not take. What node says of the working directory is not asked in it. */
+export function chdir(path: string): void {
+  checked(syscallNumber(SYS.chdir, cstring(path)), () => `chdir("${path}")`);
+}
+
+/** Runs `action` with another working directory. */
+export function inDirectory<T>(directory: string, action: () => T): T {
+  const before = openat(AT_FDCWD, ".", HERE);
+  try {
+    chdir(directory);
+    return action();
+  } finally {
+    checked(syscallNumber(SYS.fchdir, before), () => `fchdir(${before})`);
+    close(before);
   }
 }

@@ -7,6 +7,7 @@
 import { checked, kernelError } from "./errno.js";
 import { addressOf, syscall, syscallNumber, viewMemory } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
+import { cstring } from "./text.js";
 
 export const PROT_NONE = 0;
 export const PROT_READ = 1;
@@ -140,7 +141,7 @@ export function mincore(range: MemoryRange): Buffer {
 
 /** int memfd_create(const char *name, unsigned int flags). */
 export function memfdCreate(name: string, flags: number): number {
-  return checked(syscallNumber(SYS.memfd_create, Buffer.from(`${name}\0`), flags), () => `memfd_create("${name}", ${flags})`);
+  return checked(syscallNumber(SYS.memfd_create, cstring(name), flags), () => `memfd_create("${name}", ${flags})`);
 }
 
 /** Most vectors one call takes (uapi/linux/uio.h). */

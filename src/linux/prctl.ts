@@ -6,6 +6,7 @@
 import { ERRNO, checked } from "./errno.js";
 import { addressOf, type Arg, syscallNumber } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
+import { cstring, textOf } from "./text.js";
 
 export const PR_SET_PDEATHSIG = 1;
 export const PR_GET_PDEATHSIG = 2;
@@ -75,14 +76,14 @@ function requestIfThere(name: string, nr: number, ...args: readonly Arg[]): numb
 
 /** prctl(PR_SET_NAME) — name of the calling thread, cut to 15 bytes. */
 export function setName(name: string): void {
-  request("PR_SET_NAME", PR_SET_NAME, Buffer.from(`${name}\0`));
+  request("PR_SET_NAME", PR_SET_NAME, cstring(name));
 }
 
 /** prctl(PR_GET_NAME). */
 export function getName(): string {
   const bytes = Buffer.alloc(16);
   request("PR_GET_NAME", PR_GET_NAME, bytes);
-  return bytes.toString("utf8", 0, bytes.indexOf(0));
+  return textOf(bytes.subarray(0, bytes.indexOf(0)));
 }
 
 /** prctl(PR_GET_PDEATHSIG) — the signal at the parent's death, 0: none. */
@@ -245,8 +246,7 @@ export function mmMapSize(): number | undefined {
 /** prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME) — names anonymous memory in maps; false without CONFIG_ANON_VMA_NAME. */
 export function setAnonymousName(range: { address: bigint; sizeBytes: bigint }, name: string): boolean {
   return (
-    requestIfThere("PR_SET_VMA_ANON_NAME", PR_SET_VMA, PR_SET_VMA_ANON_NAME, range.address, range.sizeBytes, Buffer.from(`${name}\0`)) !==
-    undefined
+    requestIfThere("PR_SET_VMA_ANON_NAME", PR_SET_VMA, PR_SET_VMA_ANON_NAME, range.address, range.sizeBytes, cstring(name)) !== undefined
   );
 }
 

@@ -9,6 +9,7 @@ import { checked } from "./errno.js";
 import { syscallNumber } from "./ffi/native.unsafe.js";
 import { AT_FDCWD } from "./files.js";
 import { SYS } from "./syscalls.js";
+import { cstring } from "./text.js";
 
 export const STATX_BASIC_STATS = 0x7ff;
 export const STATX_BYTES = 256;
@@ -110,7 +111,7 @@ export class FileStat implements BigIntStats {
 /** int statx(…) — what the path leads to, symbolic links followed. */
 export function statOf(path: string): FileStat {
   const bytes = Buffer.alloc(STATX_BYTES);
-  const name = Buffer.from(`${path}\0`);
+  const name = cstring(path);
   checked(syscallNumber(SYS.statx, AT_FDCWD, name, 0, STATX_BASIC_STATS | STATX_MNT_ID, bytes), () => `statx("${path}")`);
   return new FileStat(bytes, 0);
 }

@@ -6,6 +6,7 @@
 import { ERRNO, checked } from "./errno.js";
 import { syscallNumber } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
+import { cstring, textOf } from "./text.js";
 
 const XATTR_SIZE_MAX = 64 << 10;
 
@@ -15,18 +16,13 @@ export interface Xattr {
   readonly value: Buffer;
 }
 
-const cstring = (text: string) => Buffer.from(`${text}\0`);
-
 /** ssize_t listxattr(…), getxattr(…) — all attributes that may be read; none where the file system has no such things. */
 export function readXattrs(path: string): Xattr[] {
   const names = Buffer.alloc(XATTR_SIZE_MAX);
   const length = syscallNumber(SYS.listxattr, cstring(path), names, names.length);
   if (length === -ERRNO.ENOTSUP) return [];
-  const text = names.toString(
-    "utf8",
-    0,
-    checked(length, () => `listxattr("${path}")`),
-  );
+  checked(length, () => `listxattr("${path}")`);
+  const text = textOf(names.subarray(0, length));
   const found: Xattr[] = [];
   for (const name of text.split("\0").filter((one) => one !== "")) {
     const value = Buffer.alloc(XATTR_SIZE_MAX);

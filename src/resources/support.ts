@@ -44,8 +44,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "file.link-remap": { by: ["files/remap"] },
   "file.regular": {
     by: [],
-    missing:
-      "files whose names have bytes that are no UTF-8 are refused; a reader of /dev/kmsg begins anew; notices about a directory by signals (F_NOTIFY) are lost: no call tells of them",
+    missing: "a reader of /dev/kmsg begins anew; notices about a directory by signals (F_NOTIFY) are lost: no call tells of them",
   },
   "file.procfs": { by: ["files/proc-path"] },
   "file.inotify": {

@@ -7,6 +7,7 @@
  */
 import { kernelError } from "../linux/errno.js";
 import { syscallName } from "../linux/syscalls.js";
+import { cstring } from "../linux/text.js";
 
 /** Bytes per table entry: number and flags, six arguments, result. */
 export const ENTRY_BYTES = 64;
@@ -139,7 +140,7 @@ export class Program {
 
   /** A string with its closing zero. */
   cstring(text: string): Data {
-    return new Data(Buffer.from(`${text}\0`), false);
+    return new Data(cstring(text), false);
   }
 
   /** Adds system call `nr`. */

@@ -92,13 +92,6 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
     ["unmounted", ["fd 3", 'the file "/file"']],
   ] as const)
     test(`what another mount hides: ${what}`, () => refusedDump(["files2/hidden", what], { code: "FILE_HIDDEN", words }));
-  for (const [how, what] of [
-    ["bytes", "fd 3"],
-    ["bytes-map", "map_files/"],
-    ["bytes-cwd", "cwd"],
-  ] as const)
-    test(`a name that is no UTF-8: ${how}`, () =>
-      refusedDump(["files2/hidden", how], { code: "FILE_NAME_NOT_UTF8", words: [what, "odd \ufffd bytes"] }));
   for (const how of ["queue", "queue-deleted"])
     test(`a POSIX message queue: ${how}`, () =>
       refusedDump(["files2/hidden", how], { code: "FILE_KIND_UNSUPPORTED", words: ["fd 3", "floe-hidden", "POSIX message queue"] }));

@@ -5,6 +5,7 @@ import type { DirectorySource } from "../../images/source.js";
 import { type FileEntry, fdTypes } from "../../resources/files/table.schema.js";
 import { memfdInodeEntry } from "../../resources/memory/memfd.schema.js";
 import { ttyInfoEntry } from "../../resources/ttys/tty.schema.js";
+import { textOf } from "../../linux/text.js";
 
 export interface ShownFile {
   readonly kind: string;
@@ -94,7 +95,7 @@ function endpoint(socket: Inet, side: "src" | "dst"): string {
 }
 
 function unixName({ name, ino, peer }: NonNullable<FileEntry["usk"]>): string {
-  const text = Buffer.from(name).toString("utf8").replace(/^\0/, "@").replace(/\0+$/, "");
+  const text = textOf(Buffer.from(name)).replace(/^\0/, "@").replace(/\0+$/, "");
   const peerText = peer === 0 ? "" : `, peer ${peer}`;
   return `${text === "" ? `inode ${ino}` : text}${peerText}`;
 }

@@ -3,6 +3,7 @@
  */
 import { sizeText } from "../progress.js";
 import type { ShownDump, ShownProcess } from "./processes.js";
+import { shownText } from "../../linux/text.js";
 
 export function dumpText(dump: ShownDump): string {
   const { processes } = dump;
@@ -84,5 +85,5 @@ function fileLines(process: ShownProcess): string[] {
 /** Names come from strangers: what would move a terminal's cursor is shown by number. */
 function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what we look for
-  return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return shownText(text).replace(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
 }

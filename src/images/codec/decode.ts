@@ -3,8 +3,8 @@
  * values have limits, and an error says file, byte offset, message and field.
  */
 import { ImageError } from "../../errors.js";
+import { textOf } from "../../linux/text.js";
 import { type Compiled, type CompiledField, type MessageType, UNKNOWN, type UnknownField, compile, compiledSub } from "./schema.js";
-import { textOf } from "./text.js";
 
 const MAX_DEPTH = 64;
 /** Values in one message, those in its messages included; the largest real ones have some hundred thousand. */

@@ -2,8 +2,8 @@
  * Writing messages: known fields in the order of their numbers, as other writers of the format do; unknown ones where they
  * were when the message was read.
  */
+import { bytesOf } from "../../linux/text.js";
 import { type Compiled, type CompiledField, type MessageType, UNKNOWN, type UnknownField, compile, compiledSub } from "./schema.js";
-import { bytesOf } from "./text.js";
 
 const INITIAL_BYTES = 128;
 const TWO_32 = 0x1_0000_0000;

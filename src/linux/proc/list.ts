@@ -1,7 +1,7 @@
 /**
  * Directories of /proc whose entries are numbers: threads, descriptors, processes. And the links in them.
  */
-import { readdirSync, readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync } from "../named-files.js";
 import { ERRNO, kernelError } from "../errno.js";
 
 /** Numbers among the entries of `path`, in the kernel's order. */

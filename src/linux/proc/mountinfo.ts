@@ -1,6 +1,7 @@
 /**
  * /proc/PID/mountinfo, proc_pid_mountinfo(5): the mounts of a mount namespace below the process's root.
  */
+import { textOf } from "../text.js";
 import { decimal, procTextError, undoOctalEscapes } from "./text.js";
 
 /** One mount. */
@@ -36,7 +37,7 @@ export function parseMountinfo(bytes: Buffer, path: string): MountInfo[] {
 }
 
 function unescaped(field: string): string {
-  return undoOctalEscapes(Buffer.from(field, "latin1")).toString("utf8");
+  return textOf(undoOctalEscapes(Buffer.from(field, "latin1")));
 }
 
 function parseMount(line: string, path: string): MountInfo {

@@ -1,6 +1,7 @@
 /**
  * /proc/PID/cmdline, environ and comm: strings of a process.
  */
+import { textOf } from "../text.js";
 import { procTextError } from "./text.js";
 
 /**
@@ -10,12 +11,12 @@ import { procTextError } from "./text.js";
  */
 export function parseStrings(bytes: Buffer): string[] {
   if (bytes.length === 0) return [];
-  const text = bytes.toString("utf8");
+  const text = textOf(bytes);
   return (text.endsWith("\0") ? text.slice(0, -1) : text).split("\0");
 }
 
 /** The name in comm, at most 15 bytes; it may hold a newline of its own before the one that ends the file. */
 export function parseComm(bytes: Buffer, path: string): string {
   if (bytes.at(-1) !== 0x0a) throw procTextError(path, "it is cut off");
-  return bytes.toString("utf8", 0, bytes.length - 1);
+  return textOf(bytes.subarray(0, -1));
 }

@@ -6,6 +6,7 @@
  */
 import type { KernelError } from "../../errors.js";
 import { ERRNO, kernelError } from "../errno.js";
+import { textOf } from "../text.js";
 
 /** The typed error for text of `path` that is cut off or malformed. */
 export function procTextError(path: string, because: string): KernelError {
@@ -62,8 +63,8 @@ export function hex(text: string, path: string): number {
   return Number(bigHex(text, path));
 }
 
-/** Text that was read byte by byte ("latin1") as the UTF-8 it is; plain ASCII, the usual case, is returned as it is. */
+/** Text that was read byte by byte ("latin1") as the text it is; plain ASCII, the usual case, is returned as it is. */
 export function utf8(latin1: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the class is "not ASCII", control characters included.
-  return /[^\x00-\x7f]/.test(latin1) ? Buffer.from(latin1, "latin1").toString("utf8") : latin1;
+  return /[^\x00-\x7f]/.test(latin1) ? textOf(Buffer.from(latin1, "latin1")) : latin1;
 }

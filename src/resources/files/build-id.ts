@@ -3,7 +3,8 @@
  *
  * Source: elf(5); note NT_GNU_BUILD_ID of owner "GNU" in a PT_NOTE segment.
  */
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { closeSync, constants, readSync } from "node:fs";
+import { openSync } from "../../linux/named-files.js";
 
 const HEAD_BYTES = 4096;
 const PT_NOTE = 4;

@@ -8,9 +8,20 @@
  * Made with   O_TMPFILE and linkat(2); private copies on a tmpfs that is mounted nowhere, under the name they had, so that
  *             /proc shows it (for /proc/PID/exe, too)
  */
-import { closeSync, existsSync, fstatSync, ftruncateSync, linkSync, lstatSync, mkdirSync, rmdirSync, statSync, unlinkSync } from "node:fs";
-import { chmodSync, chownSync, fchmodSync, fchownSync } from "node:fs";
-import { dirname, normalize } from "node:path";
+import { closeSync, fstatSync, ftruncateSync } from "node:fs";
+import { fchmodSync, fchownSync } from "node:fs";
+import { dirname, normalize } from "../../linux/named-paths.js";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+} from "../../linux/named-files.js";
 import { ImageError, KernelError } from "../../errors.js";
 import { imageFileName } from "../../images/kinds.js";
 import { ERRNO } from "../../linux/errno.js";

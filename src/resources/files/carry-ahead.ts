@@ -5,7 +5,8 @@
  * Unchanged is a file with the same size, time of change and time of writing. The kernel's clock for these is coarse, so a
  * file that has just been written to is not taken; nor is one that somebody maps shared to write to it (carry.ts).
  */
-import { type BigIntStats, closeSync, fstatSync, ftruncateSync, readlinkSync, statSync } from "node:fs";
+import { type BigIntStats, closeSync, fstatSync, ftruncateSync } from "node:fs";
+import { readlinkSync, statSync } from "../../linux/named-files.js";
 import { KernelError } from "../../errors.js";
 import { AT_FDCWD, O_CLOEXEC, O_NOATIME, O_NONBLOCK, SEEK_SET, lseek, openat } from "../../linux/files.js";
 import { readFdNumbers } from "../../linux/proc/list.js";

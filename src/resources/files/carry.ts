@@ -8,8 +8,9 @@
  * directory, or lie above a carried file are carried by owner and mode. A private copy that an earlier restore made has no
  * other place, and is carried in any case.
  */
-import { type BigIntStats, fstatSync, lstatSync, readSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { type BigIntStats, fstatSync, readSync } from "node:fs";
+import { dirname } from "../../linux/named-paths.js";
+import { lstatSync, statSync } from "../../linux/named-files.js";
 import { KernelError, type ProcessName, Refusal } from "../../errors.js";
 import { imageFileName } from "../../images/kinds.js";
 import { readXattrs } from "../../linux/xattr.js";

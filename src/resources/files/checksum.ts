@@ -4,7 +4,8 @@
  * It is the CRC-32C (Castagnoli) of blocks of 4 KiB that begin at multiples of a step: of the whole file, or of some 256 blocks
  * all over a long one, so that it costs milliseconds at most.
  */
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { closeSync, constants, readSync } from "node:fs";
+import { openSync } from "../../linux/named-files.js";
 
 /**
  * reg_file_entry.checksum_config of this kind of checksum, a number of our own: CRIU has the fields, but up to 4.2 neither

@@ -6,21 +6,9 @@
  *
  * Where such a file had its names, and how a restore gives it those for a moment, is in remap.ts.
  */
-import {
-  type BigIntStats,
-  chmodSync,
-  closeSync,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  ftruncateSync,
-  lchownSync,
-  mkdirSync,
-  readSync,
-  symlinkSync,
-  writeSync,
-} from "node:fs";
-import { dirname } from "node:path";
+import { type BigIntStats, closeSync, fchmodSync, fchownSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
+import { dirname } from "../../linux/named-paths.js";
+import { chmodSync, lchownSync, mkdirSync, symlinkSync } from "../../linux/named-files.js";
 import { ImageError, KernelError } from "../../errors.js";
 import { decode } from "../../images/codec/decode.js";
 import { MessageWriter } from "../../images/codec/encode.js";

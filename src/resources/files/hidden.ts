@@ -7,7 +7,8 @@
  * Looking up every name would take a call for each file of a frozen tree. Where the mount that a path ends on is the one that
  * the file is on, nothing lies over it, and that is found out without a call.
  */
-import { type BigIntStats, lstatSync, statfsSync } from "node:fs";
+import type { BigIntStats } from "node:fs";
+import { lstatSync, statfsSync } from "../../linux/named-files.js";
 import { type ProcessName, Refusal } from "../../errors.js";
 import { readMountinfo } from "../../linux/proc/read.js";
 import { readXattrs } from "../../linux/xattr.js";

@@ -8,7 +8,8 @@
  * A process gets the very open file that was handed over, with the position it is at. Only where it could not be used as the
  * process used its own (for reading only, blocking) another open file of the same thing is made.
  */
-import { fstatSync, readlinkSync } from "node:fs";
+import { fstatSync } from "node:fs";
+import { readlinkSync } from "../../linux/named-files.js";
 import { KernelError, UsageError } from "../../errors.js";
 import { dupFrom, getStatusFlags, setStatusFlags } from "../../linux/fcntl.js";
 import {

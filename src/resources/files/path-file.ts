@@ -3,7 +3,7 @@
  *
  * Each becomes an entry of files.img once, however many mappings of however many tasks it has.
  */
-import { readlinkSync } from "node:fs";
+import { readlinkSync } from "../../linux/named-files.js";
 import { type FileStat, statOf } from "../../linux/statx.js";
 import type { DumpSession, PathFile } from "../part.js";
 import { isGuarded } from "../watches/guards.js";

@@ -2,7 +2,7 @@
  * Open files below /proc/PID: of processes of the tree, which are there again when files are opened, and of processes that
  * are gone, for which a process with that pid is made and ended.
  */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "../../linux/named-files.js";
 import { type ProcessName, Refusal } from "../../errors.js";
 import { ERRNO, kernelError } from "../../linux/errno.js";
 import { SIGKILL, kill } from "../../linux/signals.js";

@@ -8,19 +8,9 @@
  * A file without any link is carried whole (deleted.ts). One with links elsewhere gets one more link at dump, with
  * --link-remap, which the restore uses and removes.
  */
-import {
-  type BigIntStats,
-  closeSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmdirSync,
-  statSync,
-  unlinkSync,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { type BigIntStats, closeSync } from "node:fs";
+import { basename, dirname, join } from "../../linux/named-paths.js";
+import { linkSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "../../linux/named-files.js";
 import { ImageError, KernelError, type ProcessName, Refusal } from "../../errors.js";
 import {
   AT_FDCWD,
@@ -87,12 +77,6 @@ export function nameOf(file: FoundFile, session: DumpSession): string | undefine
     session.refuse(outerNumber(file));
     return undefined;
   }
-  // What a byte becomes that is no UTF-8, which leads nowhere. One that is carried itself needs no name.
-  const isCarried = link.endsWith(DELETED) && stat.nlink === 0n;
-  if (link.includes("\ufffd") && !isCarried && !leadsTo(link, stat)) {
-    session.refuse(notUtf8(file));
-    return undefined;
-  }
   if (!link.endsWith(DELETED)) return isHidden(file, session) ? undefined : link;
   if (leadsTo(link, stat)) return link;
   const name = link.slice(0, -DELETED.length);
@@ -103,16 +87,6 @@ export function nameOf(file: FoundFile, session: DumpSession): string | undefine
   if (remap === undefined) return undefined;
   session.images.append("REMAP_FPATH", [], { type: remapFilePathEntry, value: { orig_id: file.id, ...remap } });
   return name;
-}
-
-function notUtf8({ process, what, link }: FoundFile): Refusal {
-  return new Refusal({
-    code: "FILE_NAME_NOT_UTF8",
-    process,
-    resource: `${what}, the file "${link}"`,
-    because: "its name has bytes that are no UTF-8 (shown as \ufffd), and Floe could not find it again",
-    remedy: ["Rename the file, or the directory above it"],
-  });
 }
 
 type Remap = Omit<RemapFilePathEntry, "orig_id">;

@@ -4,7 +4,8 @@
  * Read from   /proc/PID/{fd,fdinfo}, pidfd_getfd(2), kcmp(2)
  * Made with   each open file once in Floe, handed over by SCM_RIGHTS, put into place by dup3(2)
  */
-import { closeSync, fstatSync, readlinkSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
+import { readlinkSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import { FD_CLOEXEC, F_SETFD, dupFrom, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_PATH } from "../../linux/files.js";

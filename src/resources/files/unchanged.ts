@@ -1,7 +1,8 @@
 /**
  * Whether a file still is the one that a process knew: type, size, mode and build, as far as the user wants to know.
  */
-import { type BigIntStats, lstatSync, readFileSync, statSync } from "node:fs";
+import { type BigIntStats, readFileSync } from "node:fs";
+import { lstatSync, statSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import { O_PATH } from "../../linux/files.js";
 import { readMaps } from "../../linux/proc/read.js";

@@ -4,7 +4,7 @@
  * Read from   /proc/PID/{smaps,stat,auxv,exe,map_files}; brk(2) and prctl(2) inside
  * Made with   mmap(2), mremap(2), mprotect(2), madvise(2), prctl(PR_SET_MM_MAP): see address-space.ts and finish.ts
  */
-import { readlinkSync, statSync } from "node:fs";
+import { readlinkSync, statSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import { MCL_FUTURE, MCL_ONFAULT } from "../../linux/memory.js";

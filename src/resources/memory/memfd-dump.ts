@@ -3,7 +3,8 @@
  *
  * Read from   stat(2), fstatfs(2), fcntl(F_GET_SEALS) on the file, opened anew through /proc/PID/{fd,map_files,exe}
  */
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readlinkSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, fstatSync } from "node:fs";
+import { openSync, readlinkSync } from "../../linux/named-files.js";
 import { toStatDevice } from "../../linux/device-numbers.js";
 import { getSeals } from "../../linux/fcntl.js";
 import { fstatfs } from "../../linux/files.js";

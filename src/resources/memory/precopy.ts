@@ -11,7 +11,8 @@
  *
  * The kernel lifts the protection by itself when our descriptor of the userfaultfd is closed, in whatever way.
  */
-import { closeSync, ftruncateSync, openSync, readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { closeSync, ftruncateSync, readFileSync } from "node:fs";
+import { openSync, readdirSync, readlinkSync } from "../../linux/named-files.js";
 import { KernelError } from "../../errors.js";
 import type { MemoryRange } from "../../linux/memory.js";
 import { UIO_MAXIOV } from "../../linux/memory.js";

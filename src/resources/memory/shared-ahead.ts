@@ -5,7 +5,8 @@
  * Found by    /proc/PID/maps and /proc/PID/fd; the numbers are those that the dump will use (`memfd-dump.ts`)
  * Left out    files of huge pages
  */
-import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync } from "node:fs";
+import { closeSync, constants, fstatSync } from "node:fs";
+import { openSync, readdirSync, readlinkSync } from "../../linux/named-files.js";
 import { fstatfs } from "../../linux/files.js";
 import { readMaps } from "../../linux/proc/read.js";
 import { areaKind } from "./area.js";

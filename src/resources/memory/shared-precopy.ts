@@ -17,7 +17,8 @@
  * A page counts as unwritten only where every mapping still has its mark. Marks are set for pages that are not there as well: of a
  * page without a mark nobody knows whether it was written, and dropped again (MADV_DONTNEED).
  */
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, readFileSync } from "node:fs";
+import { openSync } from "../../linux/named-files.js";
 import { toStatDevice } from "../../linux/device-numbers.js";
 import { KernelError } from "../../errors.js";
 import { F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, getSeals } from "../../linux/fcntl.js";

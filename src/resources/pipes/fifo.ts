@@ -4,7 +4,8 @@
  * Read from   as pipes; the name as that of a regular file
  * Made with   open(2) of the name, kept open both ways meanwhile so that no opening waits
  */
-import { constants, openSync } from "node:fs";
+import { constants } from "node:fs";
+import { openSync } from "../../linux/named-files.js";
 import { setStatusFlags } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_NONBLOCK, openat } from "../../linux/files.js";
 import { Refusal } from "../../errors.js";

@@ -4,7 +4,8 @@
  * Read from   getsockopt(2)
  * Made with   setsockopt(2); buffer sizes past the system's limits by SO_SNDBUFFORCE, SO_RCVBUFFORCE
  */
-import { closeSync, fstatSync, statSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
+import { statSync } from "../../linux/named-files.js";
 import { SOCK_FILTER_BYTES } from "../../linux/seccomp.js";
 import {
   IFNAMSIZ,

@@ -1,8 +1,9 @@
 /**
  * What certainly keeps a UNIX socket from being made again: its name is in use, or its place is gone.
  */
-import { type Stats, lstatSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import type { Stats } from "node:fs";
+import { dirname } from "../../linux/named-paths.js";
+import { lstatSync, statSync } from "../../linux/named-files.js";
 import { ImageError, Refusal } from "../../errors.js";
 import { type UnixSocketInfo, SOCKET_STATE, unixSockets } from "../../linux/sock-diag.js";
 import { SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from "../../linux/sockets.js";
@@ -13,6 +14,7 @@ import { OUTSIDE } from "./unix-making.js";
 import { findOutside, missingPeer } from "./unix-outside.js";
 import { hasPath, isBound, pathOf } from "./unix-names.js";
 import type { UnixSkEntry } from "./unix.schema.js";
+import { textOf } from "../../linux/text.js";
 
 interface Surroundings {
   /** Sockets that exist on this machine. */
@@ -74,7 +76,7 @@ function checkAbstract(entry: UnixSkEntry, { present }: Surroundings, use: FileU
   if (owner === undefined) return [];
   return refuse(
     use,
-    name.toString("utf8").replace(/^\0/, "@"),
+    textOf(name).replace(/^\0/, "@"),
     `socket ${owner.inode} has the name now`,
     "End the program that uses the name, or restore in a network namespace of its own",
   );

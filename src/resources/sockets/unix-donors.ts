@@ -8,8 +8,9 @@
  * Read from   getsockopt(2)
  * Made with   setresuid(2) and relatives, socketpair(2), listen(2), connect(2) in processes of the tree
  */
-import { closeSync, openSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { closeSync } from "node:fs";
+import { basename, dirname } from "../../linux/named-paths.js";
+import { openSync } from "../../linux/named-files.js";
 import { AF_UNIX, encodeAddress } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
 import { O_CLOEXEC, O_DIRECTORY, O_PATH } from "../../linux/files.js";
@@ -27,6 +28,7 @@ import type { DumpSession, DumpTask, Fd, RestoreSession } from "../part.js";
 import { insidePeer } from "./unseen-pids.js";
 import { hasPath, pathOf, unixAddress } from "./unix-names.js";
 import type { FloeUnixPeer, UnixSkEntry } from "./unix.schema.js";
+import { cstring } from "../../linux/text.js";
 
 const AT_FDCWD = -100;
 /** uapi/linux/prctl.h, uapi/linux/securebits.h: capabilities stay when user ids change. */
@@ -188,7 +190,7 @@ export class Donors {
     const task = this.#taskOf(peer.pid);
     const path = hasPath(to) ? pathOf(to) : undefined;
     const directory = path === undefined ? undefined : openSync(dirname(path), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const name = path === undefined ? to.name : Buffer.from(`${basename(path)}\0`);
+    const name = path === undefined ? to.name : cstring(basename(path));
     let fds: number[] = [];
     try {
       fds = handOver(task.leader, [...sockets, ...(directory === undefined ? [] : [directory])]);

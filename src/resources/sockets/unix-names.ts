@@ -1,6 +1,8 @@
 /**
  * Names of UNIX sockets in the file system: binding to the same name in the same place, and taking nodes away again.
  */
+import type { Stats } from "node:fs";
+import { basename, dirname, join } from "../../linux/named-paths.js";
 import {
   chmodSync,
   lchownSync,
@@ -12,14 +14,13 @@ import {
   rmdirSync,
   statSync,
   unlinkSync,
-  type Stats,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
+} from "../../linux/named-files.js";
 import { AF_UNIX, type SocketAddress } from "../../linux/addresses.js";
-import { withRoot } from "../../linux/files.js";
+import { chdir, inDirectory, withRoot } from "../../linux/files.js";
 import { bind, connect } from "../../linux/sockets.js";
 import type { Fd } from "../part.js";
 import type { UnixSkEntry } from "./unix.schema.js";
+import { cstring, textOf } from "../../linux/text.js";
 
 const PERMISSIONS = 0o7777;
 
@@ -40,7 +41,7 @@ export function hasPath(entry: UnixSkEntry): boolean {
   return entry.name.length > 0 && entry.name[0] !== 0;
 }
 
-const nameText = (entry: UnixSkEntry): string => Buffer.from(entry.name).toString("utf8").replace(/\0.*$/s, "");
+const nameText = (entry: UnixSkEntry): string => textOf(Buffer.from(entry.name)).replace(/\0.*$/s, "");
 
 /** The path of the node, from the root of the file system. */
 export function pathOf(entry: UnixSkEntry): string {
@@ -52,16 +53,6 @@ export function pathOf(entry: UnixSkEntry): string {
 /** Equal for sockets with the same name in the same place. */
 export function nameKey(entry: UnixSkEntry): string {
   return hasPath(entry) ? pathOf(entry) : `@${entry.type}:${Buffer.from(entry.name).toString("latin1")}`;
-}
-
-function inDirectory<T>(directory: string, action: () => T): T {
-  const before = process.cwd();
-  process.chdir(directory);
-  try {
-    return action();
-  } finally {
-    process.chdir(before);
-  }
 }
 
 /** Relative names are resolved from the directory where they were bound, absolute ones from the root that their process had. */
@@ -87,7 +78,7 @@ function bindAndMove(bindHere: () => void, name: string, node: string): void {
       mkdirSync(join(root, directory), { recursive: true });
     }
     withRoot(root, () => {
-      process.chdir(from);
+      chdir(from);
       bindHere();
     });
     renameSync(join(root, directory, basename(name)), node);
@@ -101,7 +92,7 @@ export function besideName<T>(entry: UnixSkEntry, send: (to: SocketAddress) => T
   if (!hasPath(entry)) return send(unixAddress(entry.name));
   const path = pathOf(entry);
   if (entry.root !== undefined || entry.node !== undefined)
-    return inDirectory(dirname(path), () => send(unixAddress(Buffer.from(`${basename(path)}\0`))));
+    return inDirectory(dirname(path), () => send(unixAddress(cstring(basename(path)))));
   return entry.name_dir === undefined ? send(unixAddress(entry.name)) : inDirectory(entry.name_dir, () => send(unixAddress(entry.name)));
 }
 

@@ -8,13 +8,14 @@
  * --ext-unix-sk does the first for datagram sockets. A connection made anew is a new one for its server, and what waited in
  * the old one is lost.
  */
-import { statSync } from "node:fs";
+import { statSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import { type UnixSocketInfo, SOCKET_STATE } from "../../linux/sock-diag.js";
 import { SOCK_DGRAM } from "../../linux/sockets.js";
 import type { DumpSession, FileUse } from "../part.js";
 import { hasPath, isBound, pathOf } from "./unix-names.js";
 import type { UnixSkEntry } from "./unix.schema.js";
+import { textOf } from "../../linux/text.js";
 
 /** What becomes of a connection to a peer outside the tree; undefined: it is refused. */
 export type OutsideRule = "again" | "close" | undefined;
@@ -53,7 +54,7 @@ export function findOutside(outside: UnixSkEntry, present: readonly UnixSocketIn
 
 /** A peer outside that is not there any more. */
 export function missingPeer(outside: UnixSkEntry, own: UnixSkEntry, use: FileUse): Refusal {
-  const name = Buffer.from(outside.name).toString("utf8").replace(/^\0/, "@").replace(/\0$/, "");
+  const name = textOf(Buffer.from(outside.name)).replace(/^\0/, "@").replace(/\0$/, "");
   return new Refusal(
     {
       code: "UNIX_PEER_MISSING",

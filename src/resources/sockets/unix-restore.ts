@@ -6,9 +6,9 @@
  *   fill      queues, through the peer or a socket that stands in for a peer that is gone
  *   finish    shutdown, options, flags; nodes of deleted names go
  */
-import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join } from "../../linux/named-paths.js";
+import { mkdtempSync, rmSync } from "../../linux/named-files.js";
 import { KernelError } from "../../errors.js";
 import { AF_UNIX, encodeAddress } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";

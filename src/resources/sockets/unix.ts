@@ -4,8 +4,9 @@
  * Read from   sock_diag(7), getsockopt(2), the node by SIOCUNIXFILE, queues by MSG_PEEK
  * Made with   unix-restore.ts
  */
-import { closeSync, fstatSync, readlinkSync, statSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { closeSync, fstatSync } from "node:fs";
+import { dirname, join, normalize } from "../../linux/named-paths.js";
+import { readlinkSync, statSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import { AF_UNIX } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
@@ -34,6 +35,7 @@ import { findRights, lookAtQueue, lookAtWaiting } from "./unix-unseen.js";
 import { openUnixSocket } from "./unix-restore.js";
 import { type OutsideRule, ruleFor } from "./unix-outside.js";
 import type { UnixSkEntry } from "./unix.schema.js";
+import { textOf } from "../../linux/text.js";
 
 const TYPE_NAMES: Readonly<Record<number, string>> = { [SOCK_STREAM]: "stream", [SOCK_DGRAM]: "datagram", [SOCK_SEQPACKET]: "seqpacket" };
 const RCV_SHUTDOWN = 1;
@@ -63,7 +65,7 @@ function surveyOf(session: DumpSession): Survey {
 
 /** How a socket is called in messages. */
 export function unixSocketTitle(type: number, name: Uint8Array): string {
-  const text = Buffer.from(name).toString("utf8").replace(/^\0/, "@").replace(/\0$/, "");
+  const text = textOf(Buffer.from(name)).replace(/^\0/, "@").replace(/\0$/, "");
   return `the UNIX ${TYPE_NAMES[type] ?? `type ${type}`} socket ${text === "" ? "without a name" : `"${text}"`}`;
 }
 
@@ -373,8 +375,7 @@ function placeOf(file: OpenFile, info: UnixSocketInfo): Place {
     // In a mount namespace that is gone, or another one's: no name leads there from here, as if the node were deleted.
     if (isDeleted && !isMountedHere(node)) return { file_perms, name_dir: info.name[0] === "/".charCodeAt(0) ? "/" : cwd, deleted: true };
     const path = isDeleted ? link.replace(/ \(deleted\)$/, "") : link;
-    const name = info.name.toString("latin1").replace(/\0.*$/s, "");
-    const text = Buffer.from(name, "latin1").toString("utf8");
+    const text = textOf(info.name).replace(/\0.*$/s, "");
     const gone = isDeleted ? { deleted: true } : {};
     const directory = directoryOf(text, path, cwd);
     if (directory === undefined) {

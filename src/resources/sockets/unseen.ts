@@ -3,7 +3,8 @@
  *
  * Getting ready takes some 15 ms, so it is done before the freeze where a process of the tree has a socket for which it is needed.
  */
-import { readFileSync, readlinkSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { readlinkSync } from "../../linux/named-files.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { KernelSockets } from "../../linux/kernel-sockets.js";
 import { socketProtocol } from "../../linux/xattr.js";

@@ -4,7 +4,8 @@
  * Read from   fdinfo (tty-index), ioctl_tty(2), stat (which session has it); unread bytes by read(2), and put back
  * Made with   /dev/ptmx until the number is right, TIOCGPTPEER, TCSETS, TIOCSWINSZ; whose terminal it is: session.ts
  */
-import { chmodSync, chownSync, closeSync, existsSync, readlinkSync, statSync } from "node:fs";
+import { closeSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, readlinkSync, statSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import { toStatDevice } from "../../linux/device-numbers.js";
 import { FD_CLOEXEC, dupFrom, setDescriptorFlags, setStatusFlags } from "../../linux/fcntl.js";

@@ -6,7 +6,7 @@
  * Made with   one of our own standard descriptors that is a terminal, opened again through /proc/self/fd; /dev/tty;
  *             TCSETS and TIOCSPGRP, when the job was in the foreground and the restore is
  */
-import { statSync } from "node:fs";
+import { statSync } from "../../linux/named-files.js";
 import { KernelError, Refusal } from "../../errors.js";
 import { ERRNO } from "../../linux/errno.js";
 import { fromStatDevice, fromTtyNumber, toStatDevice } from "../../linux/device-numbers.js";

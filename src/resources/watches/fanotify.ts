@@ -8,8 +8,8 @@
  * Unread events name open files and the processes that did something to them; they cannot be made again, and become an
  * overflow (FAN_Q_OVERFLOW). A group with an unlimited queue has none.
  */
-import { statSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname } from "../../linux/named-paths.js";
+import { statSync } from "../../linux/named-files.js";
 import { ImageError, Refusal } from "../../errors.js";
 import {
   FAN_MARK_ADD,

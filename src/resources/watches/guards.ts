@@ -5,8 +5,9 @@
  * A mark of a directory may be about the files in it, and one of a mount or file system is about all files there. In doubt a file
  * counts as guarded: then it is not looked into.
  */
-import { closeSync, existsSync, readFileSync, readdirSync, readlinkSync, statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { closeSync, readFileSync } from "node:fs";
+import { dirname, resolve } from "../../linux/named-paths.js";
+import { existsSync, readdirSync, readlinkSync, statSync } from "../../linux/named-files.js";
 import { KernelError, Refusal } from "../../errors.js";
 import { FAN_PERMISSIONS } from "../../linux/events.js";
 import { AT_FDCWD, O_CLOEXEC, O_PATH, openat } from "../../linux/files.js";

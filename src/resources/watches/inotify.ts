@@ -10,7 +10,8 @@
  * that leaves the tree running does not touch them. Where it cannot see them in the kernel's memory either, its images have an
  * overflow instead (IN_Q_OVERFLOW), which says what is true: events are missing, look for yourself.
  */
-import { closeSync, fstatSync, readSync, readlinkSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, readSync, writeSync } from "node:fs";
+import { readlinkSync } from "../../linux/named-files.js";
 import { ImageError, Refusal } from "../../errors.js";
 import { imageFileName } from "../../images/kinds.js";
 import {

@@ -7,8 +7,9 @@
  * Looking must not show: a directory of which somebody would be told that it was opened or read is passed over (the dump looks into
  * it in the freeze, if need be), and so is one that the tree decides about (guards.ts).
  */
-import { type BigIntStats, lstatSync, readdirSync, readlinkSync } from "node:fs";
-import { join, resolve } from "node:path";
+import type { BigIntStats } from "node:fs";
+import { join, resolve } from "../../linux/named-paths.js";
+import { lstatSync, readdirSync, readlinkSync } from "../../linux/named-files.js";
 import { IN_ACCESS, IN_CLOSE_NOWRITE, IN_OPEN } from "../../linux/events.js";
 import { fanotifyInfo, inotifyWatches } from "../../linux/proc/fdinfo-kinds.js";
 import { readFdNumbers } from "../../linux/proc/list.js";

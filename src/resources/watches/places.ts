@@ -5,10 +5,11 @@
  *             directories above them and what lies directly in those
  * Nothing here opens a file in a way that a watch would notice.
  */
-import { type BigIntStats, closeSync, fstatSync, lstatSync, openSync, readdirSync, readlinkSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { type BigIntStats, closeSync, fstatSync } from "node:fs";
+import { dirname, join } from "../../linux/named-paths.js";
+import { lstatSync, readdirSync, readlinkSync, statSync } from "../../linux/named-files.js";
 import { fromKernelDevice, toStatDevice } from "../../linux/device-numbers.js";
-import { AT_FDCWD, O_CLOEXEC, O_PATH, openByHandleAt } from "../../linux/files.js";
+import { AT_FDCWD, O_CLOEXEC, O_PATH, inDirectory, openByHandleAt } from "../../linux/files.js";
 import type { FileHandle } from "../../linux/proc/fdinfo-kinds.js";
 import { readMountinfo } from "../../linux/proc/read.js";
 import type { DumpSession, Fd, RestoreSession } from "../part.js";
@@ -55,15 +56,10 @@ function mountPoints(pid: number, device: number): string[] {
 
 /** A descriptor (O_PATH) of the file behind a handle. Going to the mount point is noticed by no watch; opening it would be. */
 function openHandle(handle: { type: number; bytes: Uint8Array }, mountPoint: string): Fd | undefined {
-  const here = openSync(".", O_PATH | O_CLOEXEC);
   try {
-    process.chdir(mountPoint);
-    return openByHandleAt(AT_FDCWD, handle, O_PATH | O_CLOEXEC);
+    return inDirectory(mountPoint, () => openByHandleAt(AT_FDCWD, handle, O_PATH | O_CLOEXEC));
   } catch {
     return undefined; // the file system knows no handles, or the mount shows another part of it
-  } finally {
-    process.chdir(`/proc/self/fd/${here}`);
-    closeSync(here);
   }
 }
 

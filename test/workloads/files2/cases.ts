@@ -63,6 +63,20 @@ export const deletedCases: readonly Case[] = [
     rows: ["file.link-remap"],
     claim: "files with names elsewhere stay the same files",
   },
+  {
+    workload: "files2/odd-names",
+    rows: ["file.regular", "file.inotify", "unix.stream-named", "task.fs-cwd-root"],
+    claim: "names that are no UTF-8 stay what they are, byte for byte",
+    modes: ["alone", "in-place", "twice"],
+    peerCannot: "it loses unread events",
+  },
+  {
+    workload: "files2/odd-names",
+    args: ["quiet"],
+    rows: ["file.regular", "unix.stream-named", "task.fs-cwd-root"],
+    claim: "so do they, both ways, where all events are read",
+    modes: ["killed-restored"],
+  },
   ...["0", "1", "2", "3"].map((room) => fullTable(room)),
 ];
 

@@ -1,6 +1,6 @@
 /*
  * A file, a mapping or a working directory that another mount hides, by which name there is a file as well; or one on a file
- * system that is unmounted already. "bytes", "bytes-map", "bytes-cwd": one whose name is no UTF-8. "queue", "queue-deleted": a POSIX message queue, whose file system is mounted nowhere.
+ * system that is unmounted already. "queue", "queue-deleted": a POSIX message queue, whose file system is mounted nowhere.
  */
 #include "workload.h"
 
@@ -27,20 +27,6 @@ int main(int argc, char **argv)
 		wait_for_go();
 		check_state();
 		syscall(SYS_mq_unlink, "floe-hidden");
-		pass();
-	}
-	if (!strcmp(how, "bytes") || !strcmp(how, "bytes-cwd") || !strcmp(how, "bytes-map")) {
-		must(mkdir("odd \xff bytes", 0700));
-		put("odd \xff bytes/file", "this");
-		fd = must(open("odd \xff bytes/file", O_RDONLY));
-		if (!strcmp(how, "bytes-map"))
-			must(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0);
-		if (!strcmp(how, "bytes-cwd"))
-			must(chdir("odd \xff bytes"));
-		if (strcmp(how, "bytes"))
-			must(close(fd));
-		ready();
-		wait_for_go();
 		pass();
 	}
 	must(mkdir("place", 0700));

@@ -1,7 +1,8 @@
 /**
- * Strings of messages that need not be UTF-8: file names, command names and socket names are any bytes on Linux.
+ * Texts that need not be UTF-8: names of files, commands and sockets are any bytes on Linux.
  *
- * A byte that is not part of valid UTF-8 becomes the lone surrogate U+DC80 + (byte - 0x80), and back: nothing is lost.
+ * A byte that is not part of valid UTF-8 becomes the lone surrogate U+DC80 + (byte - 0x80), and back: nothing is lost. Such
+ * a text is joined, split and compared like any other; see docs/decisions/0034-names-are-bytes.md.
  */
 
 const LONE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
@@ -35,6 +36,19 @@ export function bytesOf(text: string): Buffer {
     parts.push(escaped ? Buffer.from([code - ESCAPE]) : Buffer.from(character, "utf8"));
   }
   return Buffer.concat(parts);
+}
+
+const ESCAPED = /[\ud800-\udbff][\udc00-\udfff]|[\udc80-\udcff]/g;
+
+/** `text` for people to read: a byte that is not UTF-8 is shown as \xNN. */
+export function shownText(text: string): string {
+  if (!LONE.test(text)) return text;
+  return text.replace(ESCAPED, (found) => (found.length === 2 ? found : `\\x${(found.charCodeAt(0) - ESCAPE).toString(16)}`));
+}
+
+/** The bytes of a text with the NUL the kernel wants. */
+export function cstring(text: string): Buffer {
+  return LONE.test(text) ? Buffer.concat([bytesOf(text), Buffer.alloc(1)]) : Buffer.from(`${text}\0`);
 }
 
 /** Length of the valid UTF-8 sequence that begins at `at`, or 0. */
