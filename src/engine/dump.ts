@@ -136,7 +136,7 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
       shared.lastRound(options);
       const order = kernelOrder(pids);
       using texts = prepareTexts(pids);
-      learnKinds(texts.byPid, fileKinds);
+      learnKinds(texts.byPid, fileKinds, { options, mounts: copies.mounts });
       using threads = PreparedThreads.of(pids);
       const tools = {
         ...{ log, sink, phases, isRehearsal: false, copies, shared, parent, room, snapshots, resident, order, texts },

@@ -7,6 +7,8 @@ import { readFileSync } from "node:fs";
 
 const MAGIC = 0xeb9f;
 const KIND = { ARRAY: 3, STRUCT: 4, UNION: 5, ENUM: 6, FUNC: 12, FUNC_PROTO: 13, VAR: 14, DATASEC: 15, DECL_TAG: 17, ENUM64: 19 } as const;
+/** Types that only say something more of another one, in the word of their size. */
+const ATTRIBUTES: readonly number[] = [8, 9, 10, 11, 18]; // TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG
 const LAST_KIND = KIND.ENUM64;
 /** struct btf_type: name, info, size or type. */
 const HEAD_WORDS = 3;
@@ -34,6 +36,8 @@ for (const [kind, words] of [
   [KIND.ENUM64, 3],
 ] as const)
   EACH[kind] = words;
+
+const MOST_ATTRIBUTES = 8;
 
 /** What is looked for. */
 export interface TypesWanted {
@@ -186,7 +190,7 @@ class Lookup {
       const found: { bits: number; type: number } | undefined = at === undefined ? undefined : this.#find(this.#nameOffset(name), at, 0);
       if (found === undefined) return undefined;
       bits += found.bits;
-      at = this.#starts?.[found.type];
+      at = this.#plain(found.type);
     }
     return bits % 8 !== 0 ? undefined : bits / 8;
   }
@@ -215,6 +219,14 @@ class Lookup {
       if (inner !== undefined) return { bits: bits + inner.bits, type: inner.type };
     }
     return undefined;
+  }
+
+  /** Where a type begins, without what is said of it besides. */
+  #plain(type: number): number | undefined {
+    let at = this.#starts?.[type];
+    for (let i = 0; at !== undefined && i < MOST_ATTRIBUTES && ATTRIBUTES.includes(this.#kind(at)); i++)
+      at = this.#starts?.[this.#word(at + 2)];
+    return at;
   }
 
   #isCompound(at: number): boolean {

@@ -1,12 +1,37 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { type BigIntStats, chmodSync, closeSync, fstatSync, mkdtempSync, readdirSync, readlinkSync, renameSync, rmSync } from "node:fs";
+import {
+  type BigIntStats,
+  chmodSync,
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
-import { DescriptorTexts } from "./descriptor-texts.js";
-import { F_OWNER_PID, getStatusFlags, setOwner, setSignal, setStatusFlags } from "./fcntl.js";
+import { fileProgram } from "./descriptor-program.js";
+import { DescriptorRecords } from "./descriptor-records.js";
+import { type DescriptorReader, DescriptorTexts } from "./descriptor-texts.js";
+import {
+  FD_CLOEXEC,
+  F_OWNER_PID,
+  LOCK_EX,
+  LOCK_UN,
+  dupFrom,
+  flock,
+  getStatusFlags,
+  setDescriptorFlags,
+  setOwner,
+  setSignal,
+  setStatusFlags,
+} from "./fcntl.js";
 import { O_APPEND, SEEK_SET, lseek } from "./files.js";
 import { readFdInfo } from "./proc/read.js";
 import { pidfdGetfd, pidfdOpen } from "./process.js";
@@ -44,14 +69,14 @@ async function withHolder(action: (of: Awaited<ReturnType<typeof holder>>, folde
 }
 
 /** Everything is as single calls tell. */
-function checkAll(texts: DescriptorTexts, pid: number): Map<number, object> {
+function checkAll(texts: DescriptorReader, pid: number, which = (_fd: number) => true): Map<number, object> {
   const read = texts.read();
   assert(read !== undefined);
   const pidfd = pidfdOpen(pid);
-  for (const { fd, text } of read) {
+  for (const { fd, text } of read.filter((one) => which(one.fd))) {
     const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
     if (text === undefined) {
-      assert(link.length >= 256, `fd ${fd}`);
+      assert(link.length >= 256 || !link.startsWith("/"), `fd ${fd}`);
       continue;
     }
     const local = pidfdGetfd(pidfd, fd);
@@ -65,34 +90,46 @@ function checkAll(texts: DescriptorTexts, pid: number): Map<number, object> {
   return new Map(read.flatMap(({ fd, text }) => (text === undefined ? [] : [[fd, text] as const])));
 }
 
-test("what is read of descriptors is what single calls tell, after each change of them", async () => {
-  await withHolder(({ pid }, folder) => {
-    using texts = DescriptorTexts.of(pid) as DescriptorTexts;
-    const pidfd = pidfdOpen(pid);
-    const [a, b] = [pidfdGetfd(pidfd, 3), pidfdGetfd(pidfd, 4)];
-    let before = checkAll(texts, pid);
-    const changes: readonly (readonly [string, readonly number[], () => void])[] = [
-      ["nothing", [], () => undefined],
-      ["the position", [3], () => lseek(a, 1234567n, SEEK_SET)],
-      ["a shorter position", [3], () => lseek(a, 5n, SEEK_SET)],
-      ["the flags", [4], () => setStatusFlags(b, getStatusFlags(b) | O_APPEND)],
-      ["the mode", [3], () => chmodSync(join(folder, "a"), 0o640)],
-      ["the name", [4, 7], () => renameSync(join(folder, "b"), join(folder, "renamed"))],
-      ["that there is one", [3, 7], () => rmSync(join(folder, "a"))],
-    ];
-    for (const [what, numbers, change] of changes) {
-      change();
-      const now = checkAll(texts, pid);
-      assert.deepEqual(
-        [...now.keys()].filter(isOwn).filter((fd) => now.get(fd) !== before.get(fd)),
-        numbers,
-        what,
-      );
-      before = now;
-    }
-    for (const fd of [a, b, pidfd]) closeSync(fd);
+/** Both ways to read them. */
+const WAYS = [
+  ["by prepared calls", DescriptorTexts.of, {}],
+  [
+    "by a program in the kernel",
+    DescriptorRecords.of,
+    { skip: fileProgram() === undefined && "the kernel has no iterator over files, or no BTF" },
+  ],
+] as const;
+
+for (const [how, of, options] of WAYS) {
+  test(`what is read of descriptors ${how} is what single calls tell, after each change of them`, options, async () => {
+    await withHolder(({ pid }, folder) => {
+      using texts = of(pid) as DescriptorReader;
+      const pidfd = pidfdOpen(pid);
+      const [a, b] = [pidfdGetfd(pidfd, 3), pidfdGetfd(pidfd, 4)];
+      let before = checkAll(texts, pid);
+      const changes: readonly (readonly [string, readonly number[], () => void])[] = [
+        ["nothing", [], () => undefined],
+        ["the position", [3], () => lseek(a, 1234567n, SEEK_SET)],
+        ["a shorter position", [3], () => lseek(a, 5n, SEEK_SET)],
+        ["the flags", [4], () => setStatusFlags(b, getStatusFlags(b) | O_APPEND)],
+        ["the mode", [3], () => chmodSync(join(folder, "a"), 0o640)],
+        ["the name", [4, 7], () => renameSync(join(folder, "b"), join(folder, "renamed"))],
+        ["that there is one", [3, 7], () => rmSync(join(folder, "a"))],
+      ];
+      for (const [what, numbers, change] of changes) {
+        change();
+        const now = checkAll(texts, pid);
+        assert.deepEqual(
+          [...now.keys()].filter(isOwn).filter((fd) => now.get(fd) !== before.get(fd)),
+          numbers,
+          what,
+        );
+        before = now;
+      }
+      for (const fd of [a, b, pidfd]) closeSync(fd);
+    });
   });
-});
+}
 
 test("owners and signals of descriptors are noticed whenever they are set", async () => {
   await withHolder(({ pid }) => {
@@ -136,4 +173,66 @@ test("another set of descriptors, and a process that has ended, are noticed; not
     assert(count() <= open);
   });
   assert(count() <= before);
+});
+
+test("what only the kernel's own record shows is noticed: locks, owners, who shares what, and other descriptors", WAYS[1][2], async () => {
+  await withHolder(async ({ pid, more }) => {
+    using texts = DescriptorRecords.of(pid) as DescriptorReader;
+    const pidfd = pidfdOpen(pid);
+    const [a, b] = [pidfdGetfd(pidfd, 3), pidfdGetfd(pidfd, 4)];
+    const now = () => new Map(texts.read()?.map((one) => [one.fd, one]));
+    const before = now();
+    const changed = (at = now()) => [...at.keys()].filter(isOwn).filter((fd) => at.get(fd) !== before.get(fd));
+    const ownerless = () => {
+      texts.read();
+      return [...texts.ownerless(pidfd)].filter(isOwn);
+    };
+    assert.deepEqual(changed(), []);
+    // A lock is of the open file description: it can be taken through our duplicate. fdinfo says it, which is then read.
+    flock(a, LOCK_EX);
+    assert.deepEqual([changed(), now().get(3)?.text], [[3], undefined]);
+    flock(a, LOCK_UN);
+    assert.deepEqual(now().get(3)?.text, before.get(3)?.text);
+    assert.deepEqual(ownerless(), [0, 1, 2, 3, 4, 5, 7, 8]);
+    setSignal(b, 10);
+    assert.deepEqual(ownerless(), [0, 1, 2, 3, 5, 7, 8]);
+    setOwner(a, { type: F_OWNER_PID, pid: process.pid });
+    assert.deepEqual(ownerless(), [0, 1, 2, 5, 7, 8]);
+    setOwner(a, { type: F_OWNER_PID, pid: 0 });
+    setSignal(b, 0);
+    assert.deepEqual(ownerless(), [0, 1, 2, 3, 4, 5, 7, 8]);
+    await more();
+    assert(checkAll(texts, pid).has(9));
+    using ours = DescriptorRecords.of(process.pid) as DescriptorReader;
+    const file = (of: DescriptorReader, fd: number) => of.read()?.find((one) => one.fd === fd)?.file;
+    assert.equal(file(ours, a), file(texts, 3));
+    assert.notEqual(file(ours, a), file(texts, 4));
+    for (const fd of [a, b, pidfd]) closeSync(fd);
+  });
+});
+
+test("a descriptor that is closed or given another file, flag or position while the others stay is read anew", WAYS[1][2], () => {
+  const folder = mkdtempSync(join(tmpdir(), "floe-texts-"));
+  const fds = ["a", "b", "c"].map((name) => openSync(join(folder, name), "w+"));
+  try {
+    using texts = DescriptorRecords.of(process.pid) as DescriptorReader;
+    const [a = -1, b = -1, c = -1] = fds;
+    const one = (fd: number) => texts.read()?.find((each) => each.fd === fd);
+    const before = one(b);
+    assert.equal(one(b), before);
+    setDescriptorFlags(b, 0);
+    assert.equal(one(b)?.text?.info.lines[1], readFdInfo(process.pid, b).lines[1]);
+    setDescriptorFlags(b, FD_CLOEXEC);
+    // The one by which the attributes of its file were asked is of another file now, and the file is asked by another one.
+    const twin = dupFrom(a, 0);
+    fds.push(twin);
+    closeSync(a);
+    assert.equal(dupFrom(c, a), a);
+    checkAll(texts, process.pid, (fd) => fds.includes(fd));
+    assert.equal(one(a)?.file, one(c)?.file);
+    assert.notEqual(one(a)?.file, one(twin)?.file);
+  } finally {
+    for (const fd of fds) closeSync(fd);
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -8,18 +8,15 @@
 import { closeSync } from "node:fs";
 import { KernelError } from "../errors.js";
 import { BPF_MAP_TYPE, bpfMapCreate } from "./bpf.js";
-import { addressOf, syscallNumber } from "./ffi/native.unsafe.js";
-import { SYS } from "./syscalls.js";
+import { type Line, OP, assemble, bpf, loadProgram } from "./bpf-code.js";
+import { addressOf } from "./ffi/native.unsafe.js";
 
 const BPF_MAP_LOOKUP_ELEM = 1;
-const BPF_PROG_LOAD = 5;
 const BPF_PROG_TEST_RUN = 10;
-const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
 const BPF_PSEUDO_MAP_VALUE = 2;
 const BPF_FUNC_get_current_task = 35;
 const BPF_FUNC_probe_read_kernel = 113;
 const ATTR_BYTES = 128;
-const INSTRUCTION_BYTES = 8;
 
 /** What one run copies. */
 const PIECE_BYTES = 4096;
@@ -32,83 +29,46 @@ const CONTEXT_BYTES = (STEPS + 3) * 8;
 /** Instead of a step: there are no more. */
 const NO_STEP = -1;
 
-/** struct bpf_insn. */
-type Instruction = readonly [code: number, destination: number, source: number, offset: number, immediate: number];
-const LOAD = 0x79;
-const LOAD_WIDE = 0x18;
-const MOVE = 0xbf;
-const MOVE_CONSTANT = 0xb7;
-const ADD = 0x0f;
-const ADD_CONSTANT = 0x07;
-const JUMP_IF_EQUAL = 0x15;
-const JUMP_UNLESS_EQUAL = 0x55;
-const JUMP_IF_ABOVE = 0x25;
-const CALL = 0x85;
-const EXIT = 0x95;
-
-/** An instruction, whose jump may lead to a named place; or such a place. */
-type Line = Instruction | readonly [...Instruction, to: string] | string;
-
 const PROBE: readonly Line[] = [
-  [CALL, 0, 0, 0, BPF_FUNC_probe_read_kernel],
-  [JUMP_UNLESS_EQUAL, 0, 0, 0, 0, "nothing"],
+  [OP.CALL, 0, 0, 0, BPF_FUNC_probe_read_kernel],
+  [OP.JUMP_UNLESS_EQUAL, 0, 0, 0, 0, "nothing"],
 ];
 
 /** Register 6 has the words, 7 where the way has led so far. */
 function program(map: number): Buffer {
   const steps = Array.from({ length: STEPS }, (_, i): Line[] => [
-    [LOAD, 3, 6, (i + 1) * 8, 0],
-    [JUMP_IF_EQUAL, 3, 0, 0, NO_STEP, "end"],
-    [ADD, 3, 7, 0, 0],
-    [MOVE, 1, 10, 0, 0],
-    [ADD_CONSTANT, 1, 0, 0, -8],
-    [MOVE_CONSTANT, 2, 0, 0, 8],
+    [OP.LOAD, 3, 6, (i + 1) * 8, 0],
+    [OP.JUMP_IF_EQUAL, 3, 0, 0, NO_STEP, "end"],
+    [OP.ADD, 3, 7, 0, 0],
+    [OP.MOVE, 1, 10, 0, 0],
+    [OP.ADD_CONSTANT, 1, 0, 0, -8],
+    [OP.MOVE_CONSTANT, 2, 0, 0, 8],
     ...PROBE,
-    [LOAD, 7, 10, -8, 0],
+    [OP.LOAD, 7, 10, -8, 0],
   ]);
   return assemble([
-    [MOVE, 6, 1, 0, 0],
-    [LOAD, 7, 6, 0, 0],
-    [JUMP_UNLESS_EQUAL, 7, 0, 0, 0, "way"],
-    [CALL, 0, 0, 0, BPF_FUNC_get_current_task],
-    [MOVE, 7, 0, 0, 0],
+    [OP.MOVE, 6, 1, 0, 0],
+    [OP.LOAD, 7, 6, 0, 0],
+    [OP.JUMP_UNLESS_EQUAL, 7, 0, 0, 0, "way"],
+    [OP.CALL, 0, 0, 0, BPF_FUNC_get_current_task],
+    [OP.MOVE, 7, 0, 0, 0],
     "way",
     ...steps.flat(),
     "end",
-    [LOAD, 3, 6, LAST_WORD * 8, 0],
-    [ADD, 3, 7, 0, 0],
-    [LOAD, 2, 6, LENGTH_WORD * 8, 0],
-    [JUMP_IF_ABOVE, 2, 0, 0, PIECE_BYTES, "nothing"],
+    [OP.LOAD, 3, 6, LAST_WORD * 8, 0],
+    [OP.ADD, 3, 7, 0, 0],
+    [OP.LOAD, 2, 6, LENGTH_WORD * 8, 0],
+    [OP.JUMP_IF_ABOVE, 2, 0, 0, PIECE_BYTES, "nothing"],
     // The address of the map's value takes two instructions.
-    [LOAD_WIDE, 1, BPF_PSEUDO_MAP_VALUE, 0, map],
+    [OP.LOAD_WIDE, 1, BPF_PSEUDO_MAP_VALUE, 0, map],
     [0, 0, 0, 0, 0],
     ...PROBE,
-    [EXIT, 0, 0, 0, 0], // with the 0 of the call
+    [OP.EXIT, 0, 0, 0, 0], // with the 0 of the call
     "nothing",
-    [MOVE_CONSTANT, 0, 0, 0, 1],
-    [EXIT, 0, 0, 0, 0],
+    [OP.MOVE_CONSTANT, 0, 0, 0, 1],
+    [OP.EXIT, 0, 0, 0, 0],
   ]);
 }
-
-function assemble(lines: readonly Line[]): Buffer {
-  const places = new Map<string, number>();
-  const instructions: (Instruction | readonly [...Instruction, to: string])[] = [];
-  for (const line of lines) {
-    if (typeof line === "string") places.set(line, instructions.length);
-    else instructions.push(line);
-  }
-  const code = Buffer.alloc(instructions.length * INSTRUCTION_BYTES);
-  instructions.forEach(([operation, destination, source, offset, immediate, to], i) => {
-    const at = i * INSTRUCTION_BYTES;
-    code.writeUInt8(operation, at);
-    code.writeUInt8(destination | (source << 4), at + 1);
-    code.writeInt16LE(to === undefined ? offset : (places.get(to) ?? 0) - i - 1, at + 2);
-    code.writeInt32LE(immediate, at + 4);
-  });
-  return code;
-}
-
-const bpf = (command: number, attr: Buffer) => syscallNumber(SYS.bpf, command, attr, attr.length);
 
 /** A way to memory: pointers to follow, each at an offset behind where the one before led, and an offset behind the last. */
 export interface KernelPath {
@@ -149,17 +109,8 @@ export class KernelMemory {
       if (error instanceof KernelError) return undefined;
       throw error;
     }
-    const code = program(map);
-    // bpf_probe_read_kernel(3bpf) is for programs that say they may be used under the GPL as well.
-    const license = Buffer.from("Dual MIT/GPL\0");
-    const attr = Buffer.alloc(ATTR_BYTES);
-    attr.writeUInt32LE(BPF_PROG_TYPE_RAW_TRACEPOINT, 0);
-    attr.writeUInt32LE(code.length / INSTRUCTION_BYTES, 4);
-    attr.writeBigUInt64LE(addressOf(code), 8);
-    attr.writeBigUInt64LE(addressOf(license), 16);
-    attr.write("floe_look", 48, "latin1");
-    const loaded = bpf(BPF_PROG_LOAD, attr);
-    if (loaded >= 0) return new KernelMemory(map, loaded);
+    const loaded = loadProgram(program(map), { name: "floe_look" });
+    if (loaded !== undefined) return new KernelMemory(map, loaded);
     closeSync(map);
     return undefined;
   }

@@ -35,8 +35,8 @@ export function externalKey(file: { mntId: number; ino: bigint }): string {
   return `file[${file.mntId.toString(16)}:${file.ino.toString(16)}]`;
 }
 
-export function isExternal(key: string, session: DumpSession): boolean {
-  return session.options.external.includes(key);
+export function isExternal(key: string, { options }: Pick<DumpSession, "options">): boolean {
+  return options.external.includes(key);
 }
 
 /** What was handed over for one restore, and which of it something was found for. */

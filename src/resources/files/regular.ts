@@ -20,13 +20,15 @@ import {
   lseek,
   openat,
 } from "../../linux/files.js";
-import type { Fd, FileKind, FileUse, OpenFile, RestoreSession } from "../part.js";
+import type { DumpSession, Fd, FileKind, FileUse, OpenFile, RestoreSession } from "../part.js";
+import { policyOf } from "../policy.js";
 import { isGuarded } from "../watches/guards.js";
 import { carry } from "./carry.js";
 import { carriedPath, checkCarried } from "./carried.js";
 import { CHECKSUM_OF_BLOCKS, stepFor } from "./checksum.js";
 import { externalKey, inheritedFd, isExternal, pathKeys } from "./inherit.js";
 import { isLeased, noteLease } from "./locks.js";
+import { leadsTo } from "./hidden.js";
 import type { FownEntry } from "./owner.schema.js";
 import type { RegFileEntry } from "./regular.schema.js";
 import { isGone, isOfProc, nameOfGone, noteGone, procOwner, whileThere, willBeThere } from "./proc-path.js";
@@ -147,6 +149,17 @@ export const regularFiles: FileKind<RegFileEntry> = {
     return entry.carried === undefined ? checkFile(entry, session, use) : checkCarried(entry, session, use);
   },
 };
+
+/** Whether the message of a plain file follows from what its descriptor says and what is known before the freeze. */
+export function isToldByText(
+  { link, stat, info }: Pick<OpenFile, "link" | "stat" | "info">,
+  by: Pick<DumpSession, "options" | "mounts">,
+): boolean {
+  const isPlainName = !link.endsWith(" (deleted)") && !link.includes("\ufffd") && !isOfProc(link) && (info.flags & O_PATH) === 0;
+  const hasPlainName = isPlainName && by.mounts.at(link) === info.mntId && policyOf(link, by.options) !== "carry";
+  // Only a file that its name does not lead to can be a private copy.
+  return hasPlainName && !isExternal(externalKey({ mntId: info.mntId, ino: stat.ino }), by) && leadsTo(link, stat);
+}
 
 /** A path of ours to the file: that of its holder, where any will do. One without a name is got at by a descriptor of ours. */
 function wayTo(file: OpenFile): string {

@@ -9,18 +9,19 @@ import { readlinkSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import { FD_CLOEXEC, F_SETFD, dupFrom, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_PATH } from "../../linux/files.js";
-import type { DescriptorText, DescriptorTexts } from "../../linux/descriptor-texts.js";
+import type { DescriptorReader, DescriptorText } from "../../linux/descriptor-texts.js";
 import { type FdInfo, isCloseOnExec, isPlain } from "../../linux/proc/fdinfo.js";
 import { RLIMIT, getPrlimit, setPrlimit } from "../../linux/limits.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { readFdInfo } from "../../linux/proc/read.js";
-import { kcmpFile, pidfdGetfd, pidfdOpen } from "../../linux/process.js";
+import { pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
 import { handOver, handOverTaken } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import type { TracedThread } from "../../target/thread.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession, RestoreTask } from "../part.js";
+import { Descriptions, type Known, type Seen } from "./descriptions.js";
 import { inheritedFor } from "./inherit.js";
 import { dumpLocks, noteLocks } from "./locks.js";
 import { socketLabel } from "../security/socket-label.js";
@@ -28,24 +29,16 @@ import { insideGroup, insidePid, outsideGroup, outsidePid } from "../tasks/pid-n
 import type { FownEntry } from "./owner.schema.js";
 import { stateKey } from "./unchanged.js";
 import { placingSteps } from "./placing.js";
+import { regularFiles } from "./regular.js";
+import { ToldFiles, learnTold } from "./told.js";
 import { type FdinfoEntry, type FileEntry, fdTypes, fdinfoEntry, fileEntry } from "./table.schema.js";
 
 const ALL_FDS = 0xffffffff;
 
 type AnyKind = FileKind<unknown>;
 
-/** An open file that has an entry already, under the first number it was seen at. */
-interface Known {
-  readonly pid: number;
-  /** What /proc calls it. */
-  readonly link: string;
-  readonly fd: number;
-  readonly id: number;
-  readonly type: number;
-}
-
 /** What was prepared before the freeze to read the descriptors of a process by. */
-export type PreparedTexts = ReadonlyMap<number, DescriptorTexts>;
+export type PreparedTexts = ReadonlyMap<number, DescriptorReader>;
 
 /**
  * Writes the descriptor table of every task (shared tables once) and an entry for every open file description.
@@ -58,7 +51,7 @@ export function dumpFiles(
   by: { kinds: readonly AnyKind[]; prepared: PreparedTexts },
 ): void {
   const { kinds, prepared } = by;
-  const tools: Tools = { session, kinds, prepared, known: new Map(), later: [], last: [], kept: [] };
+  const tools: Tools = { session, kinds, prepared, known: new Descriptions(), later: [], last: [], kept: [] };
   underWay.set(session, tools);
   try {
     dumpTables(tasks, tools);
@@ -73,7 +66,7 @@ export function dumpFiles(
 const kindsByText = new WeakMap<DescriptorText, AnyKind>();
 
 /** Finds out before the freeze of which kinds files are; that holds for those of which nothing has changed by then. */
-export function learnKinds(prepared: PreparedTexts, kinds: readonly AnyKind[]): void {
+export function learnKinds(prepared: PreparedTexts, kinds: readonly AnyKind[], by: Pick<DumpSession, "options" | "mounts">): void {
   for (const texts of prepared.values()) {
     for (const text of texts.last.filter(({ link }) => link.startsWith("/"))) {
       stateKey(text.stat);
@@ -86,7 +79,9 @@ export function learnKinds(prepared: PreparedTexts, kinds: readonly AnyKind[]): 
         },
       };
       const kind = findKind(seen, kinds);
-      if (kind !== undefined && isPlainly) kindsByText.set(text, kind);
+      if (kind === undefined || !isPlainly) continue;
+      kindsByText.set(text, kind);
+      if (kind.name === regularFiles.name) learnTold(text, by);
     }
   }
 }
@@ -103,32 +98,48 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
     .filter(({ ids }) => !seen.has(ids.files) && seen.add(ids.files))
     .map((task) => ({ task, opened: openedBy(task.traced.pid, tools) }));
   for (const { task, opened } of tables) lookFirst(task, opened, tools);
+  // What the tree decides about is known by now.
+  const told = new ToldFiles(session);
   for (const { task, opened } of tables) {
     session.images.touch("FDINFO", [task.ids.files]);
+    const entries: FdinfoEntry[] = [];
     const pidfd = pidfdOpen(task.traced.pid);
     try {
       const ownerless = tools.prepared.get(task.traced.pid)?.ownerless(pidfd);
       for (const one of opened) {
         const isOwnerless = ownerless?.has(one.fd) === true;
-        dumpDescriptor({ ...one, task, pidfd, isOwnerless }, tools);
+        const entry =
+          (isOwnerless ? toldDescriptor(one, task, { known: tools.known, told }) : undefined) ??
+          dumpDescriptor({ ...one, task, pidfd, isOwnerless }, tools);
+        if (entry !== undefined) entries.push(entry);
       }
     } finally {
       closeSync(pidfd);
     }
+    session.later(() => {
+      for (const value of entries) session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
+    });
   }
   dumpLocks(session);
 }
 
+type Opened = Pick<Descriptor, "fd" | "link" | "file" | "text">;
+
 /** The descriptors of a process. What fdinfo says about the state of some kinds is read when they are dumped. */
-function openedBy(pid: number, { prepared }: Tools): Pick<Descriptor, "fd" | "link" | "text">[] {
-  const one = (fd: number) => ({ fd, link: readlinkSync(`/proc/${pid}/fd/${fd}`), text: undefined });
+function openedBy(pid: number, { prepared }: Tools): Opened[] {
+  const one = (fd: number, file?: number, link?: string) => ({
+    fd,
+    file,
+    link: link ?? readlinkSync(`/proc/${pid}/fd/${fd}`),
+    text: undefined,
+  });
   const texts = prepared.get(pid)?.read();
-  if (texts === undefined) return readFdNumbers(pid).map(one);
-  return texts.map(({ fd, text }) => {
-    if (text === undefined) return one(fd);
+  if (texts === undefined) return readFdNumbers(pid).map((fd) => one(fd));
+  return texts.map(({ fd, file, link, text }) => {
+    if (text === undefined) return one(fd, file, link);
     // An O_PATH descriptor may be of a symbolic link, which only a descriptor leads to.
     const isPlainFile = isPlain(text.info) && text.link.startsWith("/") && (text.info.flags & O_PATH) === 0;
-    return { fd, link: text.link, text: isPlainFile ? text : undefined };
+    return { fd, file, link: text.link, text: isPlainFile ? text : undefined };
   });
 }
 
@@ -154,6 +165,8 @@ interface Descriptor {
   readonly fd: number;
   readonly pidfd: number;
   readonly link: string;
+  /** Number of its description, where it is known. */
+  readonly file: number | undefined;
   /** What has been read of it in this freeze. */
   readonly text: DescriptorText | undefined;
   /** Nobody is told by signals, as is known already. */
@@ -164,7 +177,7 @@ interface Tools {
   readonly session: DumpSession;
   readonly kinds: readonly AnyKind[];
   readonly prepared: PreparedTexts;
-  readonly known: Map<string, Known[]>;
+  readonly known: Descriptions;
   /** What has to wait until every descriptor has been seen. */
   readonly later: (() => void)[];
   /** What has to wait until every open file is known, also those on their way. */
@@ -199,13 +212,30 @@ export function dumpInFlight(local: number, { task, session }: { task: DumpTask;
   return entryOf(ours, { task, take: () => dupFrom(local, 0) }, tools)?.id;
 }
 
-function dumpDescriptor(at: Descriptor, tools: Tools): void {
+/** One whose file needs no look; undefined: it does. */
+function toldDescriptor(
+  { fd, file, link, text }: Opened,
+  task: DumpTask,
+  { known, told }: { known: Descriptions; told: ToldFiles },
+): FdinfoEntry | undefined {
+  if (text === undefined || file === undefined) return undefined;
+  const { pid } = task.traced;
+  const seen = { pid, fd, file, link, info: text.info };
+  let found = known.find(seen);
+  if (found === undefined) {
+    const entry = told.entryFor(pid, text);
+    found = entry && known.add(seen, entry);
+  }
+  return found && { id: found.id, flags: isCloseOnExec(text.info) ? FD_CLOEXEC : 0, type: found.type as FdinfoEntry["type"], fd };
+}
+
+function dumpDescriptor(at: Descriptor, tools: Tools): FdinfoEntry | undefined {
   const { task, fd } = at;
   const { pid } = task.traced;
   const info = at.text?.info ?? readFdInfo(pid, fd);
   const reach = { task, text: at.text, isOwnerless: at.isOwnerless, take: () => pidfdGetfd(at.pidfd, fd) };
-  const found = entryOf({ pid, fd, link: at.link, info }, reach, tools);
-  if (found === undefined) return;
+  const found = entryOf({ pid, fd, link: at.link, info, file: at.file }, reach, tools);
+  if (found === undefined) return undefined;
   const label = socketLabel({ pid, fd, link: found.link });
   const value: FdinfoEntry = {
     id: found.id,
@@ -214,9 +244,8 @@ function dumpDescriptor(at: Descriptor, tools: Tools): void {
     fd,
     ...(label === undefined ? {} : { xattr_security_selinux: label }),
   };
-  const { session } = tools;
-  session.later(() => session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value }));
-  noteLocks({ task, fd, id: found.id, info, link: found.link }, session);
+  noteLocks({ task, fd, id: found.id, info, link: found.link }, tools.session);
+  return value;
 }
 
 /** How a description is got at: whose it is, and a descriptor of ours for it. */
@@ -229,36 +258,12 @@ interface Reach {
 }
 
 /** The entry of the description behind a descriptor; made when it is seen first. */
-function entryOf(at: { pid: number; fd: number; link: string; info: FdInfo }, reach: Reach, tools: Tools): Known | undefined {
-  const { pid, fd, link, info } = at;
-  // Descriptors of one description agree in all of this, so only those few need to be compared by the kernel.
-  const key = `${link}\0${info.flags & ~O_CLOEXEC}\0${info.pos}`;
-  const alike = tools.known.get(key) ?? [];
-  tools.known.set(key, alike);
-  const known = search(alike, { pid, fd });
-  if (typeof known === "object") return known;
+function entryOf(seen: Seen, reach: Reach, tools: Tools): Known | undefined {
+  const found = tools.known.find(seen);
+  if (found !== undefined) return found;
+  const { pid, fd, link, info } = seen;
   const made = dumpDescription({ ...reach, fd, link, info, ...(pid === process.pid ? { isInFlight: true } : {}) }, tools);
-  if (made === undefined) return undefined;
-  const found = { pid, fd, link, ...made };
-  // Files on their way may have been found meanwhile.
-  const place = search(alike, { pid, fd });
-  alike.splice(typeof place === "number" ? place : 0, 0, found);
-  return found;
-}
-
-/** The same description in a list in the kernel's own order, or where it belongs. */
-function search(sorted: readonly Known[], { pid, fd }: { pid: number; fd: number }): Known | number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const there = sorted[middle] as Known;
-    const order = kcmpFile({ pid, fd }, there);
-    if (order === 0) return there;
-    if (order < 0) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+  return made && tools.known.add(seen, made);
 }
 
 function dumpDescription(

@@ -17,6 +17,8 @@ const S_IFMT = 0o170000n;
 const S_IFREG = 0o100000n;
 const S_IFLNK = 0o120000n;
 const RWX = 0o7777;
+/** The head of an ELF file is as long. */
+const LEAST_WITH_BUILD_ID = 64n;
 
 export function isRegular(stat: BigIntStats): boolean {
   return (stat.mode & S_IFMT) === S_IFREG;
@@ -48,11 +50,16 @@ export function knownIdentity(stat: BigIntStats): Identity {
   return identities.get(stateKey(stat)) ?? { buildId: undefined, checksum: undefined };
 }
 
+/** Whether {@link identityOf} would look into a file for its build id. */
+export function needsLook(stat: BigIntStats): boolean {
+  return isRegular(stat) && stat.size >= LEAST_WITH_BUILD_ID && !identities.has(stateKey(stat));
+}
+
 /** Reads the build id of a file, or else its checksum where that is wanted, once per state of it. */
 export function identityOf(openPath: string, stat: BigIntStats, wantsChecksum = false): Identity {
   const key = stateKey(stat);
   let known = identities.get(key);
-  known ??= { buildId: readBuildId(openPath), checksum: undefined };
+  known ??= { buildId: stat.size < LEAST_WITH_BUILD_ID ? undefined : readBuildId(openPath), checksum: undefined };
   if (wantsChecksum && known.buildId === undefined && known.checksum === undefined) {
     const sizeBytes = Number(stat.size);
     known = { ...known, checksum: checksumOf(openPath, { sizeBytes, step: stepFor(sizeBytes) }) };

@@ -77,6 +77,12 @@ export function noteGuards(info: FdInfo, session: DumpSession): void {
   addMarks(guards, info);
 }
 
+/** Whether the tree decides about any files. */
+export function hasGuards(session: DumpSession): boolean {
+  const guards = ofSession.get(session);
+  return guards !== undefined && !isEmpty(guards);
+}
+
 /** Whether the frozen tree would have to answer before the file can be opened. */
 export function isGuarded(path: string, session: DumpSession): boolean {
   const guards = ofSession.get(session);

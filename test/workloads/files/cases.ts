@@ -19,5 +19,12 @@ export const fileCases: readonly Case[] = [
     rows: ["file.regular", "file.fd-table"],
     claim: "of many descriptors that are changed without a pause each is as it was left last",
   },
+  {
+    workload: "files/busy",
+    args: ["200"],
+    rows: ["file.regular", "file.fd-table"],
+    claim: "so it is where there are so many that the kernel tells of all at once",
+    modes: ["left-running", "killed-restored"],
+  },
   { workload: "files/devices", rows: ["file.regular"], claim: "the devices null, zero, full, random and urandom stay open" },
 ];
