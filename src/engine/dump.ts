@@ -19,7 +19,7 @@ import { SYS } from "../linux/syscalls.js";
 import { prepareMappingFlags } from "../linux/vma-flags.js";
 import { copyFilesAhead } from "../resources/files/carry-ahead.js";
 import { learnMapped } from "../resources/files/unchanged.js";
-import { type PreparedDescriptors, prepareTexts } from "../resources/files/prepared.js";
+import { PreparedDescriptors } from "../resources/files/prepared.js";
 import { dumpFiles, learnKinds } from "../resources/files/table.js";
 import { fileIds } from "../resources/files/path-file.js";
 import { dumpWorkingDir } from "../resources/files/working-dir.js";
@@ -135,8 +135,8 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
       copies.lastRound(options);
       shared.lastRound(options);
       const order = kernelOrder(pids);
-      using texts = prepareTexts(pids);
-      learnKinds(texts.byPid, fileKinds, { options, mounts: copies.mounts });
+      using texts = new PreparedDescriptors(pids);
+      learnKinds(texts, fileKinds, { options, mounts: copies.mounts });
       using threads = PreparedThreads.of(pids);
       const tools = {
         ...{ log, sink, phases, isRehearsal: false, copies, shared, parent, room, snapshots, resident, order, texts },
@@ -256,7 +256,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     collectThreads(session, tools.threads);
     faultPoint("dump-threads");
     phases.enter("files");
-    dumpFiles(tasks, session, { kinds: fileKinds, prepared: tools.texts?.byPid ?? new Map() });
+    dumpFiles(tasks, session, { kinds: fileKinds, prepared: tools.texts });
     dumpSessions(session);
     refuseForeignHandlers(session);
     for (const task of tasks) dumpWorkingDir(task, session);

@@ -1,16 +1,16 @@
 /**
- * What the kernel says about all descriptors of a process, by one run of a program in the kernel (descriptor-program.ts) and a native run of
- * statx(2) for each file behind them: a microsecond for a descriptor, where the files of /proc take nine (descriptor-texts.ts).
+ * What the kernel says about all descriptors of a tree, by a run of a program in the kernel for each process (descriptor-program.ts) and a
+ * native run of statx(2) for each file behind them: a microsecond for a descriptor, where the files of /proc take nine (descriptor-texts.ts).
  *
  * Every run reads all of it. What is the same as at an earlier run, byte for byte, need not be taken apart again.
  */
 import { closeSync, readlinkSync } from "node:fs";
 import { KernelError } from "../errors.js";
-import { type DescriptorReader, type DescriptorText, type ReadDescriptor, openFolder } from "./descriptor-texts.js";
+import type { DescriptorText, ReadDescriptor } from "./descriptor-texts.js";
 import { FileRecord, eachRecord, fileProgram, readRecords } from "./descriptor-program.js";
 import { F_OWNER_PID, LOCK_EX, dupFrom, flock, setDescriptorFlags, setOwner } from "./fcntl.js";
 import { addressOf } from "./ffi/native.unsafe.js";
-import { SEEK_SET, lseek } from "./files.js";
+import { AT_FDCWD, SEEK_SET, lseek } from "./files.js";
 import { Lanes, nativeFunction } from "./lanes.js";
 import { MFD_CLOEXEC, memfdCreate } from "./memory.js";
 import { PreparedCalls } from "./prepared-calls.js";
@@ -19,15 +19,23 @@ import { readFdInfo } from "./proc/read.js";
 import { FileStat, STATX_BASIC_STATS, STATX_BYTES, statOf } from "./statx.js";
 import { SYS } from "./syscalls.js";
 
-const NAME_BYTES = 16;
-/** No more, as of texts. */
-const MOST = 16384;
+const NAME_BYTES = 40;
+/** Half a kilobyte of memory each. */
+const MOST = 32768;
 
 /** A descriptor as it was read, and the bytes that it was read from. */
 interface Known {
   readonly bytes: Buffer;
   readonly record: FileRecord;
   readonly read: ReadDescriptor;
+}
+
+/** What was read of a process. */
+interface Process {
+  readonly bytes: Buffer;
+  /** Ascending by number. */
+  readonly known: ReadonlyMap<number, Known>;
+  readonly reads: readonly ReadDescriptor[];
 }
 
 let isTrusted: boolean | undefined;
@@ -38,83 +46,78 @@ function canRead(): boolean {
   return isTrusted;
 }
 
-export class DescriptorRecords implements DescriptorReader {
-  readonly pid: number;
+/** Where a descriptor leads to. */
+type PlaceAt = (pid: number, fd: number) => string | undefined;
+
+/** The descriptors of a tree. */
+export class DescriptorRecords implements Disposable {
   readonly #program: number;
-  #bytes: Buffer;
-  #known: ReadonlyMap<number, Known>;
-  #reads: readonly ReadDescriptor[] = [];
+  #processes = new Map<number, Process>();
   readonly #stats: PlaceStats;
 
-  private constructor(pid: number, program: number) {
-    this.pid = pid;
+  private constructor(pids: readonly number[], program: number) {
     this.#program = program;
-    this.#bytes = Buffer.from(readRecords(program, pid));
-    const records = [...eachRecord(this.#bytes)].map(({ start }) => new FileRecord(this.#bytes, start));
-    this.#known = new Map();
-    this.#stats = new PlaceStats(pid, records);
+    for (const pid of pids) this.#processes.set(pid, { bytes: Buffer.alloc(0), known: new Map(), reads: [] });
+    this.#readRecords();
+    this.#stats = new PlaceStats(
+      [...this.#processes].flatMap(([pid, { known }]) => [...known.values()].map(({ record }) => ({ pid, record }))),
+    );
   }
 
-  /** Of a running process: prepares, and reads once. Undefined where the kernel cannot, or there are too many, or the process ends. */
-  static of(pid: number): DescriptorRecords | undefined {
+  /** Of running processes: prepares, and reads once. Undefined where the kernel cannot, or there are too many. */
+  static of(pids: readonly number[]): DescriptorRecords | undefined {
     const program = canRead() ? fileProgram() : undefined;
     if (program === undefined) return undefined;
-    let made: DescriptorRecords | undefined;
-    try {
-      made = new DescriptorRecords(pid, program);
-      const read = made.read();
-      if (read !== undefined && read.length > 0 && read.length <= MOST) return made;
-    } catch {
-      // It has ended, or changes too fast.
+    const made = new DescriptorRecords(pids, program);
+    if (made.#count() <= MOST) {
+      made.read();
+      return made;
     }
-    made?.[Symbol.dispose]();
+    made[Symbol.dispose]();
     return undefined;
   }
 
+  #count(): number {
+    return [...this.#processes.values()].reduce((sum, { known }) => sum + known.size, 0);
+  }
+
+  /** What the last run has read. The same object as of an earlier run: nothing of it has changed. */
   get last(): readonly DescriptorText[] {
-    return this.#reads.flatMap(({ text }) => text ?? []);
+    return [...this.#processes.values()].flatMap(({ reads }) => reads.flatMap(({ text }) => text ?? []));
   }
 
-  ownerless(): ReadonlySet<number> {
-    return new Set([...this.#known.values()].filter(({ record }) => !record.isOwned).map(({ record }) => record.fd));
-  }
-
-  /** Undefined when the threads of the process have different tables. */
-  read(): readonly ReadDescriptor[] | undefined {
-    const bytes = readRecords(this.#program, this.pid);
-    const isSame = this.#known.size > 0 && this.#bytes.equals(bytes);
+  /** Reads all of them now. A process that has ended is left out, and one whose threads have different tables. */
+  read(): ReadonlyMap<number, readonly ReadDescriptor[]> {
+    const changed = this.#readRecords();
     const areStatsSame = this.#stats.read();
-    if (isSame && areStatsSame) return this.#reads;
-    if (!isSame) this.#bytes = Buffer.from(bytes);
-    const records = this.#records();
-    if (records === undefined) return undefined;
-    const placeAt = (fd: number) => records.get(fd)?.record.place;
-    this.#known = new Map([...records].map(([fd, one]) => [fd, this.#withStat(one, placeAt)]));
-    this.#reads = [...this.#known.values()].map(({ read }) => read);
-    return this.#reads;
-  }
-
-  /** As they are now; what was known before where nothing has changed. */
-  #records(): ReadonlyMap<number, Known> | undefined {
-    const records = new Map<number, Known>();
-    let last = -1;
-    for (const { start, end } of eachRecord(this.#bytes)) {
-      const bytes = this.#bytes.subarray(start, end);
-      const before = this.#known.get(FileRecord.fdOf(bytes));
-      const isSame = before?.bytes.equals(bytes) === true;
-      const record = isSame ? before.record : new FileRecord(bytes, 0);
-      const { fd, file, link } = record;
-      if (fd <= last) return undefined;
-      last = fd;
-      records.set(fd, { bytes, record, read: isSame ? before.read : { fd, file, link, text: undefined } });
+    const placeAt: PlaceAt = (pid, fd) => this.#processes.get(pid)?.known.get(fd)?.record.place;
+    for (const [pid, { bytes, known: before }] of this.#processes) {
+      if (areStatsSame && !changed.has(pid)) continue;
+      const known = new Map([...before].map(([fd, one]) => [fd, this.#withStat(pid, one, placeAt)]));
+      this.#processes.set(pid, { bytes, known, reads: [...known.values()].map(({ read }) => read) });
     }
-    return records;
+    return new Map([...this.#processes].map(([pid, { reads }]) => [pid, reads]));
   }
 
-  #withStat(one: Known, placeAt: (fd: number) => string | undefined): Known {
+  /** Reads the records of all; gives those of which something has changed. */
+  #readRecords(): ReadonlySet<number> {
+    const changed = new Set<number>();
+    for (const [pid, before] of this.#processes) {
+      const bytes = tryRead(this.#program, pid);
+      if (bytes !== undefined && before.bytes.equals(bytes)) continue;
+      const own = bytes && Buffer.from(bytes);
+      const known = own && knownIn(own, before.known);
+      changed.add(pid);
+      if (own === undefined || known === undefined) this.#processes.delete(pid);
+      else this.#processes.set(pid, { bytes: own, known, reads: [] });
+    }
+    return changed;
+  }
+
+  #withStat(pid: number, one: Known, placeAt: PlaceAt): Known {
     const { record, read } = one;
     const { fd, link } = record;
-    const stat = record.isPlain && link !== undefined ? this.#stats.of(record, placeAt) : undefined;
+    const stat = record.isPlain && link !== undefined ? this.#stats.of(pid, record, placeAt) : undefined;
     if (read.text?.stat === stat) return one;
     const text = stat === undefined || link === undefined ? undefined : { fd, link, info: infoOf(record), stat };
     return { ...one, read: { ...read, text } };
@@ -125,43 +128,77 @@ export class DescriptorRecords implements DescriptorReader {
   }
 }
 
+function tryRead(program: number, pid: number): Buffer | undefined {
+  try {
+    const bytes = readRecords(program, pid);
+    return bytes.length === 0 ? undefined : bytes;
+  } catch (error) {
+    if (error instanceof KernelError) return undefined; // it has ended
+    throw error;
+  }
+}
+
+/** The records; what was known before where nothing has changed. Undefined when numbers come up more than once. */
+function knownIn(all: Buffer, before: ReadonlyMap<number, Known>): ReadonlyMap<number, Known> | undefined {
+  const records = new Map<number, Known>();
+  let last = -1;
+  for (const { start, end } of eachRecord(all)) {
+    const bytes = all.subarray(start, end);
+    const old = before.get(FileRecord.fdOf(bytes));
+    const isSame = old?.bytes.equals(bytes) === true;
+    const record = isSame ? old.record : new FileRecord(bytes, 0);
+    const { fd, file, link, isOwned } = record;
+    if (fd <= last) return undefined;
+    last = fd;
+    records.set(fd, { bytes, record, read: isSame ? old.read : { fd, file, link, isOwnerless: !isOwned, text: undefined } });
+  }
+  return records;
+}
+
 /** What fdinfo says of a file without more to say. */
 function infoOf({ pos, flags, mountId, inodeNumber }: FileRecord): FdInfo {
   const lines = [`pos:\t${pos}`, `flags:\t0${flags.toString(8)}`, `mnt_id:\t${mountId}`, `ino:\t${inodeNumber}`];
   return { flags, pos, mntId: mountId, ino: inodeNumber, lines };
 }
 
-/** The attributes of the files behind the descriptors of a process, each file once. */
+/** A descriptor of a process. */
+interface Asked {
+  readonly pid: number;
+  readonly record: FileRecord;
+}
+
+/** The attributes of the files behind descriptors, each file once. */
 class PlaceStats {
-  readonly #pid: number;
-  readonly #folder: number;
   readonly #calls: PreparedCalls;
   readonly #slots: Buffer;
   readonly #names: Buffer;
   readonly #lanes = new Lanes({ areaBytes: 1, count: 1 });
   /** Of each file: through which descriptor it is asked. */
-  readonly #asked: readonly FileRecord[];
+  readonly #asked: readonly Asked[];
   #before: Buffer | undefined;
   #stats: readonly (FileStat | undefined)[] = [];
-  /** Where each place is among them; those that are asked by themselves come to it. */
+  /** Where each place is among them. */
   readonly #byPlace = new Map<string, number>();
+  /** Those that were asked by themselves in this run. */
   #others = new Map<string, FileStat | undefined>();
 
-  constructor(pid: number, records: readonly FileRecord[]) {
-    this.#pid = pid;
-    for (const { place } of records) if (!this.#byPlace.has(place)) this.#byPlace.set(place, this.#byPlace.size);
-    const first = new Map(records.map((record) => [record.place, record] as const).reverse());
-    this.#asked = [...this.#byPlace.keys()].flatMap((place) => first.get(place) ?? []);
-    const count = this.#asked.length;
+  constructor(descriptors: readonly Asked[]) {
+    const asked: Asked[] = [];
+    for (const one of descriptors) {
+      if (this.#byPlace.has(one.record.place)) continue;
+      this.#byPlace.set(one.record.place, asked.length);
+      asked.push(one);
+    }
+    this.#asked = asked;
+    const count = asked.length;
     this.#calls = new PreparedCalls({ groups: count, calls: 1 });
-    this.#slots = Buffer.allocUnsafeSlow(count * STATX_BYTES).fill(0);
-    this.#names = Buffer.allocUnsafeSlow(count * NAME_BYTES).fill(0);
-    this.#folder = openFolder(`/proc/${pid}/fd`);
+    this.#slots = Buffer.allocUnsafeSlow(Math.max(1, count) * STATX_BYTES).fill(0);
+    this.#names = Buffer.allocUnsafeSlow(Math.max(1, count) * NAME_BYTES).fill(0);
     const [slots, names] = [addressOf(this.#slots), addressOf(this.#names)];
-    this.#asked.forEach(({ fd }, i) => {
-      this.#names.write(String(fd), i * NAME_BYTES, "latin1");
+    asked.forEach(({ pid, record }, i) => {
+      this.#names.write(pathOf(pid, record.fd), i * NAME_BYTES, "latin1");
       const [name, into] = [names + BigInt(i * NAME_BYTES), slots + BigInt(i * STATX_BYTES)];
-      const args = [BigInt(SYS.statx), BigInt(this.#folder), name, 0n, BigInt(STATX_BASIC_STATS), into];
+      const args = [BigInt(SYS.statx), BigInt(AT_FDCWD), name, 0n, BigInt(STATX_BASIC_STATS), into];
       this.#calls.put(i, 0, nativeFunction("syscall"), ...args);
     });
   }
@@ -185,26 +222,27 @@ class PlaceStats {
   }
 
   /** Those of the file of a record. `placeAt`: of which file a descriptor is now. */
-  of({ fd, place }: FileRecord, placeAt: (fd: number) => string | undefined): FileStat | undefined {
+  of(pid: number, { fd, place }: FileRecord, placeAt: PlaceAt): FileStat | undefined {
     const i = this.#byPlace.get(place);
     const asked = i === undefined ? undefined : this.#asked[i];
-    if (i !== undefined && asked !== undefined && placeAt(asked.fd) === place) return this.#stats[i];
-    if (!this.#others.has(place)) this.#others.set(place, this.#ask(fd));
+    if (i !== undefined && asked !== undefined && placeAt(asked.pid, asked.record.fd) === place) return this.#stats[i];
+    if (!this.#others.has(place)) this.#others.set(place, ask(pid, fd));
     return this.#others.get(place);
   }
 
-  #ask(fd: number): FileStat | undefined {
-    try {
-      return statOf(`/proc/${this.#pid}/fd/${fd}`);
-    } catch (error) {
-      if (error instanceof KernelError) return undefined;
-      throw error;
-    }
-  }
-
   close(): void {
-    closeSync(this.#folder);
     this.#lanes.close();
+  }
+}
+
+const pathOf = (pid: number, fd: number) => `/proc/${pid}/fd/${fd}`;
+
+function ask(pid: number, fd: number): FileStat | undefined {
+  try {
+    return statOf(pathOf(pid, fd));
+  } catch (error) {
+    if (error instanceof KernelError) return undefined;
+    throw error;
   }
 }
 
@@ -226,7 +264,7 @@ function checkOwn(): boolean {
     lseek(plain, EXAMPLE_POSITION, SEEK_SET);
     if (!flock(locked, LOCK_EX)) return false;
     setOwner(owned, { type: F_OWNER_PID, pid: process.pid });
-    const bytes = readRecords(program, process.pid);
+    const bytes = Buffer.from(readRecords(program, process.pid));
     const records = new Map([...eachRecord(bytes)].map(({ start }) => new FileRecord(bytes, start)).map((one) => [one.fd, one]));
     return fds.every((fd) => {
       const record = records.get(fd);

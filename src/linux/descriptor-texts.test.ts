@@ -18,7 +18,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { fileProgram } from "./descriptor-program.js";
 import { DescriptorRecords } from "./descriptor-records.js";
-import { type DescriptorReader, DescriptorTexts } from "./descriptor-texts.js";
+import { DescriptorTexts, type ReadDescriptor } from "./descriptor-texts.js";
 import {
   FD_CLOEXEC,
   F_OWNER_PID,
@@ -68,8 +68,18 @@ async function withHolder(action: (of: Awaited<ReturnType<typeof holder>>, folde
   }
 }
 
+/** Both ways to read, for one process. */
+interface Reader extends Disposable {
+  read(): readonly ReadDescriptor[] | undefined;
+}
+
+function recordsOf(pid: number): Reader {
+  const records = DescriptorRecords.of([pid]) as DescriptorRecords;
+  return { read: () => records.read().get(pid), [Symbol.dispose]: () => records[Symbol.dispose]() };
+}
+
 /** Everything is as single calls tell. */
-function checkAll(texts: DescriptorReader, pid: number, which = (_fd: number) => true): Map<number, object> {
+function checkAll(texts: Reader, pid: number, which = (_fd: number) => true): Map<number, object> {
   const read = texts.read();
   assert(read !== undefined);
   const pidfd = pidfdOpen(pid);
@@ -93,17 +103,13 @@ function checkAll(texts: DescriptorReader, pid: number, which = (_fd: number) =>
 /** Both ways to read them. */
 const WAYS = [
   ["by prepared calls", DescriptorTexts.of, {}],
-  [
-    "by a program in the kernel",
-    DescriptorRecords.of,
-    { skip: fileProgram() === undefined && "the kernel has no iterator over files, or no BTF" },
-  ],
+  ["by a program in the kernel", recordsOf, { skip: fileProgram() === undefined && "the kernel has no iterator over files, or no BTF" }],
 ] as const;
 
 for (const [how, of, options] of WAYS) {
   test(`what is read of descriptors ${how} is what single calls tell, after each change of them`, options, async () => {
     await withHolder(({ pid }, folder) => {
-      using texts = of(pid) as DescriptorReader;
+      using texts = of(pid) as Reader;
       const pidfd = pidfdOpen(pid);
       const [a, b] = [pidfdGetfd(pidfd, 3), pidfdGetfd(pidfd, 4)];
       let before = checkAll(texts, pid);
@@ -177,16 +183,13 @@ test("another set of descriptors, and a process that has ended, are noticed; not
 
 test("what only the kernel's own record shows is noticed: locks, owners, who shares what, and other descriptors", WAYS[1][2], async () => {
   await withHolder(async ({ pid, more }) => {
-    using texts = DescriptorRecords.of(pid) as DescriptorReader;
+    using texts = recordsOf(pid);
     const pidfd = pidfdOpen(pid);
     const [a, b] = [pidfdGetfd(pidfd, 3), pidfdGetfd(pidfd, 4)];
     const now = () => new Map(texts.read()?.map((one) => [one.fd, one]));
     const before = now();
     const changed = (at = now()) => [...at.keys()].filter(isOwn).filter((fd) => at.get(fd) !== before.get(fd));
-    const ownerless = () => {
-      texts.read();
-      return [...texts.ownerless(pidfd)].filter(isOwn);
-    };
+    const ownerless = () => (texts.read() ?? []).flatMap(({ fd, isOwnerless }) => (isOwn(fd) && isOwnerless === true ? [fd] : []));
     assert.deepEqual(changed(), []);
     // A lock is of the open file description: it can be taken through our duplicate. fdinfo says it, which is then read.
     flock(a, LOCK_EX);
@@ -203,8 +206,8 @@ test("what only the kernel's own record shows is noticed: locks, owners, who sha
     assert.deepEqual(ownerless(), [0, 1, 2, 3, 4, 5, 7, 8]);
     await more();
     assert(checkAll(texts, pid).has(9));
-    using ours = DescriptorRecords.of(process.pid) as DescriptorReader;
-    const file = (of: DescriptorReader, fd: number) => of.read()?.find((one) => one.fd === fd)?.file;
+    using ours = recordsOf(process.pid);
+    const file = (of: Reader, fd: number) => of.read()?.find((one) => one.fd === fd)?.file;
     assert.equal(file(ours, a), file(texts, 3));
     assert.notEqual(file(ours, a), file(texts, 4));
     for (const fd of [a, b, pidfd]) closeSync(fd);
@@ -215,7 +218,7 @@ test("a descriptor that is closed or given another file, flag or position while 
   const folder = mkdtempSync(join(tmpdir(), "floe-texts-"));
   const fds = ["a", "b", "c"].map((name) => openSync(join(folder, name), "w+"));
   try {
-    using texts = DescriptorRecords.of(process.pid) as DescriptorReader;
+    using texts = recordsOf(process.pid);
     const [a = -1, b = -1, c = -1] = fds;
     const one = (fd: number) => texts.read()?.find((each) => each.fd === fd);
     const before = one(b);

@@ -31,28 +31,11 @@ export interface ReadDescriptor {
   readonly fd: number;
   /** Which open file description it is, where that is known: equal for those that are one. */
   readonly file?: number;
+  /** Whether it is known to have neither an owner nor a signal. */
+  readonly isOwnerless?: boolean;
   /** The link in /proc, where it is known without the rest. */
   readonly link?: string | undefined;
   readonly text: DescriptorText | undefined;
-}
-
-/** Reads all descriptors of a process, before the freeze and in it. */
-export interface DescriptorReader extends Disposable {
-  readonly pid: number;
-  /** What the last run has read. The same object as of an earlier run: nothing of it has changed. */
-  readonly last: readonly DescriptorText[];
-  /** Reads all of them now: undefined when they have to be read one by one. */
-  read(): readonly ReadDescriptor[] | undefined;
-  /**
-   * The descriptors that are certain to have neither an owner nor a signal (fcntl(2), F_SETOWN, F_SETSIG). The process, of which a
-   * descriptor is given, must stand still.
-   */
-  ownerless(pidfd: number): ReadonlySet<number>;
-}
-
-/** A descriptor of ours for a directory of /proc. */
-export function openFolder(path: string): number {
-  return openat(AT_FDCWD, path, { flags: O_PATH | O_DIRECTORY | O_CLOEXEC });
 }
 
 /** The calls for the texts of one descriptor. */
@@ -84,7 +67,7 @@ const OWNER_BYTES = 8;
 /** So much memory, some 50 MiB, is worth it. */
 const MOST = 16384;
 
-export class DescriptorTexts implements DescriptorReader {
+export class DescriptorTexts implements Disposable {
   readonly pid: number;
   readonly #fds: readonly number[];
   readonly #folders: readonly number[];
@@ -120,7 +103,8 @@ export class DescriptorTexts implements DescriptorReader {
     try {
       const fds = readFdNumbers(pid);
       if (fds.length === 0 || fds.length > MOST) return undefined;
-      for (const name of ["fdinfo", "fd"]) folders.push(openFolder(`/proc/${pid}/${name}`));
+      for (const name of ["fdinfo", "fd"])
+        folders.push(openat(AT_FDCWD, `/proc/${pid}/${name}`, { flags: O_PATH | O_DIRECTORY | O_CLOEXEC }));
       texts = new DescriptorTexts(pid, fds, folders);
       texts.read();
       return texts;
@@ -131,6 +115,7 @@ export class DescriptorTexts implements DescriptorReader {
     }
   }
 
+  /** What the last run has read. The same object as of an earlier run: nothing of it has changed. */
   get last(): readonly DescriptorText[] {
     return this.#before.texts.flatMap(({ text }) => text ?? []);
   }
@@ -173,7 +158,10 @@ export class DescriptorTexts implements DescriptorReader {
     });
   }
 
-  /** Each is duplicated for a moment. */
+  /**
+   * The descriptors that are certain to have neither an owner nor a signal (fcntl(2), F_SETOWN, F_SETSIG). The process must stand still:
+   * each is duplicated for a moment.
+   */
   ownerless(pidfd: number): ReadonlySet<number> {
     const calls = this.#owners;
     this.#pidfd.writeBigUInt64LE(BigInt(pidfd));
@@ -188,7 +176,7 @@ export class DescriptorTexts implements DescriptorReader {
     return found;
   }
 
-  /** Undefined when the process has other descriptors than when this was made. */
+  /** Reads all of them now: undefined when the process has other descriptors than when this was made. */
   read(): readonly ReadDescriptor[] | undefined {
     const fds = readFdNumbers(this.pid);
     if (fds.length !== this.#fds.length || !fds.every((fd, i) => fd === this.#fds[i])) return undefined;

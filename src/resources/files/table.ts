@@ -9,7 +9,7 @@ import { readlinkSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
 import { FD_CLOEXEC, F_SETFD, dupFrom, getOwner, getOwnerUids, getSignal, setOwner, setSignal } from "../../linux/fcntl.js";
 import { O_CLOEXEC, O_PATH } from "../../linux/files.js";
-import type { DescriptorReader, DescriptorText } from "../../linux/descriptor-texts.js";
+import type { DescriptorText, ReadDescriptor } from "../../linux/descriptor-texts.js";
 import { type FdInfo, isCloseOnExec, isPlain } from "../../linux/proc/fdinfo.js";
 import { RLIMIT, getPrlimit, setPrlimit } from "../../linux/limits.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
@@ -29,6 +29,7 @@ import { insideGroup, insidePid, outsideGroup, outsidePid } from "../tasks/pid-n
 import type { FownEntry } from "./owner.schema.js";
 import { stateKey } from "./unchanged.js";
 import { placingSteps } from "./placing.js";
+import type { PreparedDescriptors } from "./prepared.js";
 import { regularFiles } from "./regular.js";
 import { ToldFiles, learnTold } from "./told.js";
 import { type FdinfoEntry, type FileEntry, fdTypes, fdinfoEntry, fileEntry } from "./table.schema.js";
@@ -37,18 +38,13 @@ const ALL_FDS = 0xffffffff;
 
 type AnyKind = FileKind<unknown>;
 
-/** What was prepared before the freeze to read the descriptors of a process by. */
-export type PreparedTexts = ReadonlyMap<number, DescriptorReader>;
-
 /**
  * Writes the descriptor table of every task (shared tables once) and an entry for every open file description.
- *
- * `prepared`: by pid.
  */
 export function dumpFiles(
   tasks: readonly DumpTask[],
   session: DumpSession,
-  by: { kinds: readonly AnyKind[]; prepared: PreparedTexts },
+  by: { kinds: readonly AnyKind[]; prepared: PreparedDescriptors | undefined },
 ): void {
   const { kinds, prepared } = by;
   const tools: Tools = { session, kinds, prepared, known: new Descriptions(), later: [], last: [], kept: [] };
@@ -66,23 +62,21 @@ export function dumpFiles(
 const kindsByText = new WeakMap<DescriptorText, AnyKind>();
 
 /** Finds out before the freeze of which kinds files are; that holds for those of which nothing has changed by then. */
-export function learnKinds(prepared: PreparedTexts, kinds: readonly AnyKind[], by: Pick<DumpSession, "options" | "mounts">): void {
-  for (const texts of prepared.values()) {
-    for (const text of texts.last.filter(({ link }) => link.startsWith("/"))) {
-      stateKey(text.stat);
-      let isPlainly = true;
-      const seen = {
-        ...text,
-        get local() {
-          isPlainly = false;
-          return -1;
-        },
-      };
-      const kind = findKind(seen, kinds);
-      if (kind === undefined || !isPlainly) continue;
-      kindsByText.set(text, kind);
-      if (kind.name === regularFiles.name) learnTold(text, by);
-    }
+export function learnKinds(prepared: PreparedDescriptors, kinds: readonly AnyKind[], by: Pick<DumpSession, "options" | "mounts">): void {
+  for (const text of prepared.last.filter(({ link }) => link.startsWith("/"))) {
+    stateKey(text.stat);
+    let isPlainly = true;
+    const seen = {
+      ...text,
+      get local() {
+        isPlainly = false;
+        return -1;
+      },
+    };
+    const kind = findKind(seen, kinds);
+    if (kind === undefined || !isPlainly) continue;
+    kindsByText.set(text, kind);
+    if (kind.name === regularFiles.name) learnTold(text, by);
   }
 }
 
@@ -94,28 +88,16 @@ function findKind(file: Parameters<AnyKind["matches"]>[0], kinds: readonly AnyKi
 function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   const { session } = tools;
   const seen = new Set<number>();
+  const texts = tools.prepared?.read();
   const tables = tasks
     .filter(({ ids }) => !seen.has(ids.files) && seen.add(ids.files))
-    .map((task) => ({ task, opened: openedBy(task.traced.pid, tools) }));
+    .map((task) => ({ task, opened: openedBy(task.traced.pid, texts?.get(task.traced.pid)) }));
   for (const { task, opened } of tables) lookFirst(task, opened, tools);
   // What the tree decides about is known by now.
   const told = new ToldFiles(session);
   for (const { task, opened } of tables) {
     session.images.touch("FDINFO", [task.ids.files]);
-    const entries: FdinfoEntry[] = [];
-    const pidfd = pidfdOpen(task.traced.pid);
-    try {
-      const ownerless = tools.prepared.get(task.traced.pid)?.ownerless(pidfd);
-      for (const one of opened) {
-        const isOwnerless = ownerless?.has(one.fd) === true;
-        const entry =
-          (isOwnerless ? toldDescriptor(one, task, { known: tools.known, told }) : undefined) ??
-          dumpDescriptor({ ...one, task, pidfd, isOwnerless }, tools);
-        if (entry !== undefined) entries.push(entry);
-      }
-    } finally {
-      closeSync(pidfd);
-    }
+    const entries = dumpTable(task, opened, { ...tools, told });
     session.later(() => {
       for (const value of entries) session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
     });
@@ -123,23 +105,40 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   dumpLocks(session);
 }
 
-type Opened = Pick<Descriptor, "fd" | "link" | "file" | "text">;
+function dumpTable(task: DumpTask, opened: readonly Opened[], tools: Tools & { readonly told: ToldFiles }): readonly FdinfoEntry[] {
+  const { pid } = task.traced;
+  let opener: number | undefined;
+  const pidfd = () => {
+    opener ??= pidfdOpen(pid);
+    return opener;
+  };
+  const entries: FdinfoEntry[] = [];
+  try {
+    const ownerless = tools.prepared?.ownerless(pid, pidfd);
+    for (const one of opened) {
+      const isOwnerless = one.isOwnerless ?? ownerless?.has(one.fd) === true;
+      const entry = toldDescriptor({ ...one, isOwnerless }, task, tools) ?? dumpDescriptor({ ...one, task, pidfd, isOwnerless }, tools);
+      if (entry !== undefined) entries.push(entry);
+    }
+  } finally {
+    if (opener !== undefined) closeSync(opener);
+  }
+  return entries;
+}
+
+type Opened = Pick<Descriptor, "fd" | "link" | "file" | "text" | "info"> & Pick<ReadDescriptor, "isOwnerless">;
 
 /** The descriptors of a process. What fdinfo says about the state of some kinds is read when they are dumped. */
-function openedBy(pid: number, { prepared }: Tools): Opened[] {
-  const one = (fd: number, file?: number, link?: string) => ({
-    fd,
-    file,
-    link: link ?? readlinkSync(`/proc/${pid}/fd/${fd}`),
-    text: undefined,
-  });
-  const texts = prepared.get(pid)?.read();
-  if (texts === undefined) return readFdNumbers(pid).map((fd) => one(fd));
-  return texts.map(({ fd, file, link, text }) => {
-    if (text === undefined) return one(fd, file, link);
+function openedBy(pid: number, texts: readonly ReadDescriptor[] | undefined): Opened[] {
+  const linkOf = (fd: number) => readlinkSync(`/proc/${pid}/fd/${fd}`);
+  if (texts === undefined)
+    return readFdNumbers(pid).map((fd) => ({ fd, file: undefined, link: linkOf(fd), text: undefined, info: undefined }));
+  return texts.map((one) => {
+    const { fd, file, text, isOwnerless } = one;
+    const owner = isOwnerless === undefined ? {} : { isOwnerless };
     // An O_PATH descriptor may be of a symbolic link, which only a descriptor leads to.
-    const isPlainFile = isPlain(text.info) && text.link.startsWith("/") && (text.info.flags & O_PATH) === 0;
-    return { fd, file, link: text.link, text: isPlainFile ? text : undefined };
+    const isPlainFile = text !== undefined && isPlain(text.info) && text.link.startsWith("/") && (text.info.flags & O_PATH) === 0;
+    return { ...owner, fd, file, link: text?.link ?? one.link ?? linkOf(fd), text: isPlainFile ? text : undefined, info: text?.info };
   });
 }
 
@@ -163,12 +162,15 @@ function lookFirst(
 interface Descriptor {
   readonly task: DumpTask;
   readonly fd: number;
-  readonly pidfd: number;
+  /** Of the process. */
+  pidfd(): number;
   readonly link: string;
   /** Number of its description, where it is known. */
   readonly file: number | undefined;
   /** What has been read of it in this freeze. */
   readonly text: DescriptorText | undefined;
+  /** What was read of any file that says no more than all do. */
+  readonly info: FdInfo | undefined;
   /** Nobody is told by signals, as is known already. */
   readonly isOwnerless: boolean;
 }
@@ -176,7 +178,7 @@ interface Descriptor {
 interface Tools {
   readonly session: DumpSession;
   readonly kinds: readonly AnyKind[];
-  readonly prepared: PreparedTexts;
+  readonly prepared: PreparedDescriptors | undefined;
   readonly known: Descriptions;
   /** What has to wait until every descriptor has been seen. */
   readonly later: (() => void)[];
@@ -212,28 +214,29 @@ export function dumpInFlight(local: number, { task, session }: { task: DumpTask;
   return entryOf(ours, { task, take: () => dupFrom(local, 0) }, tools)?.id;
 }
 
-/** One whose file needs no look; undefined: it does. */
+/** One whose file needs no look, or has been looked at; undefined: it needs one. */
 function toldDescriptor(
-  { fd, file, link, text }: Opened,
+  one: Opened & { readonly isOwnerless: boolean },
   task: DumpTask,
   { known, told }: { known: Descriptions; told: ToldFiles },
 ): FdinfoEntry | undefined {
-  if (text === undefined || file === undefined) return undefined;
+  const { fd, file, link, text, info } = one;
+  if (info === undefined || file === undefined || link.startsWith("socket:")) return undefined; // which may have a label
   const { pid } = task.traced;
-  const seen = { pid, fd, file, link, info: text.info };
+  const seen = { pid, fd, file, link, info };
   let found = known.find(seen);
-  if (found === undefined) {
+  if (found === undefined && text !== undefined && one.isOwnerless) {
     const entry = told.entryFor(pid, text);
     found = entry && known.add(seen, entry);
   }
-  return found && { id: found.id, flags: isCloseOnExec(text.info) ? FD_CLOEXEC : 0, type: found.type as FdinfoEntry["type"], fd };
+  return found && { id: found.id, flags: isCloseOnExec(info) ? FD_CLOEXEC : 0, type: found.type as FdinfoEntry["type"], fd };
 }
 
 function dumpDescriptor(at: Descriptor, tools: Tools): FdinfoEntry | undefined {
   const { task, fd } = at;
   const { pid } = task.traced;
   const info = at.text?.info ?? readFdInfo(pid, fd);
-  const reach = { task, text: at.text, isOwnerless: at.isOwnerless, take: () => pidfdGetfd(at.pidfd, fd) };
+  const reach = { task, text: at.text, isOwnerless: at.isOwnerless, take: () => pidfdGetfd(at.pidfd(), fd) };
   const found = entryOf({ pid, fd, link: at.link, info, file: at.file }, reach, tools);
   if (found === undefined) return undefined;
   const label = socketLabel({ pid, fd, link: found.link });
