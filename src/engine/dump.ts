@@ -40,6 +40,7 @@ import { fileKinds, threadParts } from "../resources/registry.js";
 import { type KernelOrder, kernelOrder } from "../resources/tasks/kernel-ids.js";
 import { shadowStackOf } from "../resources/tasks/shadow-stack.js";
 import { dumpClocks } from "../resources/namespaces/clocks.js";
+import { dumpIpc, prepareIpc } from "../resources/ipc/own.js";
 import { prepareTerminals } from "../resources/ttys/queues.js";
 import { prepareRestarts } from "../resources/tasks/restart-block.js";
 import { refuseUncarried } from "../resources/tasks/vector-state.js";
@@ -130,6 +131,7 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
       prepareTerminals(pids);
       prepareRestarts(pids);
       prepareTimers(pids);
+      prepareIpc(pids);
       waitForRings(pids);
       const mappings = learnMappings(pids);
       copies.lastRound(options);
@@ -251,6 +253,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     faultPoint("dump-frozen");
     for (const problem of foreignNamespaces(tasks)) session.refuse(problem);
     if (tasks[0] !== undefined) dumpClocks(tasks[0], session);
+    dumpIpc(session);
     for (const task of tasks) attachStub(task.traced, task.code);
     faultPoint("dump-stub");
     collectThreads(session, tools.threads);

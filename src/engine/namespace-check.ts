@@ -1,6 +1,6 @@
 /**
  * Namespaces: a tree that lives in others than Floe's own is refused, since they would have to be made again with all
- * that is in them. But for a pid namespace that is the tree's own, from its first process on, and one of clocks.
+ * that is in them. But for a pid namespace that is the tree's own, from its first process on, one of IPC, and one of clocks.
  */
 import { Refusal } from "../errors.js";
 import { readStatus } from "../linux/proc/read.js";
@@ -26,6 +26,7 @@ export function foreignNamespaces(tasks: readonly DumpTask[]): Refusal[] {
   const own = new Map(KINDS.map(([file]) => [file, ownNamespace(file)]));
   const refusals = differentPids(tasks);
   if (refusals.length === 0 && tasks[0] !== undefined) own.set("pid", namespaceOf(tasks[0].traced, "pid"));
+  if (tasks[0] !== undefined) own.set("ipc", namespaceOf(tasks[0].traced, "ipc"));
   return [...refusals, ...tasks.flatMap((task) => foreignOf(task, own)), ...differentForChildren(tasks), ...differentClocks(tasks)];
 }
 

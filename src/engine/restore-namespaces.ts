@@ -20,7 +20,6 @@ const INIT = 1;
 const NOT_MADE = {
   mnt_ns_id: "mount namespace",
   net_ns_id: "network namespace",
-  ipc_ns_id: "IPC namespace",
   uts_ns_id: "UTS namespace",
   user_ns_id: "user namespace",
   cgroup_ns_id: "cgroup namespace",
@@ -37,6 +36,15 @@ export function hasOwnPids(images: DirectorySource, saved: readonly SavedTask[],
   if (root.pid !== INIT)
     findings.add(refusal(root, "its pid namespace", `its first process is not in the images: the root has number ${root.pid}`));
   return true;
+}
+
+/** Whether the tree has an IPC namespace of its own. Adds what cannot be made to `findings`. */
+export function hasOwnIpc(images: DirectorySource, saved: readonly SavedTask[], findings: Findings): boolean {
+  const { root_ids } = images.single("INVENTORY", [], inventoryEntry);
+  const own = saved[0]?.living?.ids.ipc_ns_id;
+  const others = saved.filter(({ living }) => living !== undefined && differs(living.ids.ipc_ns_id, own));
+  findings.add(...others.map((task) => refusal(task, "its IPC namespace", "it is another one than that of the root of the tree")));
+  return differs(own, root_ids?.ipc_ns_id);
 }
 
 function notMade(task: SavedTask, own: TaskKobjIdsEntry | undefined): Refusal[] {

@@ -4,6 +4,7 @@
 import { closeSync } from "node:fs";
 import { ImageError } from "../errors.js";
 import type { DirectorySource } from "../images/source.js";
+import { inIpcNamespace } from "../linux/namespaces.js";
 import { inheritedFor, takeInherited } from "../resources/files/inherit.js";
 import { kindOf } from "../resources/files/table.js";
 import { type FileEntry, fileEntry } from "../resources/files/table.schema.js";
@@ -81,6 +82,21 @@ export class Session implements RestoreSession {
 
   set seed(task: TracedTask) {
     this.#seed = task;
+  }
+
+  hasOwnIpc = false;
+  #ipc: Fd | undefined;
+
+  /** Takes over a descriptor of the IPC namespace that the tree gets. */
+  set ipc(fd: Fd) {
+    this.#ipc = fd;
+    this.closeLater(fd);
+  }
+
+  inIpc<T>(action: () => T): T {
+    if (!this.hasOwnIpc) return action();
+    if (this.#ipc === undefined) throw new Error("internal error: the IPC namespace has not been made");
+    return inIpcNamespace(this.#ipc, action);
   }
 
   task(pid: number): TaskInMaking | undefined {

@@ -32,6 +32,7 @@ import { unusedInherited } from "../resources/files/inherit.js";
 import { takeTerminal } from "../resources/ttys/session.js";
 import type { TaskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { giveClocks, wantedOffsets } from "../resources/namespaces/clocks.js";
+import { checkIpc, finishIpc, makeIpc, restoreIpc } from "../resources/ipc/own.js";
 import type { KernelIds } from "../resources/tasks/kernel-ids.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
 import type { TreePlan } from "../resources/tasks/tree-steps.js";
@@ -47,7 +48,7 @@ import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { punchRuns, punchShared } from "./dedup.js";
 import { requireRights } from "./rights.js";
-import { givePids, hasOwnPids } from "./restore-namespaces.js";
+import { givePids, hasOwnIpc, hasOwnPids } from "./restore-namespaces.js";
 import { finishTasks, runStage } from "./restore-finish.js";
 import { giveOwners, linkFiles } from "./restore-links.js";
 import { takenIds } from "./restore-ids.js";
@@ -127,6 +128,8 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   const kernel = kernelPages();
   const ownPids = hasOwnPids(session.images, saved, findings);
   if (!ownPids) findings.add(...takenIds(saved));
+  session.hasOwnIpc = hasOwnIpc(session.images, saved, findings);
+  findings.try(() => checkIpc(session));
   const users = session.tasks.map((t) => ({ space: t.saved.living.space, threads: t.threads }));
   findings.add(...(findings.try(() => adoptVdsos(users, kernel)) ?? []));
   const clocks = findings.try(() => wantedOffsets(session.images));
@@ -201,6 +204,10 @@ function make(design: Design, tools: Tools): RestoreResult {
   let pidfile: string | undefined;
   try {
     if (design.clocks !== undefined) giveClocks(seed, design.clocks);
+    if (session.hasOwnIpc) {
+      session.ipc = makeIpc(session);
+      restoreIpc(session);
+    }
     if (design.ownPids) givePids(seed);
     faultPoint("restore-seed");
     const figures = { restored: 0, compared: 0, inherited: 0 };
@@ -365,5 +372,6 @@ function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => v
   giveOwners(session);
   faultPoint("restore-threads");
   runStage("thread", session.tasks, session);
+  finishIpc(session);
   endSeed();
 }

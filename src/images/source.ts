@@ -70,17 +70,17 @@ export class DirectorySource {
     return join(this.directory, name);
   }
 
-  /** All records of an image; a missing image has none. `extraBytes` says how many bytes follow a record. */
+  /** All records of an image; a missing image has none. `extraBytes` says how many of the bytes behind a record, `rest`, belong to it. */
   records<T>(
     kind: ImageKindName,
     ids: readonly (number | bigint)[],
     type: MessageType<T>,
-    extraBytes: (value: T) => number = () => 0,
+    extraBytes: (value: T, rest: Buffer) => number = () => 0,
   ): ReadRecord<T>[] {
     const out: ReadRecord<T>[] = [];
-    this.#each(kind, ids, (body, file, at) => {
+    this.#each(kind, ids, (body, file, at, rest) => {
       const value = decode(type, body(), { file, offsetBytes: at });
-      const extra = extraBytes(value);
+      const extra = extraBytes(value, rest);
       out.push({ value, extra: body(extra), offsetBytes: at - 4 });
       return extra;
     });
@@ -104,13 +104,13 @@ export class DirectorySource {
   }
 
   /**
-   * Calls `take` for every record; it gets the message by `body()`, the bytes that follow it by `body(length)`, and
-   * returns how many of those there are.
+   * Calls `take` for every record; it gets the message by `body()`, the bytes that follow it by `body(length)`, all that is left as
+   * `rest`, and returns how many of those belong to it.
    */
   #each(
     kind: ImageKindName,
     ids: readonly (number | bigint)[],
-    take: (body: (extra?: number) => Buffer, file: string, at: number) => number,
+    take: (body: (extra?: number) => Buffer, file: string, at: number, rest: Buffer) => number,
   ): void {
     const file = imageFileName(kind, ids);
     const path = this.#path(file);
@@ -129,7 +129,7 @@ export class DirectorySource {
           throw bad(file, end, `${extra} bytes should follow the record, ${bytes.length - end} are left`);
         return bytes.subarray(end, end + extra);
       };
-      at = end + take(body, file, start);
+      at = end + take(body, file, start, bytes.subarray(end));
     }
   }
 

@@ -3,6 +3,7 @@
  *
  * Constants: uapi/linux/sched.h, uapi/linux/nsfs.h.
  */
+import { closeSync, openSync } from "node:fs";
 import { ERRNO, checked } from "./errno.js";
 import { syscallNumber } from "./ffi/native.unsafe.js";
 import { SYS } from "./syscalls.js";
@@ -62,4 +63,27 @@ export function nsGetOwnerUid(fd: number): number {
 export function nsGetPidFromPidns(fd: number, pid: number): number | undefined {
   const got = syscallNumber(SYS.ioctl, fd, NS_GET_PID_FROM_PIDNS, pid);
   return got > 0 ? got : undefined;
+}
+
+/**
+ * Does something in the IPC namespace behind a file such as /proc/PID/ns/ipc. Only the calling thread goes there: the files of /proc that
+ * speak of such a namespace ask which thread opens them.
+ */
+export function inIpcNamespace<T>(namespace: string | number, action: () => T): T {
+  const there = typeof namespace === "number" ? namespace : openSync(namespace, "r");
+  try {
+    const own = openSync("/proc/thread-self/ns/ipc", "r");
+    try {
+      setns(there, CLONE_NEWIPC);
+      try {
+        return action();
+      } finally {
+        setns(own, CLONE_NEWIPC);
+      }
+    } finally {
+      closeSync(own);
+    }
+  } finally {
+    if (typeof namespace !== "number") closeSync(there);
+  }
 }

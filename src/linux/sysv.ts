@@ -1,31 +1,27 @@
 /**
- * System V shared memory: shmget(2), shmat(2), shmctl(2), and /proc/sysvipc/shm, sysvipc(7).
+ * System V shared memory: shmget(2), shmat(2), shmctl(2), and /proc/sysvipc/shm, sysvipc(7). Whatever is asked here is asked of the
+ * IPC namespace that the calling thread is in.
  *
  * Constants: uapi/linux/ipc.h, uapi/linux/shm.h.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { checked, kernelError } from "./errno.js";
 import { syscall, syscallNumber } from "./ffi/native.unsafe.js";
 import { bigDecimal, decimal, procTextError } from "./proc/text.js";
 import { SYS } from "./syscalls.js";
+import { IPC_RMID, IPC_SET, type Owner, asCreator, writeOwner } from "./sysv-objects.js";
 
-export const IPC_CREAT = 0o1000;
-export const IPC_EXCL = 0o2000;
 export const SHM_HUGETLB = 0o4000;
 export const SHM_NORESERVE = 0o10000;
 export const SHM_RDONLY = 0o10000;
 /** Bit of the mode: the segment goes with its last user. */
 export const SHM_DEST = 0o1000;
 export const SHM_LOCKED = 0o2000;
-const IPC_RMID = 0;
-const IPC_SET = 1;
 const SHM_LOCK = 11;
 const DS_BYTES = 112; // struct shmid64_ds
 const TABLE = "/proc/sysvipc/shm";
-const NEXT_ID = "/proc/sys/kernel/shm_next_id";
-const KEEP = -1;
 
-/** A segment as the IPC namespace of Floe has it. */
+/** A segment of an IPC namespace. */
 export interface Segment {
   readonly key: number;
   readonly id: number;
@@ -39,7 +35,7 @@ export interface Segment {
   readonly cgid: number;
 }
 
-/** All segments of Floe's IPC namespace. */
+/** All segments. */
 export function readSegments(): Segment[] {
   const lines = readFileSync(TABLE, "latin1").split("\n").slice(1);
   return lines.filter((line) => line.trim() !== "").map(parseSegment);
@@ -63,32 +59,15 @@ export function parseSegment(line: string): Segment {
   };
 }
 
-/** Makes the next segment of this IPC namespace get id `id`, if its place is free; needs CAP_CHECKPOINT_RESTORE. */
-export function setNextSegmentId(id: number): void {
-  writeFileSync(NEXT_ID, String(id));
-}
-
 /** int shmget(key_t key, size_t size, int shmflg) — as user and group `as`, who become its creator. */
 export function shmget(key: number, sizeBytes: bigint, options: { flags: number; as: { uid: number; gid: number } }): number {
   const { flags, as } = options;
-  // Identity is the thread's own below the C library, and comes back because real and saved ids stay.
-  const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
-  const become = (id: { uid: number; gid: number }, order: "down" | "up") => {
-    const steps = [
-      () => checked(syscallNumber(SYS.setresgid, KEEP, id.gid, KEEP), () => `setresgid(-1, ${id.gid}, -1)`),
-      () => checked(syscallNumber(SYS.setresuid, KEEP, id.uid, KEEP), () => `setresuid(-1, ${id.uid}, -1)`),
-    ];
-    for (const step of order === "down" ? steps : steps.reverse()) step();
-  };
-  become(as, "down");
-  try {
-    return checked(
+  return asCreator(as, () =>
+    checked(
       syscallNumber(SYS.shmget, key | 0, sizeBytes, flags),
       () => `shmget(0x${key.toString(16)}, ${sizeBytes}, 0${flags.toString(8)})`,
-    );
-  } finally {
-    become(own, "up");
-  }
+    ),
+  );
 }
 
 /** void *shmat(int shmid, const void *shmaddr, int shmflg) — anywhere. */
@@ -109,11 +88,9 @@ export function removeSegment(id: number): void {
 }
 
 /** shmctl(id, IPC_SET) — owner and permission bits. */
-export function setSegmentOwner(id: number, owner: { uid: number; gid: number; mode: number }): void {
-  const bytes = Buffer.alloc(DS_BYTES); // begins with struct ipc64_perm: key, uid, gid, cuid, cgid, mode
-  bytes.writeUInt32LE(owner.uid, 4);
-  bytes.writeUInt32LE(owner.gid, 8);
-  bytes.writeUInt32LE(owner.mode, 20);
+export function setSegmentOwner(id: number, owner: Owner): void {
+  const bytes = Buffer.alloc(DS_BYTES);
+  writeOwner(bytes, owner);
   checked(syscallNumber(SYS.shmctl, id, IPC_SET, bytes), () => `shmctl(${id}, IPC_SET)`);
 }
 

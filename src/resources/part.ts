@@ -54,7 +54,7 @@ export interface ImageSource {
     kind: ImageKindName,
     ids: readonly (number | bigint)[],
     type: MessageType<T>,
-    extraBytes?: (value: T) => number,
+    extraBytes?: (value: T, rest: Buffer) => number,
   ): { readonly value: T; readonly extra: Buffer; readonly offsetBytes: number }[];
   /** An image whose first record is of another type than all others. */
   headed<H, T>(
@@ -189,6 +189,10 @@ export interface RestoreSession {
   readonly tasks: readonly RestoreTask[];
   /** The process that all others are cloned from; it ends before any of them runs. */
   readonly seed: TracedTask;
+  /** Whether the tree gets an IPC namespace of its own. */
+  readonly hasOwnIpc: boolean;
+  /** Does something in the IPC namespace that the tree gets, or in ours if that is its. */
+  inIpc<T>(action: () => T): T;
   /** By (saved) pid. */
   task(pid: number): RestoreTask | undefined;
   /** A descriptor of ours for the open file of this id (files.img), opened on first use. */

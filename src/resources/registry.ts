@@ -7,6 +7,7 @@ import { eventfds } from "./events/eventfd.js";
 import { pidfds } from "./events/pidfd.js";
 import { ioUrings } from "./events/io-uring.js";
 import { userfaultfds } from "./events/userfaultfd.js";
+import { semaphoreUndo } from "./ipc/sem.js";
 import { fileLocks } from "./files/locks.js";
 import { regularFiles } from "./files/regular.js";
 import { memfds } from "./memory/memfd.js";
@@ -62,6 +63,7 @@ import { inotifies } from "./watches/inotify.js";
 /** Attributes of threads and processes. Within a stage they are restored in this order. */
 export const threadParts: readonly ThreadPart[] = [
   fileLocks,
+  semaphoreUndo,
   actions,
   compatActions,
   personality,

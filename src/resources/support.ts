@@ -72,7 +72,9 @@ const OWN: Readonly<Record<string, Support>> = {
     by: ["memory/aio"],
     missing: "requests that may never end, as polls: refused where the kernel has BTF and BPF, lost elsewhere",
   },
-  "ns.ipc-shm": { by: ["ipc/shm", "memory/segments"], missing: "segments that nobody has attached, and those of huge pages" },
+  "ns.ipc-shm": { by: ["ipc/shm", "memory/segments"] },
+  "ns.ipc-msg": { by: ["ipc/msg"] },
+  "ns.ipc-sysctl": { by: ["ipc/sysctl"] },
   "mem.mm-struct": { by: ["memory/finish"] },
   "net.lock": {
     by: ["sockets/lock", "sockets/tcp-connection"],

@@ -181,7 +181,7 @@ static void spawn(char **field, size_t count)
 		return;
 	}
 	if (strstr(field[5], "init")) {
-		pid = (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
+		pid = (pid_t)syscall(SYS_clone, CLONE_NEWPID | (strstr(field[5], "ipc") ? CLONE_NEWIPC : 0) | SIGCHLD, 0, 0, 0, 0);
 		if (pid == 0)
 			be_init(field);
 	} else {

@@ -20,6 +20,8 @@ export interface SpawnOptions {
   readonly session?: boolean;
   /** Below an init of its own, in a pid namespace of its own; the pid is that of the init. */
   readonly init?: boolean;
+  /** That init has an IPC namespace of its own, too. */
+  readonly ipc?: boolean;
   /** Leader of a new session on a new pseudo-terminal. */
   readonly terminal?: boolean;
 }
@@ -118,7 +120,7 @@ export class Lane {
   }
 
   async spawn(options: SpawnOptions): Promise<number> {
-    const flags = `${options.session ? "session," : ""}${options.terminal ? "pty," : ""}${options.init ? "init," : ""}`;
+    const flags = `${options.session ? "session," : ""}${options.terminal ? "pty," : ""}${options.init ? "init," : ""}${options.ipc ? "ipc," : ""}`;
     const id = String(this.#next++);
     const answer = new Promise<string[]>((resolve) => this.#answers.set(id, resolve));
     this.#send(["spawn", id, options.cwd, options.input ?? "", options.output, flags, ...options.argv]);

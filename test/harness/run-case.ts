@@ -65,6 +65,8 @@ export interface Tools {
   readonly restore: Tool;
   /** The workload runs below an init in a pid namespace of its own, the tools outside of it. */
   readonly ownPids?: boolean;
+  /** That pid namespace comes with an IPC namespace. */
+  readonly ownIpc?: boolean;
 }
 
 const tail = (path: string, lines: number): string =>
@@ -154,6 +156,7 @@ export class CaseRun {
       output: join(this.folder, "out"),
       session: true,
       init: this.#tools.ownPids === true,
+      ipc: this.#tools.ownIpc === true,
     });
     this.#exit = this.#lane.nextExit(this.#pid);
     await this.#untilReady();

@@ -13,6 +13,8 @@ export interface SuiteOptions {
   readonly lane?: LaneOptions;
   /** The trees have a pid namespace of their own, and the tools stay outside of it. */
   readonly ownPids?: boolean;
+  /** With an IPC namespace. */
+  readonly ownIpc?: boolean;
 }
 
 /** Cases that run at once in one test file; most of a case is waiting. */
@@ -91,7 +93,9 @@ export function suite(kind: string, cases: readonly Case[], options: SuiteOption
         const name = `${one.rows.join(", ")}: ${one.claim} (${[one.workload, ...(one.args ?? [])].join(" ")}), ${mode}`;
         const used = toolsFor(one, mode, tools, options);
         test(name, { skip: skipReason(one, tools, mode) }, () =>
-          pool.use((lane) => new CaseRun(lane, one, { ...used, ownPids: options.ownPids === true }).run(mode)),
+          pool.use((lane) =>
+            new CaseRun(lane, one, { ...used, ownPids: options.ownPids === true, ownIpc: options.ownIpc === true }).run(mode),
+          ),
         );
       }
     }

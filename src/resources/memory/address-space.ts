@@ -156,7 +156,7 @@ class Fill {
     const attached = fresh.filter((vma) => vma.status & AREA.SYSV);
     if (attached.length > 0)
       attachSegments(this.#program, attached, [...readMaps(this.#task.pid), ...this.#space.mm.vmas], (id) =>
-        this.#build.objects.segmentBytes(id),
+        this.#build.objects.segmentSize(id),
       );
     for (const vma of fresh) if ((vma.status & (AREA.SYSV | AREA.AIO)) === 0) this.#map(vma, remote, filled.meets(vma));
     const failedPolicies = addPolicies(this.#program, this.#space.mm, this.#parent?.mm);

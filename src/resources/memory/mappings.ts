@@ -11,7 +11,7 @@ import { MCL_FUTURE, MCL_ONFAULT } from "../../linux/memory.js";
 import { readAuxv, readStatus } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
 import { readMappings } from "../../linux/vma-flags.js";
-import { dumpSegments } from "../ipc/shm.js";
+import { type Attached, dumpSegments } from "../ipc/shm.js";
 import type { DumpSession, DumpTask, PathFile, ThreadPart } from "../part.js";
 import { ringFileId } from "../sockets/packet.js";
 import { dumpContexts, settleContexts } from "./aio.js";
@@ -153,10 +153,18 @@ function noteSharedUsedAsFile(tasks: readonly DumpTask[], session: DumpSession):
 }
 
 function dumpAttachedSegments(tasks: readonly DumpTask[], session: DumpSession): void {
-  const users = new Map<number, DumpTask>();
-  for (const task of tasks) for (const vma of task.vmas) if (areaKind(vma) === "sysv") users.set(Number(vma.inode), task);
-  const [first] = users.values();
-  if (first !== undefined) dumpSegments(new Set(users.keys()), first, session);
+  const users = new Map<number, Attached>();
+  for (const task of tasks) {
+    for (const vma of task.vmas) {
+      if (areaKind(vma) !== "sysv") continue;
+      users.set(Number(vma.inode), {
+        task,
+        name: vma.name,
+        hugeBytes: vma.flags.has("ht") ? BigInt(vma.kernelPageSizeKib << 10) : undefined,
+      });
+    }
+  }
+  dumpSegments(users, session);
 }
 
 /** The path through which the very file behind a mapping can be opened. */
@@ -311,9 +319,6 @@ function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefine
       because,
       remedy: [remedy],
     });
-  if (kind === "sysv" && vma.flags.has("ht")) {
-    return refuse("MAPPING_SYSV", "System V segments of huge pages are not carried yet", "Detach the segment (shmdt) before the dump");
-  }
   if (kind === "uprobes") {
     const remedy = "Use --allow-uprobes (the kernel makes active probes again when it is restored), or end the tracing";
     return refuse("MAPPING_UPROBES", "somebody traces the program by uprobes", remedy);

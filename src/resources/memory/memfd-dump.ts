@@ -11,6 +11,7 @@ import { fstatfs } from "../../linux/files.js";
 import { HUGETLB_FLAG_ENCODE_SHIFT, MFD_HUGETLB } from "../../linux/memory.js";
 import { fdTypes, fileEntry } from "../files/table.schema.js";
 import type { Vma } from "../../linux/proc/maps.js";
+import { hasOwnIpc, segmentsOfTree } from "../ipc/namespace.js";
 import type { DumpSession } from "../part.js";
 import { areaKind } from "./area.js";
 import { memfdInodeEntry } from "./memfd.schema.js";
@@ -54,7 +55,8 @@ function inodesOf(session: DumpSession): Inodes {
   let inodes = known.get(session);
   if (inodes === undefined) {
     const mapped = session.tasks.flatMap((task) => task.vmas.map((vma) => ({ kind: areaKind(vma), inode: vma.inode })));
-    const segments = new Set(mapped.filter((m) => m.kind === "sysv").map((m) => m.inode));
+    const attached = mapped.filter((m) => m.kind === "sysv").map((m) => m.inode);
+    const segments = new Set([...attached, ...(hasOwnIpc(session) ? segmentsOfTree(session).map(({ id }) => BigInt(id)) : [])]);
     const shared = mapped.filter((m) => m.kind === "shared-anonymous").map((m) => Number(m.inode & MAX_U32));
     inodes = { byKey: new Map(), shmids: new Set([...shared, ...[...segments].map(Number)]), segments };
     known.set(session, inodes);

@@ -3,7 +3,7 @@
  */
 import { dupFrom } from "../../linux/fcntl.js";
 import { openRegular } from "../files/regular.js";
-import { restoreSegments, segmentBytes } from "../ipc/shm.js";
+import { restoreSegments, segmentBytes, segmentPageBytes } from "../ipc/shm.js";
 import type { Fd, RestoreSession } from "../part.js";
 import { AREA } from "./area.js";
 import { memfdForMapping } from "./memfd.js";
@@ -50,9 +50,10 @@ export class MappedObjects {
     return this.#once(`file ${reg.id} ${flags}`, () => openRegular({ ...reg, pos: 0n }, this.#session, flags));
   }
 
-  /** Size of the System V segment of this number. */
-  segmentBytes(id: bigint): bigint {
-    return segmentBytes(Number(id), this.#session);
+  /** Size of the System V segment of this number, and of its pages. */
+  segmentSize(id: bigint): { readonly bytes: bigint; readonly pageBytes: bigint } {
+    const number = Number(id);
+    return { bytes: segmentBytes(number, this.#session), pageBytes: segmentPageBytes(number, this.#session) };
   }
 
   #once(key: string, make: () => Fd): Fd {

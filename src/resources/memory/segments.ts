@@ -12,7 +12,6 @@ import { TASK_END } from "./area.js";
 import type { PageRange } from "./inherit.js";
 import type { VmaEntry } from "./vma.schema.js";
 
-const PAGE = 4096n;
 /** Room that is left to what lies above and may grow downwards (stack_guard_gap, and more). */
 const MARGIN = 1n << 28n;
 
@@ -21,13 +20,14 @@ export function attachSegments(
   program: Program,
   vmas: readonly VmaEntry[],
   occupied: readonly PageRange[],
-  sizeOf: (id: bigint) => bigint,
+  sizeOf: (id: bigint) => { readonly bytes: bigint; readonly pageBytes: bigint },
 ): void {
   const taken = [...occupied];
   for (const parts of byAttachment(vmas)) {
     const [first] = parts as [VmaEntry];
-    const bytes = (sizeOf(first.shmid) + PAGE - 1n) & ~(PAGE - 1n);
-    const at = freeRange(taken, bytes + MARGIN);
+    const { bytes, pageBytes } = sizeOf(first.shmid);
+    const lowest = freeRange(taken, bytes + pageBytes + MARGIN);
+    const at = ((lowest + pageBytes - 1n) / pageBytes) * pageBytes;
     taken.push({ start: at, end: at + bytes });
     const flags = (first.fdflags ?? 0) === 0 ? SHM_RDONLY : 0;
     program.call(SYS.shmat, first.shmid, at, flags).must(`attaching System V shared memory ${first.shmid}`);

@@ -8,6 +8,7 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, wri
 import { ImageError } from "../../errors.js";
 import { SEEK_DATA, SEEK_HOLE, SEEK_SET, fstatfs, lseek, sendfile } from "../../linux/files.js";
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap, ownMemory } from "../../linux/memory.js";
+import { takeUnattached } from "../ipc/shm.js";
 import type { DumpSession, DumpTask, Fd, ImageSource } from "../part.js";
 import { areaKind } from "./area.js";
 import { HUGETLBFS_MAGIC, dumpedInodes, isDumpedAsFile, sharedMemoryId } from "./memfd-dump.js";
@@ -24,7 +25,7 @@ import { PAGE_RUN, type StoredRun, doneWith, openPageSource, pageRun, placeOf, r
 const PAGE = 4096n;
 const MAX_SENDFILE = 0x7ffff000n;
 
-/** Saves every shared anonymous object that a task maps, once. */
+/** Saves every shared anonymous object that a task maps, once, and segments that nobody has attached. */
 export function saveSharedMemory(
   tasks: readonly DumpTask[],
   session: DumpSession,
@@ -42,9 +43,13 @@ export function saveSharedMemory(
     }
   }
   for (const inode of dumpedInodes(session)) saveFile(inode.procPath, BigInt(inode.shmid), false);
+  for (const { id, fd } of takeUnattached(session)) saveOpen(fd, BigInt(id), true);
 
   function saveFile(path: string, shmid: bigint, isSegment: boolean): void {
-    const fd = openSync(path, constants.O_RDONLY);
+    saveOpen(openSync(path, constants.O_RDONLY), shmid, isSegment);
+  }
+
+  function saveOpen(fd: Fd, shmid: bigint, isSegment: boolean): void {
     try {
       const to = { session, pagesId: nextPagesId(), figures };
       const ahead = session.sharedAhead?.take(sharedKey(isSegment, fstatSync(fd, { bigint: true })), tasks);
