@@ -13,6 +13,8 @@ const TIOCEXCL = 0x540c;
 /** Stops and starts output: tcflow(3). */
 export const TCXONC = 0x540a;
 export const [TCOOFF, TCOON] = [0, 1];
+const TCFLSH = 0x540b;
+export const [TCIFLUSH, TCOFLUSH] = [0, 1];
 export const TIOCSCTTY = 0x540e;
 const TIOCGPGRP = 0x540f;
 export const TIOCSPGRP = 0x5410;
@@ -43,6 +45,9 @@ const TIOCGPTLCK = 0x8004_5439;
 const TIOCGEXCL = 0x8004_5440;
 /** _IO('T', 0x41). */
 const TIOCGPTPEER = 0x5441;
+
+/** ioctl_tty(2), of a master in packet mode: what it has to be told. */
+export const TIOCPKT_BITS = { FLUSHREAD: 1, FLUSHWRITE: 2, STOP: 4, START: 8, NOSTOP: 16, DOSTOP: 32, IOCTL: 64 } as const;
 
 /** NCCS of the kernel: control characters of struct termios. */
 export const NCCS = 19;
@@ -250,6 +255,11 @@ export function tiocgptpeer(fd: number, flags: number): number {
 /** ioctl(fd, TCXONC, action) — stops output (TCOOFF), or lets it go on (TCOON). */
 export function tcxonc(fd: number, action: number): void {
   request("TCXONC", TCXONC, fd, action);
+}
+
+/** ioctl(fd, TCFLSH, queue) — drops what is typed and not read (TCIFLUSH), or printed and not shown (TCOFLUSH). */
+export function tcflsh(fd: number, queue: number): void {
+  request("TCFLSH", TCFLSH, fd, queue);
 }
 
 /** ioctl(fd, TIOCVHANGUP) — whoever has the terminal open has lost it; it can be opened again. */

@@ -113,7 +113,8 @@ const OWN: Readonly<Record<string, Support>> = {
   },
   "tty.pty": {
     by: ["ttys/terminal"],
-    missing: "a status of packet mode that the master has not read (TIOCPKT) is refused, and stopped output (^S) where BPF is not allowed",
+    missing:
+      "where BPF is not allowed, stopped output (^S), and a status of packet mode that the master has not read (TIOCPKT), are refused; so is such a status elsewhere where a literal ^S or ^Q waits to be read, or input was flushed while EXTPROC is on",
   },
   "mode.inherit-fd": { by: ["files/inherit", "ttys/outside"] },
   "mode.dump-restore": { by: ["engine/dump", "engine/restore"] },

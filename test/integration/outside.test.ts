@@ -222,8 +222,8 @@ describe("terminals without a master, and those of the machine", { skip: isRoot 
     });
   });
 
-  test("a pseudo-terminal whose master was not told yet what was done to it is refused, and left as it is", () =>
-    withSubject(Subject.withWorkload("ttys/pty", ["untold"]), async (subject) => {
+  test("what a master was not told yet is refused, and left as it is, where it cannot be made again", () =>
+    withSubject(Subject.withWorkload("ttys/pty", ["untold-literal"]), async (subject) => {
       const { exit, text } = await subject.run(subject.dumpLine());
       assert.ok(exit.code === 1 && text.includes("[TERMINAL_HAS_DATA]") && text.includes("TIOCPKT"), text);
       await subject.judge();

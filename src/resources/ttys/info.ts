@@ -104,6 +104,8 @@ export interface KnownOfTerminal {
   readonly isFresh?: boolean;
   /** Of a master: who has stopped the output of its slave. */
   readonly stopped?: StoppedBy | undefined;
+  /** Of a master in packet mode: what it has not been told yet. */
+  readonly packetStatus?: number | undefined;
   readonly sid: number;
   readonly pgrp: number;
 }
@@ -151,6 +153,7 @@ export function infoId(file: OpenTerminal, session: DumpSession, known: KnownOfT
       winsize: windowSize(file.local),
       ...(known.isFresh === true ? { fresh: true } : {}),
       ...(known.stopped === undefined ? {} : { stopped: known.stopped === "typing" ? 1 : 2 }),
+      ...(known.packetStatus === undefined || known.packetStatus === 0 ? {} : { packet_status: known.packetStatus }),
       ...(known.index === undefined ? {} : { pty: { index: known.index } }),
       dev: Number(stat.dev),
       uid: Number(stat.uid),

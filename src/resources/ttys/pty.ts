@@ -34,7 +34,8 @@ import { PTMX_RDEV, PTS_MAJOR, PTS_PER_MAJOR, infoId, isHungUp, modesOf, slaveIn
 import { controllingDevice, isDeviceLeftOutside, sessionOf, terminalKey } from "./outside.js";
 import { isFresh, refillQueue, saveQueues, stopOutput } from "./queues.js";
 import { fileEntry } from "../files/table.schema.js";
-import { type TtyFileEntry, type TtyInfoEntry, ttyDataEntry, ttyType } from "./tty.schema.js";
+import { comesLater, isToldOfStop, tellFlushed, tellRest } from "./packet-status.js";
+import { type TtyDataEntry, type TtyFileEntry, type TtyInfoEntry, ttyDataEntry, ttyType } from "./tty.schema.js";
 
 /** Pseudo-terminals that may be opened on the way to the wanted number. */
 const MAX_TRIES = 4096;
@@ -87,8 +88,8 @@ export function dumpInside(file: OpenFile, session: DumpSession, index: number):
   const packetMode = tiocgpkt(file.local);
   const master = { file, index, slave: slaveDevice(index), packetMode, isSlaveHeld: isSlaveHeld(index, session) };
   const locked = tiocgptlck(file.local);
-  const stopped = saveQueues(master, session);
-  return infoId(file, session, { index, isMaster, locked, packetMode, stopped, isFresh: isFresh(master), ...owners });
+  const saved = saveQueues(master, session);
+  return infoId(file, session, { index, isMaster, locked, packetMode, ...saved, isFresh: isFresh(master), ...owners });
 }
 
 /** Device of the slave side of pair `index`, as stat(2) has it. */
@@ -164,7 +165,7 @@ export function pairOf(index: number, session: RestoreSession): Pair {
     if (!hasMasterInImages(index, session)) session.options.takeOrphanMaster?.({ fd: dupFrom(pair.master, 0), index });
     const infos = terminalInfos(session).filter((i) => i.pty?.index === index);
     for (const info of infos) setUp(pair, info, session);
-    for (const info of infos) stopAgain(pair, info, session);
+    for (const info of infos) stopAndTell(pair, info, session);
   }
   return pair;
 }
@@ -211,8 +212,10 @@ function setUp(pair: Pair, info: TtyInfoEntry, session: RestoreSession): void {
   const isMaster = info.rdev === PTMX_RDEV;
   const modes = info.termios === undefined ? undefined : modesOf(info.termios);
   if (modes !== undefined) tcsets(pair.slave, modes);
-  const data = session.images.records("TTY_DATA", [], ttyDataEntry).find((r) => r.value.tty_id === info.id)?.value;
-  if (data !== undefined) refillQueue({ ...pair, modes: modes ?? currentModes(pair.slave) }, data, !isMaster);
+  const data = dataOf(info.id, session);
+  const status = statusOf(info.pty?.index, session);
+  if (data !== undefined && !comesLater(status, isMaster ? "output" : "input"))
+    refillQueue({ ...pair, modes: modes ?? currentModes(pair.slave) }, data, !isMaster);
   const { winsize } = info;
   if (winsize !== undefined) {
     tiocswinsz(pair.slave, { rows: winsize.ws_row, columns: winsize.ws_col, xPixels: winsize.ws_xpixel, yPixels: winsize.ws_ypixel });
@@ -220,12 +223,34 @@ function setUp(pair: Pair, info: TtyInfoEntry, session: RestoreSession): void {
   if (!isMaster) chownSync(`/dev/pts/${info.pty?.index}`, info.uid ?? 0, info.gid ?? 0);
 }
 
-/** Before packet mode is on, which would tell of it. */
-function stopAgain(pair: Pair, info: TtyInfoEntry, session: RestoreSession): void {
-  const isStopped =
-    info.stopped === undefined || stopOutput({ ...pair, modes: currentModes(pair.slave) }, info.stopped === 1 ? "typing" : "call");
-  if (!isStopped) session.warn(`terminal /dev/pts/${info.pty?.index}: its output was stopped, and is not any more`);
-  if (info.rdev === PTMX_RDEV && info.packet_mode) tiocpkt(pair.master, true);
+function dataOf(id: number, session: RestoreSession): TtyDataEntry | undefined {
+  return session.images.records("TTY_DATA", [], ttyDataEntry).find((r) => r.value.tty_id === id)?.value;
+}
+
+/** What the master of pair `index` has to be told. */
+function statusOf(index: number | undefined, session: RestoreSession): number {
+  return terminalInfos(session).find((i) => i.rdev === PTMX_RDEV && i.pty?.index === index)?.packet_status ?? 0;
+}
+
+/** Stops output before packet mode is on, which would tell of it, or behind that, where it is to be told. */
+function stopAndTell(pair: Pair, info: TtyInfoEntry, session: RestoreSession): void {
+  const modes = currentModes(pair.slave);
+  const status = info.packet_status ?? 0;
+  const stop = () => {
+    const isStopped = info.stopped === undefined || stopOutput({ ...pair, modes }, info.stopped === 1 ? "typing" : "call");
+    if (!isStopped) session.warn(`terminal /dev/pts/${info.pty?.index}: its output was stopped, and is not any more`);
+  };
+  if (!isToldOfStop(status)) stop();
+  if (info.rdev !== PTMX_RDEV || !info.packet_mode) return;
+  tiocpkt(pair.master, true);
+  if (status === 0) return;
+  tellFlushed(pair.slave, status);
+  for (const side of ["input", "output"] as const) {
+    const data = dataOf(side === "input" ? info.id - 1 : info.id, session);
+    if (data !== undefined && comesLater(status, side)) refillQueue({ ...pair, modes, keepsFlow: true }, data, side === "input");
+  }
+  if (isToldOfStop(status)) stop();
+  tellRest(pair.slave, status, modes);
 }
 
 /** One that hung up while there is a master; else a slave whose master closes at once, with its old number if nobody else has it. */

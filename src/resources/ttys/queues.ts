@@ -6,8 +6,10 @@
  *
  * Read from   splice(2) from either side into a pipe, until nothing is left, and back through the other side; a copy by tee(2)
  * Made with   write(2) to the other side, in modes that leave the bytes alone and keep lines, half lines and ends of file apart
- * Refused     queues that came back incomplete, a status of packet mode that nobody has read; stopped output (^S), where the kernel's memory
- *             may not be read: nobody else tells who has stopped it (linux/kernel-terminals.ts)
+ * Refused     queues that came back incomplete; stopped output (^S), where the kernel's memory may not be read: nobody else tells who has
+ *             stopped it (linux/kernel-terminals.ts)
+ *
+ * A master in packet mode that has not been told yet what was done: packet-status.ts.
  */
 import { closeSync, openSync, readSync, readlinkSync, writeSync, constants } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
@@ -31,6 +33,7 @@ import {
   tcgets,
   tcsets,
   tcxonc,
+  tiocgpkt,
   tiocgptlck,
   tiocgptpeer,
   tiocsptlck,
@@ -40,6 +43,7 @@ import { type Data, Program } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import type { DumpSession, DumpTask, Fd, OpenFile } from "../part.js";
 import { controllingDevice } from "./outside.js";
+import { canBeTold } from "./packet-status.js";
 import { type TtyDataEntry, ttyDataEntry } from "./tty.schema.js";
 
 /** asm-generic/termbits.h: PARMRK, ISTRIP, INLCR, IGNCR, ICRNL, IUCLC, IXANY, IXOFF, BRKINT. IXON stays: taking it away lets output go on. */
@@ -51,6 +55,7 @@ const ICANON = 0o2;
 const ECHOES = 0o10 | 0o20 | 0o40 | 0o100 | 0o400 | 0o1000 | 0o2000 | 0o4000;
 const VEOF = 4;
 const VMIN = 6;
+const VSTART = 8;
 const VSTOP = 9;
 const IXON = 0o2000;
 const VEOL = 11;
@@ -76,9 +81,13 @@ const PAUSE_MS = 5;
 const TAKE_IN_MS = 2;
 
 /** Modes in which bytes go through unchanged; lines stay lines when the terminal makes lines. */
-function plain(modes: Termios, { lines, endOfFile = 0 }: { lines: boolean; endOfFile?: number }): Termios {
+function plain(
+  modes: Termios,
+  { lines, endOfFile = 0, keepsFlow = false }: { lines: boolean; endOfFile?: number; keepsFlow?: boolean | undefined },
+): Termios {
   const cc = Buffer.alloc(modes.cc.length);
   cc[VMIN] = 1;
+  if (keepsFlow) for (const at of [VSTART, VSTOP]) cc[at] = modes.cc[at] ?? 0;
   if (lines) {
     cc[VEOF] = endOfFile;
     cc[VEOL] = modes.cc[VEOL] ?? 0;
@@ -140,8 +149,15 @@ export function isFresh({ file, isSlaveHeld }: Pick<Master, "file" | "isSlaveHel
   return !isSlaveHeld && (pollOnce(file.local, 0) & POLLHUP) === 0;
 }
 
+/** What else is known of a pair whose queues are saved. */
+export interface SavedPair {
+  readonly stopped?: StoppedBy | undefined;
+  /** TIOCPKT_… bits that its master has not read. */
+  readonly packetStatus?: number;
+}
+
 /** Saves what is on its way through the pair; it is where it was afterwards. Tells whether its output is stopped. */
-export function saveQueues(master: Master, session: DumpSession): StoppedBy | undefined {
+export function saveQueues(master: Master, session: DumpSession): SavedPair {
   const { file } = master;
   const refuse = (because: string, remedy = "Dump again a moment later") =>
     session.refuse(
@@ -156,29 +172,54 @@ export function saveQueues(master: Master, session: DumpSession): StoppedBy | un
   if (isFresh(master)) {
     // Opening and closing the slave would hang the master up.
     if (bytesToRead(file.local) > 0) refuse("it holds unread bytes, and its slave side is outside the tree");
-    return undefined;
-  }
-  if (master.packetMode && (pollOnce(file.local, POLLPRI) & POLLPRI) !== 0) {
-    refuse("it is in packet mode, and its master has not read what was done to it (TIOCPKT)");
-    return undefined;
+    return {};
   }
   const peer = openSlave(file.local);
   try {
     const modes = tcgets(peer);
     const typed = bytesToRead(peer);
     const printed = bytesToRead(file.local);
-    if (modes === undefined) return undefined;
+    if (modes === undefined) return {};
     const stopped = stoppedBy(peer, printed);
     if (stopped === "unknown" || (stopped === "typing" && !canBeTyped(modes, typed))) {
       refuse("its output is stopped", "Let it go on (^Q)");
-      return undefined;
+      return {};
     }
-    if (typed === 0 && printed === 0 && (modes.lflag & ICANON) === 0) return stopped;
+    if (isUntold(master)) {
+      const seen = seenUntold({ master, peer, modes, stopped }, { typed, session });
+      if (seen === undefined) refuse("it is in packet mode, and its master has not read what was done to it (TIOCPKT)");
+      return { stopped, ...(seen === undefined ? {} : { packetStatus: seen }) };
+    }
+    if (typed === 0 && printed === 0 && (modes.lflag & ICANON) === 0) return { stopped };
     if (!moveAll({ master, peer, modes, stopped }, { typed, session })) refuse("what was unread did not all go back where it was");
-    return stopped;
+    return { stopped };
   } finally {
     closeSync(peer);
   }
+}
+
+/** Whether a master in packet mode has something to be told. */
+const isUntold = ({ packetMode, file }: Pick<Master, "packetMode"> & { file: { local: Fd } }): boolean =>
+  packetMode && (pollOnce(file.local, POLLPRI) & POLLPRI) !== 0;
+
+/**
+ * The status that the master of a pair has not read, which every way to look at the queues would change or take: they are saved as the
+ * kernel's memory shows them. Undefined: it shows them not, or they could not be made again.
+ */
+function seenUntold(
+  { master, peer, modes, stopped }: Pair,
+  { typed, session }: { typed: number; session: DumpSession },
+): number | undefined {
+  const view = kernelTerminals();
+  const [status, input, output] = [view?.packetStatus(peer), view?.unread(peer), view?.unread(master.file.local)];
+  if (status === undefined || input === undefined || output === undefined || input.length >= FULL || output.length >= FULL)
+    return undefined;
+  const eofs = endsOfFile(input, typed, modes);
+  const data = eofs.length > 0 ? Buffer.from(input.filter((byte) => byte !== 0)) : input;
+  if (!canBeTold(status, { modes, stopped, input: data, output })) return undefined;
+  save(session, { tty_id: master.index * 2, data, eofs });
+  save(session, { tty_id: master.index * 2 + 1, data: output, eofs: [] });
+  return status;
 }
 
 function openSlave(master: Fd): Fd {
@@ -203,25 +244,26 @@ function kernelTerminals(): KernelTerminals | undefined {
 /** A terminal takes nothing while its output is stopped, or when it is full. */
 const takesNothing = (slave: Fd): boolean => (pollOnce(slave, POLLOUT) & POLLOUT) === 0;
 
-/** Gets ready, some 30 ms long, if a process has a slave that takes nothing. */
+/** Gets ready, some 30 ms long, if a process has a slave that takes nothing, or a master that has something to be told. */
 export function prepareTerminals(pids: readonly number[]): void {
-  if (!wasTried && pids.some(hasStopped)) kernelTerminals();
+  if (!wasTried && pids.some(needsLook)) kernelTerminals();
 }
 
-function hasStopped(pid: number): boolean {
+function needsLook(pid: number): boolean {
   const seen = new Set<string>();
   let pidfd: Fd | undefined;
   try {
     for (const fd of readFdNumbers(pid)) {
       const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
-      if (!/^\/dev\/pts\/\d+$/.test(link) || seen.has(link)) continue;
+      const isMaster = /^\/dev\/(pts\/)?ptmx$/.test(link);
+      if (!isMaster && (!/^\/dev\/pts\/\d+$/.test(link) || seen.has(link))) continue;
       seen.add(link);
       pidfd ??= pidfdOpen(pid);
-      const slave = pidfdGetfd(pidfd, fd);
+      const local = pidfdGetfd(pidfd, fd);
       try {
-        if (takesNothing(slave)) return true;
+        if (isMaster ? isUntold({ packetMode: tiocgpkt(local), file: { local } }) : takesNothing(local)) return true;
       } finally {
-        closeSync(slave);
+        closeSync(local);
       }
     }
   } catch {
@@ -438,7 +480,7 @@ export interface NewPair {
 }
 
 /** Types or prints saved bytes: those of the slave's queue through the master, and the other way round. */
-export function refillQueue(pair: NewPair, entry: TtyDataEntry, isInput: boolean): void {
+export function refillQueue(pair: NewPair & { readonly keepsFlow?: boolean }, entry: TtyDataEntry, isInput: boolean): void {
   const data = Buffer.from(entry.data);
   const endOfFile = unusedByte(data);
   const pieces: Buffer[] = [];
@@ -447,7 +489,8 @@ export function refillQueue(pair: NewPair, entry: TtyDataEntry, isInput: boolean
     pieces.push(data.subarray(from, at), Buffer.from([endOfFile]));
     from = at;
   }
-  tcsets(pair.slave, plain(pair.modes, { lines: true, endOfFile: entry.eofs.length > 0 ? endOfFile : 0 }));
+  const { keepsFlow } = pair;
+  tcsets(pair.slave, plain(pair.modes, { lines: true, endOfFile: entry.eofs.length > 0 ? endOfFile : 0, keepsFlow }));
   const bytes = Buffer.concat([...pieces, data.subarray(from)]);
   const [writer, reader] = isInput ? [pair.master, pair.slave] : [pair.slave, pair.master];
   writeAll(writer, bytes.subarray(0, FULL), entry);

@@ -67,6 +67,8 @@ export const ttyInfoEntry = message("tty_info_entry", {
   fresh: optional.bool(1000, { floe: true }),
   /** Floe's own, of a master: output of its slave is stopped: 1 by the character for it (^S), 2 by tcflow(3). */
   stopped: optional.uint32(1001, { floe: true }),
+  /** Floe's own, of a master in packet mode: what it has not been told yet (TIOCPKT_…). */
+  packet_status: optional.uint32(1002, { floe: true }),
 });
 export type TtyInfoEntry = Infer<typeof ttyInfoEntry>;
 

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { KernelTerminals } from "../../../src/linux/kernel-terminals.js";
 import type { Case } from "../../harness/run-case.js";
 
 const MOST = ["alone", "left-running", "twice"] as const;
@@ -12,6 +13,17 @@ export const ptyCases: readonly Case[] = [
     peerCannot: "it fails on bytes that were read",
   },
   { workload: "ttys/pty", args: ["packet"], rows: ["tty.pty"], claim: "a master stays in packet mode, with what it has not read" },
+  ...["untold", "untold-stopped"].map((how): Case => {
+    return {
+      workload: "ttys/pty",
+      args: [how],
+      rows: ["tty.pty"],
+      claim: "what a master in packet mode was not told yet it is told, with what is unread",
+      modes: ["in-place", "twice"],
+      peerCannot: "it takes the status away",
+      machineCannot: KernelTerminals.open() === undefined ? "no BTF, or no right to load BPF programs" : undefined,
+    };
+  }),
   { workload: "ttys/pty", args: ["much"], rows: ["tty.pty"], claim: "all that the queues of a pair can hold is kept", modes: MOST },
   {
     workload: "ttys/pty",

@@ -2,7 +2,7 @@
  * A pseudo-terminal with both sides in the tree: number, modes, window, owner, session, foreground group, several opens of
  * the slave, bytes on their way in both directions. "packet": the master is in packet mode, with something to read; "alone": the slave is closed; "new": it never was open;
  * "much": raw, with all that its queues hold; "hung-up": the master is closed; "without-group": nobody is in the foreground; "revoked": the slave is hung up, and opened again; "stopped": something printed, then ^S; "held": the same by tcflow(3);
- * "untold": in packet mode, flushed, and the master does not know yet; "modes": locked, exclusive, a speed
+ * "untold", "untold-stopped", "untold-literal": in packet mode, and the master does not know yet what was done; "modes": locked, exclusive, a speed
  * of its own, modes that nobody may change.
  */
 /* cflags: -lutil */
@@ -303,17 +303,44 @@ _Noreturn static void stopped(int master, int slave, bool by_typing)
 	pass();
 }
 
-/* The master of a pair in packet mode has not been told yet that its queues were flushed. */
-_Noreturn static void untold(int master, int slave)
+/*
+ * The master of a pair in packet mode has not been told yet what was done: queues were flushed, output stopped and let go on, flow control was
+ * taken away ("untold-stopped": output is stopped, and flow control came; "untold-literal": so it is, and ^S was typed before, and not read). Since then there is something in both queues.
+ */
+_Noreturn static void untold(int master, int slave, const char *how)
 {
+	bool stopped = *how, literal = !strcmp(how, "-literal");
 	int on = 1;
-	char status;
+	struct termios modes;
+	char expected = stopped ? TIOCPKT_FLUSHREAD | TIOCPKT_STOP | TIOCPKT_DOSTOP
+		: TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE | TIOCPKT_START | TIOCPKT_NOSTOP;
+	char text[64];
 
+	must(fcntl(master, F_SETFL, O_NONBLOCK));
+	must(tcgetattr(slave, &modes));
+	modes.c_lflag &= ~(tcflag_t)ECHO;
+	modes.c_iflag = stopped ? modes.c_iflag & ~(tcflag_t)IXON : modes.c_iflag | IXON;
+	must(tcsetattr(slave, TCSANOW, &modes));
 	must(ioctl(master, TIOCPKT, &on));
-	must(tcflush(slave, TCIFLUSH));
+	must(tcflush(slave, stopped ? TCIFLUSH : TCIOFLUSH));
+	must(write(slave, "shown\n", 6));
+	must(write(master, literal ? "typ\023d\n\004half" : "typed\n\004half", 11));
+	until_readable(slave);
+	must(tcflow(slave, TCOOFF));
+	if (!stopped)
+		must(tcflow(slave, TCOON));
+	modes.c_iflag ^= IXON;
+	must(tcsetattr(slave, TCSANOW, &modes));
 	ready();
 	wait_for_go();
-	check(read(master, &status, 1) == 1 && status == TIOCPKT_FLUSHREAD, "the status is %#x", status);
+	check_state();
+	check(read(master, text, 1) == 1 && *text == expected, "the status is %#x, was %#x", *text, expected);
+	check(read(master, text, sizeof text) == 8 && !memcmp(text, "\0shown\r\n", 8), "the packet is \"%s\"", text + 1);
+	check(read(master, text, sizeof text) == -1 && errno == EAGAIN, "the master reads more: %#x", *text);
+	read_exactly(slave, literal ? "typ\023d\n" : "typed\n", "the slave");
+	check(read(slave, text, sizeof text) == 0, "the slave does not read the end of a file");
+	must(write(master, "\n", 1));
+	read_exactly(slave, "half\n", "the slave");
 	pass();
 }
 
@@ -358,8 +385,8 @@ int main(int argc, char **argv)
 		without_group(master, slave);
 	if (!strcmp(what, "revoked"))
 		revoked(master, slave);
-	if (!strcmp(what, "untold"))
-		untold(master, slave);
+	if (!strncmp(what, "untold", 6))
+		untold(master, slave, what + 6);
 	if (!strcmp(what, "modes"))
 		special_modes(master, slave);
 	must(fcntl(master, F_SETFL, O_NONBLOCK));
