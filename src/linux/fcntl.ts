@@ -125,6 +125,17 @@ export function setOwner(fd: number, owner: FileOwner, sender?: { readonly uid: 
   }
 }
 
+/** uapi/linux/fcntl.h: what one can be told of a directory by a signal: DN_ACCESS, _MODIFY, _CREATE, _DELETE, _RENAME, _ATTRIB. */
+export const DN_EVENTS = [1, 2, 4, 8, 16, 32] as const;
+/** More than once. */
+export const DN_MULTISHOT = 0x8000_0000;
+export const F_NOTIFY = 1026;
+
+/** fcntl(fd, F_NOTIFY, mask) — adds to what the caller is told of a directory; without any event: no more of it. */
+export function fNotify(fd: number, mask: number): void {
+  request("F_NOTIFY", F_NOTIFY, fd, mask);
+}
+
 /** fcntl(fd, F_GETSIG) — the signal for I/O; 0: SIGIO without siginfo. */
 export function getSignal(fd: number): number {
   return request("F_GETSIG", F_GETSIG, fd);

@@ -9,6 +9,7 @@ import { ioUrings } from "./events/io-uring.js";
 import { userfaultfds } from "./events/userfaultfd.js";
 import { semaphoreUndo } from "./ipc/sem.js";
 import { fileLocks } from "./files/locks.js";
+import { directoryNotices } from "./files/notices.js";
 import { regularFiles } from "./files/regular.js";
 import { memfds } from "./memory/memfd.js";
 import { secretMemoryFiles } from "./memory/secret.js";
@@ -99,6 +100,7 @@ export const threadParts: readonly ThreadPart[] = [
   clearTid,
   rseq,
   pending,
+  directoryNotices,
   seccomp,
   lsmLabels,
   credentials,

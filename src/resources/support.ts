@@ -44,7 +44,8 @@ const OWN: Readonly<Record<string, Support>> = {
   "file.link-remap": { by: ["files/remap"] },
   "file.regular": {
     by: [],
-    missing: "a reader of /dev/kmsg begins anew; notices about a directory by signals (F_NOTIFY) are lost: no call tells of them",
+    missing:
+      "a reader of /dev/kmsg begins anew; where BPF is not allowed, notices about a directory by signals (F_NOTIFY) are lost, and a warning says so",
   },
   "file.procfs": { by: ["files/proc-path"] },
   "file.inotify": {

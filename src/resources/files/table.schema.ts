@@ -59,6 +59,8 @@ export const fdinfoEntry = message("fdinfo_entry", {
   type: required.enum(3, () => fdTypes),
   fd: required.uint32(4),
   xattr_security_selinux: optional.string(5),
+  /** Floe's own, of a directory: what the process is told of it by signals (DN_… of fcntl(2) F_NOTIFY). */
+  notify: optional.uint32(1000, { floe: true, hex: true }),
 });
 export type FdinfoEntry = Infer<typeof fdinfoEntry>;
 

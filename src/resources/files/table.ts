@@ -24,6 +24,7 @@ import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession
 import { Descriptions, type Known, type Seen } from "./descriptions.js";
 import { inheritedFor } from "./inherit.js";
 import { dumpLocks, noteLocks } from "./locks.js";
+import { lookForNotices, noteNotices, withNotices } from "./notices.js";
 import { socketLabel } from "../security/socket-label.js";
 import { insideGroup, insidePid, outsideGroup, outsidePid } from "../tasks/pid-numbers.js";
 import type { FownEntry } from "./owner.schema.js";
@@ -95,11 +96,15 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   for (const { task, opened } of tables) lookFirst(task, opened, tools);
   // What the tree decides about is known by now.
   const told = new ToldFiles(session);
+  const written: { task: DumpTask; entries: readonly FdinfoEntry[] }[] = [];
   for (const { task, opened } of tables) {
     session.images.touch("FDINFO", [task.ids.files]);
-    const entries = dumpTable(task, opened, { ...tools, told });
+    written.push({ task, entries: dumpTable(task, opened, { ...tools, told }) });
+  }
+  for (const { task, entries } of written) {
+    const all = withNotices(task, entries, session);
     session.later(() => {
-      for (const value of entries) session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
+      for (const value of all) session.images.append("FDINFO", [task.ids.files], { type: fdinfoEntry, value });
     });
   }
   dumpLocks(session);
@@ -285,6 +290,7 @@ function dumpDescription(
     seen.id = id;
     const hasOwner = (seen.info.flags & O_PATH) === 0 && at.isOwnerless !== true;
     if (hasOwner) seen.fown = ownerOf(seen.local, session);
+    if (seen.fown.pid !== 0) lookForNotices(seen, session);
     const message = kind.dump(seen, session);
     const type = typeNumber(kind.type);
     if (message !== undefined) {
@@ -451,6 +457,7 @@ export function restoreTable(task: RestoreTask, table: FileTable, session: Resto
   }
   run(leader, program);
   leader.closeOnDeath([]);
+  noteNotices(task, table.entries);
 }
 
 /** Every open file under one number. Those that cannot be sent come last: what is sent comes to the lowest free numbers. */

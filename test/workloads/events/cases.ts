@@ -1,3 +1,4 @@
+import { KernelNotices } from "../../../src/linux/kernel-notices.js";
 import { release } from "node:os";
 import type { Case, Mode } from "../../harness/run-case.js";
 
@@ -125,6 +126,14 @@ export const eventCases: readonly Case[] = [
     claim: "unread events become an overflow",
     modes: ["alone", "in-place", "killed-restored"],
     peerCannot: "it drops unread events without a word",
+  },
+  {
+    workload: "events/notices",
+    rows: ["file.regular"],
+    claim: "a process goes on being told of directories by signals (F_NOTIFY)",
+    modes: ["in-place", "twice"],
+    peerCannot: "it does not know of them",
+    machineCannot: KernelNotices.open() === undefined ? "no BTF, or no right to load BPF programs" : undefined,
   },
   {
     workload: "events/owners",
