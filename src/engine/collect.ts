@@ -56,7 +56,10 @@ export function collect(
     FIRST_OBJECT_ID,
     before.order,
   );
+  const sharers = new Map<number, number>();
+  for (const { vm } of ids.values()) sharers.set(vm, (sharers.get(vm) ?? 0) + 1);
   return tree.tasks.map((traced) => {
+    traced.hasOwnMemory = sharers.get(ids.get(traced.pid)?.vm ?? 0) === 1;
     const stat = readStat(traced.pid);
     const { vmas } = readMappingsAgain(traced.pid, before.mappings?.get(traced.pid));
     const code = codeRanges(traced.pid, vmas);

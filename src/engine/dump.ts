@@ -54,7 +54,7 @@ import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
 import { PreparedThreads } from "../target/prepared-threads.js";
 import { waitDeath } from "../target/seed.js";
 import { closeStrays } from "../target/hand-over.js";
-import { attachStub, detachStub, isInsideStub } from "../target/stub-attach.js";
+import { attachStubs, detachStubs, isInsideStub } from "../target/stub-attach.js";
 import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
 import { type CollectedTask, type LearntMappings, collect, emptyCore, learnMappings } from "./collect.js";
 import { compileForTree } from "./compilation.js";
@@ -254,7 +254,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     for (const problem of foreignNamespaces(tasks)) session.refuse(problem);
     if (tasks[0] !== undefined) dumpClocks(tasks[0], session);
     dumpIpc(session);
-    for (const task of tasks) attachStub(task.traced, task.code);
+    attachStubs(tasks);
     faultPoint("dump-stub");
     collectThreads(session, tools.threads);
     faultPoint("dump-threads");
@@ -558,15 +558,12 @@ function writeCores(task: CollectedTask, session: Session): void {
 /** Stub out, registers back, detached; `stopped`: with a SIGSTOP on its way. A process that died meanwhile is no error. */
 function letGo(tree: FrozenTree, stopped: boolean): void {
   let failure: unknown;
-  for (const task of tree.tasks) {
-    try {
-      closeStrays(task);
-      detachStub(task);
-    } catch (error) {
-      failure ??= error;
-    }
-    if (stopped) syscallNumber(SYS.kill, task.pid, 19);
+  try {
+    detachStubs(tree.tasks, closeStrays);
+  } catch (error) {
+    failure = error;
   }
+  if (stopped) for (const task of tree.tasks) syscallNumber(SYS.kill, task.pid, 19);
   releaseTree(tree);
   if (stopped) untilStopped(tree);
   if (failure !== undefined) throw failure;

@@ -26,11 +26,51 @@ const EACCES = 13n;
 const EFAULT = 14;
 const ALL_SIGNALS = 0xffffffffffffffffn;
 
+/** Work in a process, with a break wherever it is under way by itself: others can be worked in meanwhile. */
+type Steps<T = void> = Generator<void, T>;
+
+/** Does all of it, and nothing else meanwhile. */
+function finish<T>(steps: Steps<T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
+/** So many at once: each has a descriptor open. */
+const AT_ONCE = 64;
+
+/**
+ * Works in all of the processes at once, but in those that share their memory, and so the cave, in one after another. One that fails holds
+ * up none that are under way. Throws the first failure.
+ */
+function together(tasks: readonly TracedTask[], stepsIn: (task: TracedTask) => Steps, isToGoOn: boolean): void {
+  const alone = tasks.filter((task) => task.hasOwnMemory);
+  const groups = Array.from({ length: Math.ceil(alone.length / AT_ONCE) }, (_, i) => alone.slice(i * AT_ONCE, (i + 1) * AT_ONCE));
+  groups.push(...tasks.filter((task) => !task.hasOwnMemory).map((task) => [task]));
+  const failures: unknown[] = [];
+  for (const group of groups) {
+    if (failures.length > 0 && !isToGoOn) break;
+    for (let rest = group.map(stepsIn); rest.length > 0; ) rest = rest.filter((steps) => isUnderWay(steps, failures));
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Goes to the next break; whether there is one. */
+function isUnderWay(steps: Steps, failures: unknown[]): boolean {
+  try {
+    return steps.next().done !== true;
+  } catch (error) {
+    failures.push(error);
+    return false;
+  }
+}
+
 /** Runs `step` with /proc/PID/mem open, through which read-only memory can be written as well. */
-function withMemory<T>(pid: number, step: (fd: number) => T): T {
+function* withMemory<T>(pid: number, step: (fd: number) => Steps<T>): Steps<T> {
   const fd = openSync(`/proc/${pid}/mem`, "r+");
   try {
-    return step(fd);
+    return yield* step(fd);
   } finally {
     closeSync(fd);
   }
@@ -61,7 +101,7 @@ function findCave(task: TracedTask, memory: number, ranges: readonly AddressRang
 const unused = Buffer.alloc(arch.caveBytes);
 
 /** Makes one system call in the leader through the cave; afterwards the leader stands behind that call, in the cave. */
-function callThroughCave(task: TracedTask, memory: number, call: { nr: number; args: readonly bigint[] }): bigint {
+function* callThroughCave(task: TracedTask, memory: number, call: { nr: number; args: readonly bigint[] }): Steps<bigint> {
   const { leader, cave } = task;
   if (cave === undefined) throw new Error("internal error: no cave");
   const after = arch.resumeRegs(leader.regs, true);
@@ -71,6 +111,7 @@ function callThroughCave(task: TracedTask, memory: number, call: { nr: number; a
   ptraceSetSigmask(leader.tid, ALL_SIGNALS);
   for (let stop = 0; stop < 2; stop++) {
     ptraceSyscall(leader.tid);
+    yield;
     for (;;) {
       const status = waitThread(leader.tid);
       if (status.kind === "syscall-stop") break;
@@ -100,22 +141,22 @@ export function isInsideStub(task: TracedTask, ranges: CodeRanges): boolean {
 }
 
 /** Maps the stub region; in two pieces in a process that may not have memory both writable and executable. */
-function mapRegion(task: TracedTask, memory: number, { place, length }: { place: bigint; length: number }): bigint {
+function* mapRegion(task: TracedTask, memory: number, { place, length }: { place: bigint; length: number }): Steps<bigint> {
   const map = (prot: number) => {
     const args = [place, BigInt(length), BigInt(prot), BigInt(MAP_PRIVATE | MAP_ANONYMOUS), -1n, 0n];
     return callThroughCave(task, memory, { nr: SYS.mmap, args });
   };
-  let address = map(PROT_READ | PROT_WRITE | PROT_EXEC);
+  let address = yield* map(PROT_READ | PROT_WRITE | PROT_EXEC);
   let failed = address;
   if (address === -EACCES) {
-    address = map(PROT_READ | PROT_EXEC);
+    address = yield* map(PROT_READ | PROT_EXEC);
     const data = { at: address + BigInt(CODE_BYTES), length: BigInt(length - CODE_BYTES) };
     failed = isError(address)
       ? address
-      : callThroughCave(task, memory, { nr: SYS.mprotect, args: [data.at, data.length, BigInt(PROT_READ | PROT_WRITE)] });
+      : yield* callThroughCave(task, memory, { nr: SYS.mprotect, args: [data.at, data.length, BigInt(PROT_READ | PROT_WRITE)] });
   }
   if (!isError(failed)) return address;
-  if (!isError(address)) callThroughCave(task, memory, { nr: SYS.munmap, args: [address, BigInt(length)] });
+  if (!isError(address)) yield* callThroughCave(task, memory, { nr: SYS.munmap, args: [address, BigInt(length)] });
   leaveCave(task, memory);
   throw kernelError(`mmap(0x${place.toString(16)}, ${length}, PROT_READ|PROT_WRITE|PROT_EXEC) in process ${task.pid}`, failed);
 }
@@ -130,21 +171,32 @@ function isError(result: bigint): boolean {
  * All threads must be stopped, with `regs` and `sigmask` read, and none inside an older stub ({@link isInsideStub}).
  */
 export function attachStub(task: TracedTask, ranges: CodeRanges): void {
-  withMemory(task.pid, (memory) => placeStub(task, memory, ranges));
+  finish(attaching(task, ranges));
+}
+
+/** The same with many at once. On a failure some have it, and the others are as they were. */
+export function attachStubs(all: readonly { readonly traced: TracedTask; readonly code: CodeRanges }[]): void {
+  const ranges = new Map(all.map(({ traced, code }) => [traced, code]));
+  const steps = (task: TracedTask) => attaching(task, ranges.get(task) ?? { code: [], leftBehind: [] });
+  together([...ranges.keys()], steps, false);
+}
+
+function* attaching(task: TracedTask, ranges: CodeRanges): Steps {
+  yield* withMemory(task.pid, (memory) => placeStub(task, memory, ranges));
   if (ranges.leftBehind.length === 0) return;
   const program = new Program();
   for (const { start, end } of ranges.leftBehind) program.call(SYS.munmap, start, end - start).must();
   run(task.leader, program);
 }
 
-function placeStub(task: TracedTask, memory: number, ranges: CodeRanges): void {
+function* placeStub(task: TracedTask, memory: number, ranges: CodeRanges): Steps {
   task.cave = findCave(task, memory, ranges.code);
   const length = regionBytes(task.threads.length);
   const place = freeRegionPlace(
     ranges.leftBehind.map((range) => range.start),
     arch.isCompat(task.leader.regs),
   );
-  const address = mapRegion(task, memory, { place, length });
+  const address = yield* mapRegion(task, memory, { place, length });
   task.region = { address, length };
   const header = regionHeader(arch.stubCode);
   writeSync(memory, header, 0, header.length, Number(address));
@@ -208,6 +260,19 @@ function setToStub(thread: TracedThread, slot: Slot): void {
 
 /** Takes the stub out of `task` and puts every thread's registers and mask back; the threads stay stopped. */
 export function detachStub(task: TracedTask): void {
+  finish(detaching(task));
+}
+
+/** The same with many at once, each after `before`. Throws the first failure when all others are done. */
+export function detachStubs(tasks: readonly TracedTask[], before: (task: TracedTask) => void): void {
+  const steps = function* (task: TracedTask): Steps {
+    before(task);
+    yield* detaching(task);
+  };
+  together(tasks, steps, true);
+}
+
+function* detaching(task: TracedTask): Steps {
   if (task.region === undefined) return;
   for (const thread of task.threads.slice(1)) {
     // The mask first: should we die in between, the stub's tail sets the same mask again.
@@ -216,8 +281,8 @@ export function detachStub(task: TracedTask): void {
     thread.slot = undefined;
   }
   const { address, length } = task.region;
-  const result = withMemory(task.pid, (memory) => {
-    const unmapped = callThroughCave(task, memory, { nr: SYS.munmap, args: [address, BigInt(length)] });
+  const result = yield* withMemory(task.pid, function* (memory) {
+    const unmapped = yield* callThroughCave(task, memory, { nr: SYS.munmap, args: [address, BigInt(length)] });
     task.region = undefined;
     task.leader.slot = undefined;
     leaveCave(task, memory);

@@ -63,6 +63,8 @@ export class TracedTask {
   sharedPending: Buffer[] = [];
   /** Stub region: address and length in bytes; undefined until it is mapped. */
   region: { readonly address: bigint; readonly length: number } | undefined;
+  /** Whether no other process that we hold has the same memory, as far as is known. */
+  hasOwnMemory = false;
   /** Unused bytes in executable memory through which the task is entered and left. */
   cave: bigint | undefined;
   /** Slot of its leader in the region: another one than the first when it shares its memory with another process. */
