@@ -21,7 +21,7 @@ import { copyFilesAhead } from "../resources/files/carry-ahead.js";
 import { learnMapped } from "../resources/files/unchanged.js";
 import { PreparedDescriptors } from "../resources/files/prepared.js";
 import { dumpFiles, learnKinds } from "../resources/files/table.js";
-import { fileIds } from "../resources/files/path-file.js";
+import { fileIds, namedIfTooLong } from "../resources/files/path-file.js";
 import { dumpWorkingDir } from "../resources/files/working-dir.js";
 import { refuseUnsettled } from "../resources/memory/aio.js";
 import { prepareContexts } from "../resources/memory/aio-waiting.js";
@@ -156,7 +156,7 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
     return result;
   } catch (error) {
     sink.discard();
-    throw error;
+    throw namedIfTooLong(error);
   } finally {
     parent?.close();
   }

@@ -50,7 +50,7 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
     refusedDump(["memory3/aio-poll"], { code: "AIO_WAITING", words: ["asynchronous I/O context", "2 of its requests wait"] }),
   );
   for (const [how, code, words] of [
-    ["busy", "IO_URING_BUSY", ["fd 3", "1 more requests were made than completed", "1 wait for a file"]],
+    ["busy", "IO_URING_BUSY", ["(io-uring)", "fd 3", "1 more requests were made than completed", "1 wait for a file", "UV_USE_IO_URING=0"]],
     ["sqpoll", "IO_URING", ["fd 3", "a thread of the kernel serves it"]],
     ["eventfd", "IO_URING", ["fd 3", "an eventfd is registered"]],
     ["file", "IO_URING_FILE", ["fd 3", "registered file 0 (", "work/registered)"]],
@@ -92,6 +92,12 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
     ["unmounted", ["fd 3", 'the file "/file"']],
   ] as const)
     test(`what another mount hides: ${what}`, () => refusedDump(["files2/hidden", what], { code: "FILE_HIDDEN", words }));
+  for (const [how, what] of [
+    ["long", "fd 4: its name has more than 4095 bytes"],
+    ["long-cwd", "the working directory: its name has more than 4095 bytes"],
+  ] as const)
+    test(`a name that is longer than a path may be: ${how}`, () =>
+      refusedDump(["files2/hidden", how], { code: "FILE_NAME_TOO_LONG", words: ["(hidden)", what] }));
   for (const how of ["queue", "queue-deleted"])
     test(`a POSIX message queue: ${how}`, () =>
       refusedDump(["files2/hidden", how], { code: "FILE_KIND_UNSUPPORTED", words: ["fd 3", "floe-hidden", "POSIX message queue"] }));

@@ -3,6 +3,8 @@
  *
  * Each becomes an entry of files.img once, however many mappings of however many tasks it has.
  */
+import { Refusal } from "../../errors.js";
+import { readComm } from "../../linux/proc/read.js";
 import { readlinkSync } from "../../linux/named-files.js";
 import { type FileStat, statOf } from "../../linux/statx.js";
 import type { DumpSession, PathFile } from "../part.js";
@@ -56,4 +58,31 @@ function dumpPathFile(file: PathFile, stat: FileStat, session: DumpSession): num
   const value = { type: fdTypes.values.REG, id, reg };
   session.later(() => session.images.append("FILES", [], { type: fileEntry, value }));
   return id;
+}
+
+/** What a link of a process in /proc is about. */
+const LINK = /^\/proc\/(\d+)\/(?:task\/\d+\/)?(fd\/\d+|cwd|root|exe|map_files\/[0-9a-f-]+)$/;
+const WORDS: Readonly<Record<string, string>> = { cwd: "the working directory", root: "the root directory", exe: "the program" };
+
+/** The refusal for an error of readlink(2) at such a name; any other error stays what it is. */
+export function namedIfTooLong(error: unknown): unknown {
+  if (!(error instanceof Error && "code" in error && error.code === "ENAMETOOLONG" && "path" in error)) return error;
+  const [, pid = "", link = ""] = LINK.exec(String(error.path)) ?? [];
+  if (pid === "") return error;
+  const what = WORDS[link] ?? (link.startsWith("fd/") ? link.replace("/", " ") : `the mapping ${link.replace("map_files/", "")}`);
+  return new Refusal({
+    code: "FILE_NAME_TOO_LONG",
+    process: { pid: Number(pid), comm: commOf(Number(pid)) },
+    resource: what,
+    because: "its name has more than 4095 bytes, which the kernel neither tells nor takes",
+    remedy: ["Rename a directory above it", "Let the program close it, or go to another directory"],
+  });
+}
+
+function commOf(pid: number): string {
+  try {
+    return readComm(pid);
+  } catch {
+    return "?";
+  }
 }

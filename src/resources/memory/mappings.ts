@@ -310,7 +310,7 @@ function statusOf(vma: Vma, kind: AreaKind): number {
 }
 
 /** Mappings that are not carried, each with its reason. */
-function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefined {
+export function refusalOf(task: DumpTask, vma: Vma, kind: AreaKind): Refusal | undefined {
   const refuse = (code: string, because: string, remedy: string) =>
     new Refusal({
       code,

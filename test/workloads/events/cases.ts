@@ -208,4 +208,5 @@ export const ioUringCases: readonly Case[] = [
   ioUring("large", "long entries, and no array of requests"),
   ioUring("number", "a thread goes by the number that it registered"),
   ioUring("worker", "a worker of the kernel that is idle is in nobody's way"),
+  ioUring("ending", "a dump waits for requests that end in a moment"),
 ];

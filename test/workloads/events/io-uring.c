@@ -2,7 +2,7 @@
  * Rings of io_uring. "": completions unread and read, a request not yet submitted, registered files and a registered buffer, two
  * descriptors of it, and a child that has it too. "plain": served three requests, whose completions nobody has read. "large": long
  * entries in both queues, and no array of requests. "number": a thread, the only one that may use the ring, goes by a number.
- * "worker": a worker of the kernel is still there. "busy": a read from a pipe is under way; "sqpoll": a thread of the kernel serves
+ * "ending": a request is always under way, and ends soon. "worker": a worker of the kernel is still there. "busy": a read from a pipe is under way; "sqpoll": a thread of the kernel serves
  * it; "eventfd", "file": an eventfd, or a file without descriptor, is registered.
  */
 #include <linux/io_uring.h>
@@ -82,8 +82,8 @@ static void take(struct ring *ring, uint64_t data, int result)
 	__atomic_store_n(ring->cq_head, head + 1, __ATOMIC_RELEASE);
 }
 
-/* The kernel gives rings new inodes. What is in a ring is compared before it is used again. */
-static void ready_with_ring(void)
+/* The kernel gives rings new inodes. */
+static void ignore_inodes(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "r");
 	char line[256], prefix[64];
@@ -95,6 +95,12 @@ static void ready_with_ring(void)
 		snapshot_ignores(strdup(prefix));
 	}
 	fclose(maps);
+}
+
+/* What is in a ring is compared before it is used again. */
+static void ready_with_ring(void)
+{
+	ignore_inodes();
 	ready();
 	wait_for_go();
 	check_state();
@@ -223,6 +229,26 @@ static void worker(void)
 	take(&ring, 10, 0);
 }
 
+/* There always is a request that ends in a moment, by the kernel's own clock. */
+static void ending(void)
+{
+	struct ring ring = make(0);
+	struct { int64_t sec; long long nsec; } moment = {0, 3000000};
+	uint64_t data = 0;
+
+	ignore_inodes();
+	snapshot_ignores("fd 3 ");
+	ready();
+	while (!go_given()) {
+		put(&ring, (struct io_uring_sqe){.opcode = IORING_OP_TIMEOUT, .addr = (uintptr_t)&moment, .len = 1, .user_data = ++data});
+		check(submit(&ring, 1, 0), "request %llu is not taken", (unsigned long long)data);
+		while (*ring.cq_head == __atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE))
+			sleep_ms(1);
+		take(&ring, data, -ETIME);
+	}
+	check_state();
+}
+
 static void refused(const char *how)
 {
 	bool is_served = strcmp(how, "sqpoll") == 0;
@@ -274,6 +300,8 @@ int main(int argc, char **argv)
 		number();
 	else if (strcmp(how, "worker") == 0)
 		worker();
+	else if (strcmp(how, "ending") == 0)
+		ending();
 	else
 		refused(how);
 	pass();

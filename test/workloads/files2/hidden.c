@@ -1,6 +1,6 @@
 /*
  * A file, a mapping or a working directory that another mount hides, by which name there is a file as well; or one on a file
- * system that is unmounted already. "queue", "queue-deleted": a POSIX message queue, whose file system is mounted nowhere.
+ * system that is unmounted already. "long", "long-cwd": its name is longer than a path may be. "queue", "queue-deleted": a POSIX message queue, whose file system is mounted nowhere.
  */
 #include "workload.h"
 
@@ -27,6 +27,27 @@ int main(int argc, char **argv)
 		wait_for_go();
 		check_state();
 		syscall(SYS_mq_unlink, "floe-hidden");
+		pass();
+	}
+	if (!strncmp(how, "long", 4)) {
+		static char name[250];
+		int here = must(open(".", O_PATH));
+
+		memset(name, 'n', sizeof name - 1);
+		for (int i = 0; i < 20; i++) {
+			must(mkdir(name, 0700));
+			must(chdir(name));
+		}
+		if (!strcmp(how, "long"))
+			fd = must(open("file", O_RDWR | O_CREAT, 0600));
+		if (strcmp(how, "long-cwd"))
+			must(fchdir(here));
+		ready();
+		wait_for_go();
+		check_state();
+		/* By a program that goes there step by step as well. */
+		must(fchdir(here));
+		must(system("rm -r nnn*"));
 		pass();
 	}
 	must(mkdir("place", 0700));
