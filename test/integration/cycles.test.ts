@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { withHugePages } from "../harness/huge-pages.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 import { casePatienceMs } from "../harness/patience.js";
 
@@ -46,6 +47,8 @@ function assertSame(now: string, before: string): void {
     assert.ok(Math.abs(size - was) <= (name.startsWith("pages-") ? 0 : FEW_BYTES), `${name} had ${was} bytes, has ${size}`);
   });
 }
+
+withHugePages(8);
 
 describe("fifty cycles", { skip: isRoot ? false : "needs root" }, () => {
   test("change nothing and let nothing grow", { timeout: 2 * casePatienceMs }, (context) =>

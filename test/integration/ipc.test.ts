@@ -1,29 +1,15 @@
 /** IPC namespaces of a tree's own, with Floe outside of them. */
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { readdirSync } from "node:fs";
+import { describe, test } from "node:test";
 
 import { KernelSemaphores } from "../../src/linux/kernel-semaphores.js";
+import { withHugePages } from "../harness/huge-pages.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 import { suite } from "../harness/suite.js";
 import { ipcCases, sharedIpcCases } from "../workloads/ipc/cases.js";
 
-/** Pages of 2 MiB that the workloads need at once; without them those about huge pages say so and pass. */
-const HUGE_PAGES = 40;
-const POOL = "/proc/sys/vm/nr_hugepages";
-let pool: string | undefined;
-
-before(() => {
-  try {
-    pool = readFileSync(POOL, "utf8").trim();
-    if (Number(pool) < HUGE_PAGES) writeFileSync(POOL, String(HUGE_PAGES));
-  } catch {
-    pool = undefined;
-  }
-});
-after(() => {
-  if (pool !== undefined) writeFileSync(POOL, pool);
-});
+withHugePages(40);
 
 suite("ipc", ipcCases);
 suite("ipc", sharedIpcCases, { dump: "criu", restore: "floe", modes: ["killed-restored"] });

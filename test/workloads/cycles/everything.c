@@ -1,7 +1,7 @@
 /*
- * One program with something of all that belongs to processes: threads with attributes of their own, children in another
- * session, dead, stopped, asleep for long, sharing tables, sharing memory and ending with a signal of its own; credentials and
- * filters; signals that wait, timers; memory of every kind, segments, contexts of asynchronous I/O; open files of many kinds. The snapshot compares nearly all of it; what it cannot know is checked at the end.
+ * One program with something of all that belongs to processes: threads with attributes and a filter of their own, children in another
+ * session, dead, stopped, asleep for long, without their main thread, sharing tables, sharing memory and ending with a signal of its
+ * own; credentials and filters; signals that wait, timers; memory of every kind, huge pages, segments, contexts of asynchronous I/O; open files of many kinds. The snapshot compares nearly all of it; what it cannot know is checked at the end.
  */
 #include <asm/ldt.h>
 #include <linux/aio_abi.h>
@@ -26,16 +26,24 @@
 
 #include "workload.h"
 
-enum { PAGE = 4096, BIG = 1 << 20, THREADS = 6, ALT = 64 << 10, SLEEPERS = 3, COMPLETIONS = 5 };
+enum { PAGE = 4096, BIG = 1 << 20, THREADS = 6, ALT = 64 << 10, SLEEPERS = 3, COMPLETIONS = 5, HUGE = 2 << 20 };
 
 static char *private_memory, *file_memory, *shared, *sealed, *guarded, *forked;
-static pid_t session_leader, stopped, dead, sharer, sleepers[SLEEPERS], in_memory;
+static pid_t leaderless, session_leader, stopped, dead, sharer, sleepers[SLEEPERS], in_memory;
 static aio_context_t context;
-static char *segment;
+static char *segment, *huge, *huge_segment;
 static timer_t missed;
 static volatile int rounds;
 static int pipe_ends[2], pair[2], event, deleted, waiting_signal_value = 42;
 static volatile int finish, threads_ready, *looked;
+
+static void add_filter(void)
+{
+	struct sock_filter allow[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+	struct sock_fprog filter = {1, allow};
+
+	must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter));
+}
 
 static void *thread(void *argument)
 {
@@ -47,6 +55,8 @@ static void *thread(void *argument)
 	must(prctl(PR_SET_NAME, name));
 	must(prctl(PR_SET_TIMERSLACK, 60000 + number));
 	must(setpriority(PRIO_PROCESS, gettid_now(), (int)number));
+	if (number == 3)
+		add_filter();
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 1 + (int)number);
 	must_zero(pthread_sigmask(SIG_BLOCK, &set, NULL));
@@ -74,9 +84,23 @@ static void stay(void)
 	_exit(differences_seen() != 0);
 }
 
+/* Its main thread has ended. */
+static void *without_leader(void *unused)
+{
+	stay();
+	return unused;
+}
+
 static void make_children(void)
 {
+	pthread_t other;
 	int status;
+
+	leaderless = must(fork());
+	if (leaderless == 0) {
+		must_zero(pthread_create(&other, NULL, without_leader, NULL));
+		syscall(SYS_exit, 0);
+	}
 
 	session_leader = must(fork());
 	if (session_leader == 0) {
@@ -96,7 +120,7 @@ static void make_children(void)
 	sharer = (pid_t)must(syscall(SYS_clone, CLONE_FILES | CLONE_FS | SIGCHLD, 0, 0, 0, 0));
 	if (sharer == 0)
 		stay();
-	while (task_state(dead) != 'Z')
+	while (task_state(dead) != 'Z' || task_state(leaderless) != 'Z')
 		sleep_ms(1);
 }
 
@@ -178,6 +202,15 @@ static void make_more_memory(void)
 	segment = shmat(id, NULL, 0);
 	must(shmctl(id, IPC_RMID, NULL));
 	fill_pattern(segment, 4 * PAGE, 6);
+	huge = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	id = shmget(IPC_PRIVATE, HUGE, IPC_CREAT | SHM_HUGETLB | 0600);
+	if (huge != MAP_FAILED && id >= 0) {
+		huge_segment = shmat(id, NULL, 0);
+		fill_pattern(huge, PAGE, 7);
+		fill_pattern(huge_segment, PAGE, 8);
+	}
+	if (id >= 0)
+		must(shmctl(id, IPC_RMID, NULL));
 	request.aio_fildes = (uint32_t)file;
 	must(syscall(SYS_io_setup, 16, &context));
 	for (int i = 0; i < COMPLETIONS; i++)
@@ -201,6 +234,8 @@ static void check_more(void)
 	uint64_t entries[8] = {0};
 
 	check(check_pattern(segment, 4 * PAGE, 6, "the segment"), "the segment differs");
+	check(!huge_segment || check_pattern(huge, PAGE, 7, "huge pages"), "huge pages differ");
+	check(!huge_segment || check_pattern(huge_segment, PAGE, 8, "a segment of huge pages"), "a segment of huge pages differs");
 	check(syscall(SYS_io_getevents, context, 0, COMPLETIONS + 1, events, &at_once) == COMPLETIONS, "completions are lost");
 	check(syscall(SYS_modify_ldt, 0, entries, sizeof entries) <= 0 || entries[3] != 0, "the segment table is lost");
 	check(timer_getoverrun(missed) >= 0, "the timer is lost");
@@ -277,8 +312,6 @@ static void make_signals(void)
 
 static void make_attributes(void)
 {
-	struct sock_filter allow[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
-	struct sock_fprog filter = {1, allow};
 	struct rlimit files = {2000, 3000};
 	cpu_set_t set;
 
@@ -288,7 +321,7 @@ static void make_attributes(void)
 	CPU_SET(0, &set);
 	must(sched_setaffinity(0, sizeof set, &set));
 	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	must(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter));
+	add_filter();
 }
 
 static void end_children(void)
@@ -300,7 +333,7 @@ static void end_children(void)
 	check(comes_to(stopped, 'T'), "the stopped child is in state %c", task_state(stopped));
 	must(kill(stopped, SIGCONT));
 	*looked = 1;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 4; i++)
 		check(waitpid(-1, &status, 0) > 0 && status == 0, "a child ended with %#x", status);
 	check(waitpid(in_memory, &status, __WCLONE) == in_memory && status == 0, "the child in the same memory ended with %#x", status);
 }
