@@ -263,6 +263,9 @@ export function fstatfs(fd: number): FileSystemInfo {
   return { type: bytes.readBigUInt64LE(0), blockSizeBytes: bytes.readBigUInt64LE(8) };
 }
 
+/** TMPFS_MAGIC, uapi/linux/magic.h. */
+export const TMPFS_MAGIC = 0x0102_1994n;
+
 /** ssize_t getxattr(const char *path, …) — undefined when there is no such attribute, or none at all on this file system. */
 export function getxattr(path: string, name: string): Buffer | undefined {
   const ENODATA = -61;

@@ -57,6 +57,25 @@ test("a call that fails ends its group, and only that", () => {
   assert.equal(work.resultInt(made), process.pid);
 });
 
+test("each group is done once, by a lane in the way that it has", () => {
+  using lanes = new Lanes({ areaBytes: 4096, count: 2 });
+  const ways = [new LaneWork(), new LaneWork()] as const;
+  const calls = Array.from({ length: 1000 }, (_, i) =>
+    ways.map((work, way) => {
+      work.group();
+      return work.call(nativeFunction("abs"), -(2 * i + way + 1));
+    }),
+  );
+  lanes.start(...ways).join();
+  calls.forEach((pair, i) => {
+    const results = pair.map((call, way) => Number(ways[way as 0 | 1].result(call)));
+    assert.equal(results.filter((result) => result !== 0).length, 1);
+    results.forEach((result, way) => {
+      assert.ok(result === 0 || result === 2 * i + way + 1);
+    });
+  });
+});
+
 test("no work is no thread", () => {
   using lanes = new Lanes({ areaBytes: 1 });
   lanes.run(new LaneWork());

@@ -23,10 +23,10 @@ import { SYS } from "./syscalls.js";
 
 /** The bytes of lanes.S; lanes.test.ts assembles it and compares. */
 export const LANE_CODE: Uint8Array = Buffer.from(
-  "53554154415541564c8b274c8b6f08b801000000f0490fc10424493b4424087377498b5c2410488b1cc348833b0074df" +
+  "5341574154415541564c8b274c8b6f084c8b7f10b801000000f0490fc10424493b4424087372498b1cc748833b0074e4" +
     "4c8b7338488b7b0841f6c60174034c01ef488b731041f6c60274034c01ee488b531841f6c60474034c01ea488b4b2041" +
     "f6c60874034c01e94c8b432841f6c61074034d01e84c8b4b3041f6c62074034d01e931c0ff13488943404883c3484885" +
-    "c07997e977ffffff415e415d415c5d5b31c0c3",
+    "c07997e97cffffff415e415d415c415f5b31c0c3",
   "hex",
 );
 
@@ -191,17 +191,19 @@ export class Lanes implements Disposable {
     return { address, bytes: viewMemory(address, this.areaBytes) };
   }
 
-  /** Starts; `work` must be kept until it has been joined. */
-  start(work: LaneWork): RunningLanes {
+  /**
+   * Starts; `work` must be kept until it has been joined. `others`: the same groups in other ways; the second lane takes what it does out of
+   * the first of them, and so on, so each group is done in one of the ways.
+   */
+  start(work: LaneWork, ...others: readonly LaneWork[]): RunningLanes {
     const control = work.control();
+    const tables = [control, ...others.map((other) => other.control())];
     this.#heads = [];
     const running: bigint[] = [];
     const before = blockSignals();
     try {
       for (let i = 0; i < Math.min(this.count, work.groups); i++) {
-        const head = Buffer.allocUnsafeSlow(16);
-        head.writeBigUInt64LE(addressOf(control), 0);
-        head.writeBigUInt64LE(this.#areas + BigInt(i * this.areaBytes), 8);
+        const head = headOf(control, this.#areas + BigInt(i * this.areaBytes), tables[i % tables.length]);
         this.#heads.push(head);
         if (work.groups === 1) break;
         const thread = startThread(this.#code, addressOf(head));
@@ -228,10 +230,7 @@ export class Lanes implements Disposable {
 
   /** Makes the calls of a control block in this thread, as often as wanted; its memory and that of its table must not move. */
   runPrepared(control: Buffer): void {
-    const head = Buffer.allocUnsafeSlow(16);
-    head.writeBigUInt64LE(addressOf(control), 0);
-    head.writeBigUInt64LE(this.#areas, 8);
-    callAt(this.#code, addressOf(head));
+    callAt(this.#code, addressOf(headOf(control, this.#areas)));
   }
 
   close(): void {
@@ -241,6 +240,15 @@ export class Lanes implements Disposable {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** What a lane is given: the counter that all share, an area of its own, and the table of the groups that it may do. */
+function headOf(control: Buffer, area: bigint, table = control): Buffer {
+  const head = Buffer.allocUnsafeSlow(24);
+  head.writeBigUInt64LE(addressOf(control), 0);
+  head.writeBigUInt64LE(area, 8);
+  head.writeBigUInt64LE(table.readBigUInt64LE(16), 16);
+  return head;
 }
 
 /** Signals are for threads with JavaScript. */

@@ -1,23 +1,24 @@
 /*
- * What a lane executes: void *lane(struct { u64 *control; u64 area; } *)
+ * What a lane executes: void *lane(struct { u64 *control; u64 area; u64 *groups; } *)
  *
- * control: u64 next group, u64 number of groups, u64 *groups (addresses of their first calls).
+ * control: u64 next group, u64 number of groups; shared by all lanes.
+ * groups:  addresses of the first calls of the groups; lanes may have different tables.
  * call:    72 bytes: function, six arguments, word of flags (bit n: argument n is relative to the lane's area), result.
  * A group ends with a call whose function is 0, or after a call whose result is negative.
  */
 	push	%rbx
-	push	%rbp
+	push	%r15
 	push	%r12
 	push	%r13
 	push	%r14
 	mov	(%rdi), %r12
 	mov	8(%rdi), %r13
+	mov	16(%rdi), %r15
 next:	mov	$1, %eax
 	lock xadd %rax, (%r12)
 	cmp	8(%r12), %rax
 	jae	done
-	mov	16(%r12), %rbx
-	mov	(%rbx,%rax,8), %rbx
+	mov	(%r15,%rax,8), %rbx
 call:	cmpq	$0, (%rbx)
 	je	next
 	mov	56(%rbx), %r14
@@ -55,7 +56,7 @@ call:	cmpq	$0, (%rbx)
 done:	pop	%r14
 	pop	%r13
 	pop	%r12
-	pop	%rbp
+	pop	%r15
 	pop	%rbx
 	xor	%eax, %eax
 	ret

@@ -41,7 +41,7 @@ import {
 import { makeInside } from "../../target/hand-over.js";
 import type { TracedTask } from "../../target/thread.js";
 import { TASK_END, areaKind } from "./area.js";
-import { COPY_CHUNK_BYTES, type Placement, copyByLanes } from "./copy-lanes.js";
+import { COPY_CHUNK_BYTES, type CopyJob, MemoryCopier, type Placement, type PreparedCopy } from "./copy-lanes.js";
 import { difference, intersection, union } from "./page-ranges.js";
 import { type PageRange, findRuns, hasOwnPages } from "./page-runs.js";
 
@@ -53,8 +53,8 @@ const MAX_MAPPINGS = 4096;
 /** At most this part of all memory, and in any case so much, is given a place though it is not there. */
 const RESERVED_PART = 50;
 const LEAST_RESERVE_BYTES = 8 << 20;
-/** Batches between two reports of progress. */
-const STEP_BATCHES = 512;
+/** Batches between two reports of progress; those of the next step are made ready while one is copied. */
+const STEP_BATCHES = 64;
 const PAGE = 4096n;
 const O_CLOEXEC = 0o2000000;
 const O_NONBLOCK = 0o4000;
@@ -343,12 +343,13 @@ interface Copying {
 
 function copyBatches(pid: number, ranges: readonly PageRange[], to: Copying): PageRange[] {
   const copied: PageRange[] = [];
+  if (ranges.length === 0) return copied;
   const places = new Places(to.layout);
   const behind = isTooLargeForCache(bytesOf(to.layout)) ? new WriteBehind(to.fd) : undefined;
+  using copier = new MemoryCopier({ pid, memory: to.memory }, to.fd, bytesOf(ranges));
   let total = 0;
-  for (const step of steps(ranges)) {
-    const jobs = step.map((batch) => ({ ranges: batch, placements: places.of(batch) }));
-    for (const [i, got] of copyByLanes({ pid, memory: to.memory }, to.fd, jobs).entries()) {
+  const take = ({ step, jobs }: CopyStep, all: readonly number[]) => {
+    for (const [i, got] of all.entries()) {
       // What is no longer there ends a batch early and is left to the freeze, as is a process that has ended.
       let left = got;
       for (const { address, sizeBytes } of step[i] ?? []) {
@@ -360,9 +361,26 @@ function copyBatches(pid: number, ranges: readonly PageRange[], to: Copying): Pa
     }
     behind?.step(extentOf(jobs.flatMap(({ placements }) => placements)));
     to.done?.(total);
+  };
+  let running: CopyStep | undefined;
+  for (const step of steps(ranges)) {
+    const jobs = step.map((batch) => ({ ranges: batch, placements: places.of(batch) }));
+    const next = { step, jobs, copy: copier.prepare(jobs) };
+    const got = running?.copy.join();
+    next.copy.start();
+    if (running !== undefined && got !== undefined) take(running, got);
+    running = next;
   }
+  if (running !== undefined) take(running, running.copy.join());
   behind?.finish();
   return copied;
+}
+
+/** Some batches, and the lanes' work on them. */
+interface CopyStep {
+  readonly step: readonly (readonly MemoryRange[])[];
+  readonly jobs: readonly CopyJob[];
+  readonly copy: PreparedCopy;
 }
 
 /** The part of a file that placements lie in. */
