@@ -101,9 +101,13 @@ export class MemoryCopier implements Disposable {
       },
       join: () => {
         this.#join();
-        const got = all.map((part) => this.#settle(part, { writing, mapping }));
-        let at = 0;
-        return parts.map((ofJob) => readTogether(ofJob, got.slice(at, (at += ofJob.length))));
+        const got = all.map((part) => this.#settle(part, { writing, mapping })).values();
+        return parts.map((ofJob) =>
+          readTogether(
+            ofJob,
+            [...ofJob].map(() => got.next().value ?? 0),
+          ),
+        );
       },
     };
   }
