@@ -77,7 +77,7 @@ import { rehearse } from "./rehearsal.js";
 import { Snapshots, mayMakeCopies, planSnapshots } from "./snapshot.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
-import { namespaceIds } from "../resources/namespaces/ids.js";
+import { namespaceIds, noteSameNamespaces } from "../resources/namespaces/ids.js";
 import { checkRebuildable, writeTree } from "./dump-tree.js";
 
 /** What stays from one dump of a tree to the next. */
@@ -251,6 +251,8 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
   try {
     phases.enter("collecting");
     faultPoint("dump-frozen");
+    const texts = tools.texts?.read();
+    noteSameNamespaces(tree.tasks, tools.texts?.namespaces ?? new Map());
     for (const problem of foreignNamespaces(tasks)) session.refuse(problem);
     if (tasks[0] !== undefined) dumpClocks(tasks[0], session);
     dumpIpc(session);
@@ -259,7 +261,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     collectThreads(session, tools.threads);
     faultPoint("dump-threads");
     phases.enter("files");
-    dumpFiles(tasks, session, { kinds: fileKinds, prepared: tools.texts });
+    dumpFiles(tasks, session, { kinds: fileKinds, prepared: tools.texts, texts });
     dumpSessions(session);
     refuseForeignHandlers(session);
     for (const task of tasks) dumpWorkingDir(task, session);

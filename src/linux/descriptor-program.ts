@@ -1,6 +1,6 @@
 /**
  * A BPF iterator over the descriptors of a process (`task_file`, since 5.8): what /proc/PID/fd and /proc/PID/fdinfo say of each, of all
- * of them at once, and which of them are one open file description.
+ * of them at once, and which of them are one open file description; and besides which processes are in the same namespaces.
  *
  * Read from  struct file, inode, mount, fdtable and file_lock_context (linux/fs.h, fs/mount.h, linux/fdtable.h, linux/filelock.h), as
  *            fs/proc/fd.c reads them; their members are found by BTF. The name is that of bpf_d_path(3bpf), as of readlink(2).
@@ -33,9 +33,13 @@ const WORD = {
   /** The function with which the kind says more in fdinfo. */
   more: 11,
   nameBytes: 12,
+  /** Of the process, if its first thread lives. */
+  namespaces: 13,
+  userNamespace: 14,
+  pidNamespace: 15,
 } as const;
 type Word = (typeof WORD)[keyof typeof WORD];
-const WORDS = 13;
+const WORDS = 16;
 const HEAD_BYTES = WORDS * 8;
 /** With its zero byte; of a longer one the record has none. A program has 512 bytes of stack. */
 const NAME_ROOM = 256;
@@ -44,7 +48,10 @@ const HEAD_AT = SCRATCH - HEAD_BYTES;
 const NAME_AT = HEAD_AT - NAME_ROOM;
 
 const STRUCTS: StructsWanted = {
-  task_struct: ["files"],
+  task_struct: ["files", "pid", "tgid", "nsproxy", "real_cred", "thread_pid"],
+  cred: ["user_ns"],
+  pid: ["level", "numbers"],
+  upid: ["ns"],
   files_struct: ["fdt"],
   fdtable: ["close_on_exec"],
   file: ["f_pos", "f_flags", "f_inode", "f_op", "f_path", "f_path.mnt", "f_owner", "f_owner.pid?"],
@@ -101,6 +108,7 @@ function program(layout: Layout): Buffer {
     [OP.STORE, 10, 7, word(WORD.file), 0],
     ...copy(ofFile("f_pos"), word(WORD.pos)),
     ...copy({ ...ofFile("f_flags"), bytes: 4 }, word(WORD.flags)),
+    ...namespaces(at, layout["upid"]?.sizeBytes ?? 0),
     ...closeOnExec(at),
     ...copy(ofFile("f_path.mnt"), word(WORD.mount)),
     [OP.LOAD, 8, 10, word(WORD.mount), 0],
@@ -120,6 +128,40 @@ function program(layout: Layout): Buffer {
 }
 
 type At = (struct: string, member: string) => number;
+
+/** Of the first thread alone: others may be in others. */
+function namespaces(at: At, upidBytes: number): Line[] {
+  const task = (member: string) => ({ base: 8, offset: at("task_struct", member) });
+  const asTask: Line[] = [
+    [OP.LOAD, 8, 6, CONTEXT.task, 0],
+    [OP.JUMP_IF_EQUAL, 8, 0, 0, 0, "end"],
+  ];
+  return [
+    ...asTask,
+    ...copy({ ...task("pid"), bytes: 4 }, word(WORD.namespaces)),
+    ...copy({ ...task("tgid"), bytes: 4 }, word(WORD.userNamespace)),
+    [OP.LOAD, 3, 10, word(WORD.namespaces), 0],
+    [OP.LOAD, 4, 10, word(WORD.userNamespace), 0],
+    [OP.STORE_CONSTANT, 10, 0, word(WORD.namespaces), 0],
+    [OP.STORE_CONSTANT, 10, 0, word(WORD.userNamespace), 0],
+    [OP.JUMP_IF_SAME, 3, 4, 0, 0, "first"],
+    [OP.JUMP, 0, 0, 0, 0, "elsewhere"],
+    "first",
+    ...copy(task("nsproxy"), word(WORD.namespaces)),
+    ...follow(8, at("task_struct", "real_cred")),
+    ...copy({ base: 8, offset: at("cred", "user_ns") }, word(WORD.userNamespace)),
+    ...asTask,
+    ...follow(8, at("task_struct", "thread_pid")),
+    // The innermost of the numbers that it has.
+    [OP.STORE_CONSTANT, 10, 0, SCRATCH, 0],
+    ...copy({ base: 8, offset: at("pid", "level"), bytes: 4 }, SCRATCH),
+    [OP.LOAD, 3, 10, SCRATCH, 0],
+    [OP.MULTIPLY_CONSTANT, 3, 0, 0, upidBytes],
+    [OP.ADD, 8, 3, 0, 0],
+    ...copy({ base: 8, offset: at("pid", "numbers") + at("upid", "ns") }, word(WORD.pidNamespace)),
+    "elsewhere",
+  ];
+}
 
 function closeOnExec(at: At): Line[] {
   const slot = word(WORD.closeOnExec);
@@ -234,6 +276,8 @@ export class FileRecord {
   readonly isOwned: boolean;
   /** fdinfo says no more than all of this. */
   readonly isPlain: boolean;
+  /** Which namespaces the process is in: equal for those that are in the same ones. Undefined: it is not known. */
+  readonly namespaces: string | undefined;
   /** As readlink(2) has it; undefined: it is too long. */
   readonly link: string | undefined;
 
@@ -254,6 +298,8 @@ export class FileRecord {
     this.inodeNumber = word(WORD.inodeNumber);
     this.isOwned = word(WORD.isOwned) !== 0n;
     this.isPlain = word(WORD.isLocked) === 0n && word(WORD.more) === 0n;
+    const spaces = [WORD.namespaces, WORD.userNamespace, WORD.pidNamespace].map(word);
+    this.namespaces = spaces.includes(0n) ? undefined : spaces.join("/");
     const start = at + HEAD_BYTES;
     this.link = nameBytes === 0 ? undefined : bytes.toString("utf8", start, start + nameBytes - 1);
   }

@@ -86,6 +86,16 @@ export class DescriptorRecords implements Disposable {
     return [...this.#processes.values()].flatMap(({ reads }) => reads.flatMap(({ text }) => text ?? []));
   }
 
+  /** Which namespaces each process was in at the last run, by pid: equal for those in the same ones. */
+  get namespaces(): ReadonlyMap<number, string> {
+    const found = new Map<number, string>();
+    for (const [pid, { known }] of this.#processes) {
+      const [first] = known.values();
+      if (first?.record.namespaces !== undefined) found.set(pid, first.record.namespaces);
+    }
+    return found;
+  }
+
   /** Reads all of them now. A process that has ended is left out, and one whose threads have different tables. */
   read(): ReadonlyMap<number, readonly ReadDescriptor[]> {
     const changed = this.#readRecords();

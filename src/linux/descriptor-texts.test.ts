@@ -239,3 +239,22 @@ test("a descriptor that is closed or given another file, flag or position while 
     rmSync(folder, { recursive: true });
   }
 });
+
+test("processes are in the same namespaces when all links say so", WAYS[1][2], async () => {
+  const kinds = ["net", "uts", "ipc", "mount", "cgroup", "user", "time", "pid"]; // the last two for children
+  const start = (argv: readonly string[]) => spawn(argv[0] as string, [...argv.slice(1), "sh", "-c", "echo; read x"], { stdio: "pipe" });
+  const children = [start(["env"]), ...kinds.map((kind) => start(["unshare", `--${kind}`]))];
+  try {
+    await Promise.all(children.map(({ stdout }) => once(stdout, "data")));
+    const pids = [process.pid, ...children.map(({ pid }) => pid ?? 0)];
+    using records = DescriptorRecords.of(pids) as DescriptorRecords;
+    // That for children of one in which there is no process yet cannot be read.
+    const kindsOf = ["mnt", "net", "ipc", "uts", "user", "pid", "cgroup", "time_for_children"];
+    const linksOf = (pid: number) => kindsOf.map((name) => readlinkSync(`/proc/${pid}/ns/${name}`)).join();
+    const [ours = "", ...theirs] = pids.map((pid) => records.namespaces.get(pid));
+    assert.deepEqual([theirs[0], new Set([ours, ...theirs]).size], [ours, children.length]);
+    assert.equal(new Set(pids.map(linksOf)).size, children.length - 1);
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
+  }
+});

@@ -31,6 +31,11 @@ export class PreparedDescriptors implements Disposable {
     return this.#records?.last ?? [...this.#texts.values()].flatMap(({ last }) => last);
   }
 
+  /** Which namespaces processes were in at the last run, by pid, as far as that was seen: equal for those in the same ones. */
+  get namespaces(): ReadonlyMap<number, string> {
+    return this.#records?.namespaces ?? new Map();
+  }
+
   /** Reads, by pid; a process that is missing is to be asked about one descriptor after another. */
   read(): ReadonlyMap<number, readonly ReadDescriptor[]> {
     if (this.#records !== undefined) return this.#records.read();

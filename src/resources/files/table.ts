@@ -42,13 +42,8 @@ type AnyKind = FileKind<unknown>;
 /**
  * Writes the descriptor table of every task (shared tables once) and an entry for every open file description.
  */
-export function dumpFiles(
-  tasks: readonly DumpTask[],
-  session: DumpSession,
-  by: { kinds: readonly AnyKind[]; prepared: PreparedDescriptors | undefined },
-): void {
-  const { kinds, prepared } = by;
-  const tools: Tools = { session, kinds, prepared, known: new Descriptions(), later: [], last: [], kept: [] };
+export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, by: Pick<Tools, "kinds" | "prepared" | "texts">): void {
+  const tools: Tools = { session, ...by, known: new Descriptions(), later: [], last: [], kept: [] };
   underWay.set(session, tools);
   try {
     dumpTables(tasks, tools);
@@ -89,10 +84,9 @@ function findKind(file: Parameters<AnyKind["matches"]>[0], kinds: readonly AnyKi
 function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   const { session } = tools;
   const seen = new Set<number>();
-  const texts = tools.prepared?.read();
   const tables = tasks
     .filter(({ ids }) => !seen.has(ids.files) && seen.add(ids.files))
-    .map((task) => ({ task, opened: openedBy(task.traced.pid, texts?.get(task.traced.pid)) }));
+    .map((task) => ({ task, opened: openedBy(task.traced.pid, tools.texts?.get(task.traced.pid)) }));
   for (const { task, opened } of tables) lookFirst(task, opened, tools);
   // What the tree decides about is known by now.
   const told = new ToldFiles(session);
@@ -184,6 +178,8 @@ interface Tools {
   readonly session: DumpSession;
   readonly kinds: readonly AnyKind[];
   readonly prepared: PreparedDescriptors | undefined;
+  /** What it has read in this freeze. */
+  readonly texts: ReadonlyMap<number, readonly ReadDescriptor[]> | undefined;
   readonly known: Descriptions;
   /** What has to wait until every descriptor has been seen. */
   readonly later: (() => void)[];

@@ -32,6 +32,21 @@ export function namespaceOf(task: TracedTask, name: string): string | undefined 
   return links.get(name);
 }
 
+/**
+ * Tells of tasks that stand still which of them are in the same namespaces, by pid: equal for those that are. They are asked once for
+ * all of them.
+ */
+export function noteSameNamespaces(tasks: readonly TracedTask[], same: ReadonlyMap<number, string>): void {
+  const linksOfAll = new Map<string, Map<string, string | undefined>>();
+  for (const task of tasks) {
+    const key = task.hasLostLeader ? undefined : same.get(task.pid);
+    if (key === undefined || linksOf.has(task)) continue;
+    const links = linksOfAll.get(key) ?? new Map<string, string | undefined>();
+    linksOfAll.set(key, links);
+    linksOf.set(task, links);
+  }
+}
+
 function readLink(pid: number | "self", name: string): string | undefined {
   try {
     return readlinkSync(`/proc/${pid}/ns/${name}`);
