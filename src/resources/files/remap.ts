@@ -10,7 +10,17 @@
  */
 import { type BigIntStats, closeSync } from "node:fs";
 import { basename, dirname, join } from "../../linux/named-paths.js";
-import { linkSync, lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from "../../linux/named-files.js";
+import {
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  statfsSync,
+  unlinkSync,
+} from "../../linux/named-files.js";
 import { ImageError, KernelError, type ProcessName, Refusal } from "../../errors.js";
 import {
   AT_FDCWD,
@@ -83,10 +93,25 @@ export function nameOf(file: FoundFile, session: DumpSession): string | undefine
   // Linked again under its old name: /proc goes on calling it deleted.
   if (leadsTo(name, stat)) return name;
   const isDirectory = (stat.mode & S_IFMT) === S_IFDIR;
-  const remap = stat.nlink === 0n || isDirectory ? ghostFor(file, session) : linkFor(file, name, session);
+  const remap =
+    stat.nlink === 0n || isDirectory || isGoneInOverlay(file, name, session) ? ghostFor(file, session) : linkFor(file, name, session);
   if (remap === undefined) return undefined;
   session.images.append("REMAP_FPATH", [], { type: remapFilePathEntry, value: { orig_id: file.id, ...remap } });
   return name;
+}
+
+/** linux/magic.h. */
+const OVERLAYFS_SUPER_MAGIC = 0x794c_7630;
+
+/**
+ * Whether a file of an overlay is gone, although the file of a lower layer that it is has its name there, and is counted as linked: nobody
+ * can link it again.
+ */
+function isGoneInOverlay(file: FoundFile, name: string, session: DumpSession): boolean {
+  if (file.stat.nlink !== 1n || statfsSync(file.openPath).type !== OVERLAYFS_SUPER_MAGIC) return false;
+  const made = makeLink(file.openPath, dirname(name), session.newFileId());
+  if (made !== undefined) unlinkSync(made);
+  return made === undefined;
 }
 
 type Remap = Omit<RemapFilePathEntry, "orig_id">;

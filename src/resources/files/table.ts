@@ -78,6 +78,8 @@ export function learnKinds(prepared: PreparedDescriptors, kinds: readonly AnyKin
 
 function findKind(file: Parameters<AnyKind["matches"]>[0], kinds: readonly AnyKind[]): AnyKind | undefined {
   const hasPath = file.link.startsWith("/");
+  // By way of /proc/PID/fd a descriptor of no use can be had of what has no name: nothing makes one again.
+  if ((file.info.flags & O_PATH) !== 0 && /^(pipe:|socket:|anon_inode:)/.test(file.link)) return undefined;
   return kinds.find((k) => !(hasPath && k.isPathless === true) && k.matches(file));
 }
 

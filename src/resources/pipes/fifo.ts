@@ -7,7 +7,7 @@
 import { constants } from "node:fs";
 import { openSync } from "../../linux/named-files.js";
 import { setStatusFlags } from "../../linux/fcntl.js";
-import { O_CLOEXEC, O_NONBLOCK, openat } from "../../linux/files.js";
+import { O_CLOEXEC, O_NONBLOCK, O_PATH, openat } from "../../linux/files.js";
 import { Refusal } from "../../errors.js";
 import { pathKeys } from "../files/inherit.js";
 import { describeFile, regularFiles } from "../files/regular.js";
@@ -40,7 +40,8 @@ export const fifos: FileKind<FifoEntry> = {
   rows: ["file.fifo"],
   type: "FIFO",
   field: "fifo",
-  matches: ({ link, stat }) => (stat.mode & S_IFMT) === S_IFIFO && !link.startsWith("pipe:["),
+  // An O_PATH descriptor is of a name, not of what goes through.
+  matches: ({ link, stat, info }) => (stat.mode & S_IFMT) === S_IFIFO && (info.flags & O_PATH) === 0 && !link.startsWith("pipe:["),
   dump(file, session) {
     const id = session.newFileId();
     const { link, fown, stat, info, task } = file;

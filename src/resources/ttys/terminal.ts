@@ -73,7 +73,8 @@ export const terminals: FileKind<TtyFileEntry> = {
   rows: ["mode.shell-job", "tty.pty", "tty.ctty", "tty.console-vt"],
   type: "TTY",
   field: "tty",
-  matches: ({ stat }) => isTerminal(stat),
+  // An O_PATH descriptor is of a name; that of a slave comes with its pair.
+  matches: ({ stat, info }) => isTerminal(stat) && ((info.flags & O_PATH) === 0 || terminalKind(stat) === "slave"),
   dump(file, session) {
     const way = wayOf(file, session);
     if (way === undefined) {

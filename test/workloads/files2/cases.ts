@@ -42,7 +42,7 @@ export const deletedCases: readonly Case[] = [
     workload: "files2/kinds",
     args: ["more"],
     rows: ["file.ghost", "file.dirs-opath-symlink"],
-    claim: "so are O_PATH descriptors of deleted sockets, and a file below a deleted directory that is open itself",
+    claim: "so are O_PATH descriptors of deleted sockets, of fifos and terminals, and a file below a deleted directory that is open itself",
     peerCannot: "it takes an O_PATH descriptor of a socket for a socket",
   },
   {

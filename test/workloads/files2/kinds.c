@@ -47,6 +47,9 @@ int main(int argc, char **argv)
 		socket_path = must(open("socket", O_PATH));
 		must(unlink("socket"));
 		keep_deleted(socket_path);
+		must(mkfifo("fifo's name", 0600));
+		must(open("fifo's name", O_PATH));
+		must(open("/dev/ptmx", O_PATH));
 		keep_deleted(below);
 	}
 	must(symlink("where it leads", "link"));
