@@ -11,7 +11,7 @@ import { isTooLargeForCache } from "../../images/page-cache.js";
 import type { PageFile } from "../../images/page-file.js";
 import { PAGE_AREA, pageLanes, vectorFrom } from "../../images/store/read.js";
 import { writeAndForget } from "../../linux/files.js";
-import { LaneWork, type Lanes, nativeFunction, writeIovec } from "../../linux/lanes.js";
+import { LaneWork, type Lanes, type RunningLanes, nativeFunction, writeIovec } from "../../linux/lanes.js";
 import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
 import { type StoredRun, placeOf } from "./page-source.js";
 
@@ -20,6 +20,9 @@ const CHUNK = BigInt(256 << 10);
 const POSIX_FADV_DONTNEED = 4;
 /** The page cache drops what lies in a range wholly; it keeps files in pieces of up to so much. */
 const CACHE_PIECE = 2n << 20n;
+
+/** Chunks that the lanes are given at once. */
+const PORTION_CHUNKS = 128;
 
 /** From this much on lanes are worth their start. */
 const WORTH_BYTES = 8n << 20n;
@@ -36,6 +39,14 @@ interface ChunkPieces {
   /** Offset of the chunk. */
   readonly offset: bigint;
   readonly pieces: StoredRun[];
+}
+
+/** Some chunks, and the lanes' work on them. */
+interface Portion {
+  start(): void;
+  join(): void;
+  /** Joins, and sees that all of it was done. */
+  finish(): void;
 }
 
 /** Lanes that fill memory; made when they are first needed. */
@@ -57,24 +68,62 @@ export class FillLanes {
 
   /** Reads runs into the memory of a process, whose mappings are there and may be written. */
   fill(pid: number, runs: readonly StoredRun[]): void {
-    const work = new LaneWork();
     this.#forgets ??= isTooLargeForCache(this.#totalBytes);
+    const files = new Set(runs.map((run) => run.file));
+    for (const file of files) this.#prepareFor(file);
+    const chunks = byChunk(runs);
+    let running: Portion | undefined;
+    try {
+      for (let i = 0; i < chunks.length; i += PORTION_CHUNKS) {
+        // Laid out while the lanes are at work on the portion before.
+        const next = this.#portion(pid, chunks.slice(i, i + PORTION_CHUNKS));
+        const before = running;
+        running = undefined;
+        before?.finish();
+        next.start();
+        running = next;
+      }
+      const last = running;
+      running = undefined;
+      last?.finish();
+    } finally {
+      running?.join();
+    }
+    if (this.#forgets) for (const file of files) if (file.isPlain) forget(file);
+  }
+
+  /** While no lane is at work: each gets what it needs for the file. */
+  #prepareFor(file: PageFile): void {
+    if (file.chunks === undefined || this.#prepared.has(file)) return;
+    file.chunks.prepare(this.#lanes);
+    this.#prepared.add(file);
+  }
+
+  #portion(pid: number, chunks: readonly ChunkPieces[]): Portion {
+    const work = new LaneWork();
     const checks: (() => void)[] = [];
-    for (const chunk of byChunk(runs)) {
+    for (const chunk of chunks) {
       work.group();
       checks.push(this.#addRead(work, chunk), ...addWrites(work, pid, chunk));
-      if (this.#forgets && chunk.file.isPlain) addForgetting(work, chunk);
+      if (this.#forgets === true && chunk.file.isPlain) addForgetting(work, chunk);
     }
-    this.#lanes.run(work);
-    for (const check of checks) check();
-    if (this.#forgets) for (const file of new Set(runs.map((run) => run.file))) if (file.isPlain) forget(file);
+    let lanes: RunningLanes | undefined;
+    const join = () => lanes?.join();
+    return {
+      start: () => {
+        lanes = this.#lanes.start(work);
+      },
+      join,
+      finish: () => {
+        join();
+        for (const check of checks) check();
+      },
+    };
   }
 
   /** Adds calls that put the chunk, as far as it is needed, into the lane's buffer, at its place in the chunk. */
   #addRead(work: LaneWork, { file, offset, pieces }: ChunkPieces): () => void {
     if (file.chunks !== undefined) {
-      if (!this.#prepared.has(file)) file.chunks.prepare(this.#lanes);
-      this.#prepared.add(file);
       return file.chunks.addRead(work, Number(offset / CHUNK), { inArea: PAGE_AREA.plain });
     }
     const first = pieces[0] as StoredRun;
