@@ -33,6 +33,19 @@ test("several problems are all told", () => {
   assert.ok(text.endsWith("2 problems were found; nothing was done"));
 });
 
+test("what helps against several problems in a row is told once", () => {
+  const lost = (comm: string, remedy: string) =>
+    new Refusal({ code: "X", process: { pid: 1, comm }, resource: "it", because: "so", remedy: [remedy] });
+  assert.deepEqual(describeError(new Problems([lost("a", "this"), lost("b", "this"), lost("c", "that")])).split("\n"), [
+    "Cannot dump process 1 (a): it: so   [X]",
+    "Cannot dump process 1 (b): it: so",
+    "  Try: this   [X]",
+    "Cannot dump process 1 (c): it: so",
+    "  Try: that   [X]",
+    "3 problems were found; nothing was done",
+  ]);
+});
+
 test("only a bug of ours shows a stack", () => {
   assert.equal(describeError(new UsageError({ code: "X", message: "Cannot do it" })), "Cannot do it   [X]");
   assert.match(describeError(new TypeError("oops")), /This is a bug of Floe.*TypeError: oops\n {4}at /s);

@@ -7,18 +7,30 @@ import { ImageError, KernelError, Problems, Refusal, UsageError } from "../error
 /** The lines that tell of an error. Only a bug of ours shows its stack. */
 export function describeError(error: unknown): string {
   if (error instanceof Problems) {
-    const all = error.problems.map(describeError);
+    const { problems } = error;
+    // What helps against all of a row is said once, behind the last.
+    const all = problems.map((one, i) => (isAlike(one, problems[i + 1]) ? describeOwn(one, []) : describeError(one)));
     return [...all, `${all.length} problems were found; nothing was done`].join("\n");
   }
   if (error instanceof Refusal || error instanceof ImageError || error instanceof UsageError || error instanceof KernelError) {
-    const tries = error.remedy.map((remedy, i) => `${i === 0 ? "  Try: " : "       "}${remedy}`);
-    const [last = "", ...before] = [error.message, ...tries].reverse();
-    return [...before.reverse(), `${last}   [${error.code}]`].join("\n");
+    return describeOwn(error, error.remedy);
   }
   // What node:fs throws is a system call that failed, too: no space, no right, no such file.
   if (isSystemError(error)) return `${error.syscall} failed: ${error.message}   [KERNEL_CALL_FAILED]`;
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `This is a bug of Floe; please report it with these lines:\n${stack}`;
+}
+
+type Told = Refusal | ImageError | UsageError | KernelError;
+
+function describeOwn({ message, code }: Told, remedies: readonly string[]): string {
+  const tries = remedies.map((remedy, i) => `${i === 0 ? "  Try: " : "       "}${remedy}`);
+  const [last = "", ...before] = [message, ...tries].reverse();
+  return [...before.reverse(), `${last}   [${code}]`].join("\n");
+}
+
+function isAlike(one: Told, next: Told | undefined): boolean {
+  return one.code === next?.code && one.remedy.join("\n") === next.remedy.join("\n");
 }
 
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
