@@ -53,7 +53,11 @@ const OWN: Readonly<Record<string, Support>> = {
     missing:
       "where BPF is not allowed, unread events become an overflow (IN_Q_OVERFLOW) in images of a tree that was left running, or that went over a stream",
   },
-  "file.fanotify": { by: [], missing: "unread events become an overflow (FAN_Q_OVERFLOW)" },
+  "file.fanotify": {
+    by: [],
+    missing:
+      "unread events become an overflow (FAN_Q_OVERFLOW), and are lost where the queue has no limit (FAN_UNLIMITED_QUEUE), which never overflows: each names the process that caused it, and only that process could cause it again",
+  },
   "ns.pid": {
     by: ["engine/restore-namespaces"],
     missing: "with a mount namespace (a /proc of its own); files of /proc that are open by the number outside",

@@ -58,6 +58,14 @@ export const deletedCases: readonly Case[] = [
     peerCannot: "it makes a file that cannot be named again",
   },
   {
+    workload: "files2/overlay",
+    options: ["--link-remap"],
+    rows: ["file.ghost"],
+    claim: "files of a lower layer of an overlay that were deleted or replaced are kept",
+    modes: ["in-place", "killed-restored"],
+    peerCannot: "it cannot link them",
+  },
+  {
     workload: "files2/hard-links",
     options: ["--link-remap"],
     rows: ["file.link-remap"],
