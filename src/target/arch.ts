@@ -2,7 +2,20 @@
  * What differs between processors, behind one interface. x86-64 is filled; aarch64 will be.
  */
 import { CAVE, CAVE_CODE } from "./x86_64/cave.js";
-import { REGS_BYTES, callRegs, caveImage, getReg, isCompat, resumeRegs, setReg, stubFrame, stubRegs } from "./x86_64/registers.js";
+import {
+  REGS_BYTES,
+  callRegs,
+  caveImage,
+  getReg,
+  isCompat,
+  endsByHandler,
+  interruptedRegs,
+  isInterruptedCall,
+  resumeRegs,
+  setReg,
+  stubFrame,
+  stubRegs,
+} from "./x86_64/registers.js";
 import { seedEntry } from "./x86_64/seed-entry.js";
 import { FRAME, STUB_CODE, STUB_STOP_OFFSET, STUB_SYSCALL_OFFSET } from "./x86_64/stub.js";
 
@@ -37,6 +50,12 @@ export interface Arch {
   readonly caveBytes: number;
   /** Registers with which a frozen thread goes on: interrupted system calls are set to start again. */
   resumeRegs(regs: Buffer, keepsRestartBlock: boolean): Buffer;
+  /** Whether the kernel itself would begin the thread's call again, or end it where a handler runs. */
+  isInterruptedCall(regs: Buffer): boolean;
+  /** Whether any handler ends that call. */
+  endsByHandler(regs: Buffer): boolean;
+  /** As behind a call that a handler has ended. */
+  interruptedRegs(regs: Buffer): Buffer;
   stubRegs(regs: Buffer, where: StubPlace): Buffer;
   /** Registers that make one system call at the address `rip` of a system-call instruction. */
   callRegs(regs: Buffer, call: { rip: bigint; nr: number; args: readonly bigint[] }): Buffer;
@@ -64,6 +83,9 @@ const x86_64: Arch = {
   frame: FRAME,
   caveBytes: Math.max(CAVE.sizeBytes, CAVE_CODE.length),
   resumeRegs,
+  isInterruptedCall,
+  endsByHandler,
+  interruptedRegs,
   stubRegs,
   callRegs,
   stubFrame,

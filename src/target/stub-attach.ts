@@ -8,7 +8,15 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { Refusal } from "../errors.js";
 import { kernelError } from "../linux/errno.js";
-import { ptraceGetRegs, ptraceSetRegs, scatterToProcess, ptraceSetSigmask, ptraceSyscall, waitThread } from "../linux/ptrace.js";
+import {
+  ptraceGetRegs,
+  ptraceInterrupt,
+  ptraceSetRegs,
+  scatterToProcess,
+  ptraceSetSigmask,
+  ptraceSyscall,
+  waitThread,
+} from "../linux/ptrace.js";
 import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import type { AddressRange, CodeRanges } from "./code-ranges.js";
@@ -277,7 +285,7 @@ function* detaching(task: TracedTask): Steps {
   for (const thread of task.threads.slice(1)) {
     // The mask first: should we die in between, the stub's tail sets the same mask again.
     ptraceSetSigmask(thread.tid, thread.sigmask);
-    ptraceSetRegs(thread.tid, arch.resumeRegs(thread.regs, true));
+    ptraceSetRegs(thread.tid, lastRegs(thread));
     thread.slot = undefined;
   }
   const { address, length } = task.region;
@@ -294,8 +302,20 @@ function* detaching(task: TracedTask): Steps {
 function leaveCave(task: TracedTask, memory: number): void {
   const { leader } = task;
   ptraceSetSigmask(leader.tid, leader.sigmask);
-  ptraceSetRegs(leader.tid, arch.resumeRegs(leader.regs, true));
+  ptraceSetRegs(leader.tid, lastRegs(leader));
   clearCave(task, memory);
+}
+
+/**
+ * The registers a thread is let go with. Where it was interrupted in a call the kernel is to decide how that goes on, as for a signal: a
+ * handler may be due by now, and then the call ends with EINTR; pause(2) would never return otherwise. It decides when a thread
+ * leaves through its signal code, and that it does when an interrupt was asked for, also if it is detached before it stops for it. That
+ * comes first: should we die after the registers were set, they are not seen by the thread.
+ */
+function lastRegs(thread: TracedThread): Buffer {
+  if (!arch.isInterruptedCall(thread.regs)) return arch.resumeRegs(thread.regs, true);
+  ptraceInterrupt(thread.tid);
+  return thread.regs;
 }
 
 function clearCave(task: TracedTask, memory: number): void {

@@ -100,6 +100,29 @@ export function resumeRegs(regs: Buffer, keepsRestartBlock: boolean): Buffer {
   return out;
 }
 
+/**
+ * Whether a thread was frozen inside a call that the kernel itself would begin again, or end with EINTR where a handler runs first. Of
+ * 32-bit code this is not asked: the kernel would need to know which kind of call it was.
+ */
+export function isInterruptedCall(regs: Buffer): boolean {
+  if (BigInt.asIntN(64, getReg(regs, "orig_rax")) < 0n || isCompat(regs)) return false;
+  const code = -BigInt.asIntN(64, getReg(regs, "rax"));
+  return (code >= ERESTARTSYS && code <= ERESTARTNOHAND) || code === ERESTART_RESTARTBLOCK;
+}
+
+/** Whether that call is one that ends with EINTR after any handler (signal(7)), like pause(2) and select(2). */
+export function endsByHandler(regs: Buffer): boolean {
+  return isInterruptedCall(regs) && -BigInt.asIntN(64, getReg(regs, "rax")) === ERESTARTNOHAND;
+}
+
+/** The registers of a thread whose call has ended with EINTR. */
+export function interruptedRegs(regs: Buffer): Buffer {
+  const out = Buffer.from(regs);
+  setReg(out, "rax", -EINTR);
+  setReg(out, "orig_rax", NO_SYSCALL);
+  return out;
+}
+
 /** Registers that start the stub in a thread whose own registers are `regs`; flags and rsp stay the thread's own. */
 export function stubRegs(regs: Buffer, where: { code: bigint; table: bigint; frame: bigint }): Buffer {
   const out = Buffer.from(regs);
