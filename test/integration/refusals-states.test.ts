@@ -126,14 +126,14 @@ describe("refused images", { skip, concurrency: 2 }, () => {
       await refused(subject, "IMAGE_BAD_GHOST");
     }));
 
-  test("of a System V segment whose contents they do not have", () =>
+  test("of a System V segment whose number is another's now", () =>
     withSubject(Subject.withWorkload("memory3/segments"), async (subject) => {
       // The segment stays when its users die.
       await subject.must(subject.dumpLine());
       const images = intact(subject);
       const [number] = images.names().flatMap((name) => /^ipcns-shm-(\d+)\.img$/.exec(name)?.[1] ?? []);
       images.edit({ kind: "IPCNS_SHM", ids: [Number(number)], type: ipcShmEntry }, (all) =>
-        all.map((one) => ({ ...one, in_pagemaps: false })),
+        all.map((one) => ({ ...one, desc: { ...one.desc, key: one.desc.key ^ 1 } })),
       );
       const { exit, text } = await subject.run(subject.restoreLine());
       assert.ok(exit.code === 1 && text.includes("[SEGMENT_TAKEN]"), text);
