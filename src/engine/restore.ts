@@ -92,6 +92,8 @@ export function restore(options: RestoreOptions, log: Logger): RestoreResult {
     const result = make(design, { session, phases, log });
     if (options.autoDedup === true) emptyImages(saved, { images, log });
     return result;
+  } catch (error) {
+    throw lazy?.reasonFor(error) ?? error;
   } finally {
     lazy?.close();
     session?.close();

@@ -151,6 +151,11 @@ describe("lazy restore", { concurrency: 2, skip: isRoot ? false : "needs root" }
       assert.equal(lost.exit.code, 1);
       assert.match(lost.text, /LAZY_DAEMON_LOST/);
       await subject.untilAlone([]);
+      // While the processes are not ready, and may wait for a page already.
+      const early = await subject.run(["env", "FLOE_FAULT=kill:fill-guarded", ...ownLazily(subject)]);
+      assert.equal(early.exit.code, 1);
+      assert.match(early.text, /LAZY_DAEMON_LOST/);
+      await subject.untilAlone([]);
       mkdirSync(join(subject.folder, "logs", "lazy-pages.socket"));
       const unusable = await subject.run([...floe(), "lazy-pages", ...files(subject, "daemon.log")]);
       assert.equal(unusable.exit.code, 1);

@@ -9,6 +9,7 @@ import { UsageError } from "../../errors.js";
 import { sendFds } from "../../linux/sockets.js";
 import { POLLIN, poll } from "../../linux/streams.js";
 import { UFFD_MSG_BYTES, type UffdMessage, decodeUffdMessage } from "../../linux/userfaultfd.js";
+import { faultPoint } from "../fault.js";
 import type { Logger } from "../log.js";
 import { receiveMessage } from "./channel.js";
 import { CopyLanes } from "./copy-lanes.js";
@@ -147,6 +148,7 @@ export class Filler {
     }
     if ("guard" in message) {
       this.#guard = message.guard;
+      faultPoint("fill-guarded");
       return;
     }
     const { pid, uffd } = message;

@@ -6,8 +6,8 @@ import { closeSync, constants, openSync } from "node:fs";
 import { resolve } from "node:path";
 import { KernelError, UsageError } from "../../errors.js";
 import { AF_UNIX } from "../../linux/addresses.js";
-import { SOCK_CLOEXEC, SOCK_STREAM, socketpair } from "../../linux/sockets.js";
-import { readWhole } from "../../linux/streams.js";
+import { SOCK_CLOEXEC, SOCK_STREAM, pollOnce, socketpair } from "../../linux/sockets.js";
+import { POLLHUP, readWhole } from "../../linux/streams.js";
 import type { Filled } from "../../resources/memory/finish.js";
 import { registerLazy } from "../../resources/memory/lazy.js";
 import { startBackground } from "../background.js";
@@ -44,7 +44,7 @@ export class LazyHandOver {
     this.#channel = this.#isOwn ? startOwn(options, directory) : connectToDaemon(options.workDir);
   }
 
-  /** Registers the memory that comes later, of each address space. */
+  /** Registers the memory that comes later, of each address space. From here on a process may wait for a page. */
   register(filled: readonly Filled[]): void {
     for (const { task, space, owner } of filled) {
       // A daemon counts the processes of the images; ours takes what comes.
@@ -54,19 +54,28 @@ export class LazyHandOver {
       this.#pids.push(task.pid);
       this.#tell(() => sendSpace(this.#channel, space.pid, uffd));
     }
+    if (this.#isOwn && this.#uffds.length > 0) this.#guard();
   }
 
-  /** Everything is registered, and the processes are about to go on. */
-  conclude(): void {
-    if (this.#isOwn && this.#uffds.length > 0) {
-      const guard = startGuard(this.#pids, this.#uffds);
-      try {
-        this.#tell(() => sendGuard(this.#channel, guard));
-      } finally {
-        closeSync(guard.pipe);
-        closeSync(guard.shelf);
-      }
+  /** Whoever waits for a page waits for ever if nobody fills it: also one of which we are waiting that it does something for us. */
+  #guard(): void {
+    const guard = startGuard(this.#pids, this.#uffds);
+    try {
+      this.#tell(() => sendGuard(this.#channel, guard));
+    } finally {
+      closeSync(guard.pipe);
+      closeSync(guard.shelf);
     }
+  }
+
+  /** What stands behind a failure: undefined if whoever fills the memory is still there. */
+  reasonFor(failure: unknown): UsageError | undefined {
+    if (this.#isClosed || (pollOnce(this.#channel, 0) & POLLHUP) === 0) return undefined;
+    return lost(this.#isOwn, failure);
+  }
+
+  /** Everything is done, and the processes are about to go on. */
+  conclude(): void {
     this.#tell(() => {
       sendEnd(this.#channel);
       if (this.#isOwn && readWhole(this.#channel, Buffer.alloc(1), { timeoutMs: START_MS }) !== 1) throw lost(this.#isOwn);
