@@ -1,6 +1,6 @@
 /**
  * Checks what ARCHITECTURE.md promises of the sources: no layer imports a higher one, only src/linux/ffi touches the FFI
- * library, nothing comes from outside but node: built-ins, and no file is too long.
+ * library, nothing comes from outside but node: built-ins, of which slow ones are not loaded by every command, and no file is too long.
  *
  *   node tools/layers.mjs [ROOT]
  */
@@ -26,6 +26,10 @@ const longestFile = 600;
 /** Layers that see Linux through the typed calls only; target and engine may also make raw ones. */
 const withoutRawCalls = ["images", "resources", "rpc", "cli"];
 
+/** Built-ins that take longer to load than most of a small dump (docs/decisions/0025), and the sources that a dump does not load. */
+const slow = ["node:crypto", "node:net", "node:tls", "node:tty"];
+const loadedOnDemand = ["src/engine/page-server/tls-relay.ts"];
+
 /** Specifiers of `import … from`, `export … from`, `import "…"` and `import("…")`, with their line. */
 const importPattern = /(?:^|[;}\s])(?:import|export)\s(?:[^"';()]*?\sfrom\s)?\s*"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/g;
 
@@ -33,6 +37,7 @@ function importsOf(text) {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, " ")).replace(/^\s*\/\/.*$/gm, "");
   return [...code.matchAll(importPattern)].map((match) => ({
     specifier: match[1] ?? match[2],
+    isType: /^\W*(?:import|export)\s+type\b/.test(match[0]),
     line: code.slice(0, match.index + match[0].indexOf(match[1] ?? match[2])).split("\n").length,
   }));
 }
@@ -44,7 +49,9 @@ function layerOf(path) {
   return third === undefined ? `(${second.replace(/\.[jt]s$/, "")})` : second;
 }
 
-function checkPackage(path, specifier) {
+function checkPackage(path, { specifier, isType }) {
+  if (slow.includes(specifier) && !isType && path.startsWith("src/") && !path.endsWith(".test.ts") && !loadedOnDemand.includes(path))
+    return `imports "${specifier}", which takes milliseconds to load: take it when it is needed (process.getBuiltinModule)`;
   if (specifier.startsWith("node:")) return undefined;
   if (specifier === "koffi") return path.startsWith("src/linux/ffi/") ? undefined : "only src/linux/ffi may import koffi";
   return `imports the package "${specifier}": only node: built-ins are allowed`;
@@ -69,8 +76,9 @@ function checkLayers(path, to) {
   return below[from].includes(target) ? undefined : `${from} may not import ${target} (${to})`;
 }
 
-function checkImport(path, specifier) {
-  if (!specifier.startsWith(".")) return checkPackage(path, specifier);
+function checkImport(path, imported) {
+  const { specifier } = imported;
+  if (!specifier.startsWith(".")) return checkPackage(path, imported);
   const to = normalize(join(dirname(path), specifier));
   if (!/\.(js|json)$/.test(to)) return `"${specifier}" must end in .js`;
   return checkFfi(path, to) ?? checkLayers(path, to);
@@ -85,9 +93,9 @@ function checkSchema(path, text) {
 /** Problems of one file, as lines of text. */
 export function checkFile(path, text) {
   const problems = checkSchema(path, text);
-  for (const { specifier, line } of importsOf(text)) {
-    const problem = checkImport(path, specifier);
-    if (problem !== undefined) problems.push(`${path}:${line}: ${problem}`);
+  for (const imported of importsOf(text)) {
+    const problem = checkImport(path, imported);
+    if (problem !== undefined) problems.push(`${path}:${imported.line}: ${problem}`);
   }
   const lines = text.split("\n").length - 1;
   if (lines > longestFile) problems.push(`${path}: ${lines} lines; at most ${longestFile}`);

@@ -36,6 +36,12 @@ test("only src/linux/ffi imports koffi, and nothing else comes from a package", 
   assert.match(problemsOf("src/engine/a.ts", "", 'import x from "esbuild";')[0], /a\.ts:2: .*"esbuild"/);
 });
 
+test("what takes long to load is not loaded by every command", () => {
+  assert.match(problemsOf("src/linux/a.ts", 'import { createHash } from "node:crypto";')[0], /takes milliseconds/);
+  assert.deepEqual(problemsOf("src/linux/a.ts", 'import type { Hash } from "node:crypto";'), []);
+  assert.deepEqual(problemsOf("src/linux/a.test.ts", 'import { createServer } from "node:net";'), []);
+});
+
 test("raw calls are not for resources", () => {
   assert.equal(problemsOf("src/resources/tasks/a.ts", 'import { syscall } from "../../linux/ffi/native.unsafe.js";').length, 1);
 });

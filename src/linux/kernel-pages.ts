@@ -5,12 +5,12 @@
  * (Documentation/arch/x86/x86_64/mm.rst). Which it is, is tried on memory of our own that nobody else has the like of: a page whose
  * number /proc/self/pagemap tells, and a message in a socket that lies in pages.
  */
-import { randomFillSync } from "node:crypto";
 import { closeSync } from "node:fs";
 import { KernelError } from "../errors.js";
 import type { KernelSockets } from "./kernel-sockets.js";
 import { MAP_ANONYMOUS, MAP_POPULATE, MAP_PRIVATE, PAGE_BYTES, PROT_READ, PROT_WRITE, mmap, munmap, ownMemory } from "./memory.js";
 import { frameOf } from "./pagemap.js";
+import { fillRandomly } from "./random.js";
 import { AF_UNIX } from "./addresses.js";
 import { SOCK_CLOEXEC, SOCK_DGRAM, sendmsg, socketpair } from "./sockets.js";
 
@@ -49,7 +49,7 @@ export class KernelPages {
     let ends: readonly [number, number] | undefined;
     try {
       ends = socketpair({ family: AF_UNIX, type: SOCK_DGRAM | SOCK_CLOEXEC });
-      const message = randomFillSync(Buffer.alloc(MESSAGE_BYTES));
+      const message = fillRandomly(Buffer.alloc(MESSAGE_BYTES));
       sendmsg(ends[0], message);
       return learnFrom(kernel, { receiver: ends[1], message, eachBytes });
     } catch (error) {
@@ -88,7 +88,7 @@ function findMemory(kernel: KernelSockets, inside: bigint): bigint | undefined {
   const range = { sizeBytes: BigInt(PAGE_BYTES) };
   const address = mmap({ ...range, protection: PROT_READ | PROT_WRITE, flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE });
   try {
-    const sign = randomFillSync(ownMemory({ address, ...range }).subarray(0, SIGN_BYTES));
+    const sign = fillRandomly(ownMemory({ address, ...range }).subarray(0, SIGN_BYTES));
     const frame = frameOf(address);
     if (frame === undefined) return undefined;
     for (let k = 0; k < MOST_MEMORY_GIB; k++) {

@@ -13,6 +13,7 @@ export const IPC_CREAT = 0o1000;
 export const IPC_EXCL = 0o2000;
 export const IPC_RMID = 0;
 export const IPC_SET = 1;
+export const IPC_NOWAIT = 0o4000;
 /** struct ipc64_perm, with which every *_ds begins. */
 export const PERM_BYTES = 48;
 const KEEP = -1;

@@ -10,6 +10,7 @@ import { SYS } from "./syscalls.js";
 import {
   IPC_CREAT,
   IPC_EXCL,
+  IPC_NOWAIT,
   IPC_RMID,
   IPC_SET,
   type Owner,
@@ -21,7 +22,6 @@ import {
 } from "./sysv-objects.js";
 
 const IPC_STAT = 2;
-const IPC_NOWAIT = 0o4000;
 const MSG_COPY = 0o40000;
 const DS_BYTES = 120; // struct msqid64_ds
 const QBYTES_AT = 88;

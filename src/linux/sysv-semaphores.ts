@@ -20,7 +20,6 @@ import {
 } from "./sysv-objects.js";
 
 export const SEM_UNDO = 0x1000;
-export const IPC_NOWAIT = 0o4000;
 /** The most that a semaphore can be (SEMVMX). */
 export const MOST_VALUE = 32767;
 const GETALL = 13;

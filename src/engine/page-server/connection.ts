@@ -94,9 +94,9 @@ export class PageConnection {
     return answer.readInt32LE(0) !== 0;
   }
 
-  /** Reads all of `into`; the stream must not end before. */
-  read(into: Uint8Array): void {
-    const got = this.#guard(() => readWhole(this.fd, into, this.#patience));
+  /** Reads all of `into`; the stream must not end before. `patience`: how long each part of it may take. */
+  read(into: Uint8Array, patience: Patience = this.#patience): void {
+    const got = this.#guard(() => readWhole(this.fd, into, patience));
     if (got < into.length) throw this.lost("before everything had come");
   }
 

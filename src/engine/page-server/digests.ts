@@ -4,7 +4,7 @@
  * What has to be the same is what the server has. So it is asked before anything is left out: by one number that stands for all
  * pages of a process that it got before. A server that does not know the question (CRIU's) gets everything.
  */
-import { createHash } from "node:crypto";
+import type { Hash, createHash } from "node:crypto";
 import { readSync } from "node:fs";
 import { DirectorySource } from "../../images/source.js";
 import { type FloePageDigests, floePageDigests } from "../../images/page-digests.schema.js";
@@ -25,10 +25,25 @@ export interface DigestedRun extends PageRange {
   readonly digests: Buffer;
 }
 
-const chunk = Buffer.allocUnsafeSlow(CHUNK_PAGES * PAGE_BYTES);
+let create: typeof createHash | undefined;
+
+/** Whether there can be digests: not with Node before 20.16. */
+export function canDigest(): boolean {
+  // Taken when it is needed: to load it takes longer than most of what a small dump does, and every dump loads this module.
+  create ??= process.getBuiltinModule?.("node:crypto").createHash;
+  return create !== undefined;
+}
+
+function sha256(): Hash {
+  if (!canDigest() || create === undefined) throw new Error("internal error: there are no digests here");
+  return create("sha256");
+}
+
+let chunk: Buffer | undefined;
 
 /** Digests of pages whose bytes begin at `offset` of a file, in pieces of at most {@link CHUNK_PAGES}. */
 export function* digestsOf(fd: Fd, { start, end, offset }: PageRange & { readonly offset: bigint }): Generator<DigestedRun> {
+  chunk ??= Buffer.allocUnsafeSlow(CHUNK_PAGES * PAGE_BYTES);
   for (let at = start; at < end; ) {
     const left = end - at;
     const bytes = left < BigInt(chunk.length) ? Number(left) : chunk.length;
@@ -40,7 +55,7 @@ export function* digestsOf(fd: Fd, { start, end, offset }: PageRange & { readonl
     const digests = Buffer.alloc((bytes / PAGE_BYTES) * DIGEST_BYTES);
     for (let i = 0; i * PAGE_BYTES < bytes; i++) {
       const page = chunk.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES);
-      createHash("sha256")
+      sha256()
         .update(page)
         .digest()
         .copy(digests, i * DIGEST_BYTES, 0, DIGEST_BYTES);
@@ -52,7 +67,7 @@ export function* digestsOf(fd: Fd, { start, end, offset }: PageRange & { readonl
 
 /** The same of pages in images, wherever in a chain they lie. */
 export function* digestsOfStored(runs: readonly StoredRun[]): Generator<DigestedRun> {
-  const step = BigInt(chunk.length);
+  const step = BigInt(CHUNK_PAGES) * PAGE;
   for (const run of runs) {
     for (let at = run.start; at < run.end; at += step) {
       const part = partOf(run, at, at + step < run.end ? at + step : run.end);
@@ -65,7 +80,7 @@ export function* digestsOfStored(runs: readonly StoredRun[]): Generator<Digested
 
 /** One number for all pages, their places and their contents; a multiple of the size of a page. */
 export function summaryOf(runs: Iterable<DigestedRun>): bigint {
-  const all = createHash("sha256");
+  const all = sha256();
   const record = Buffer.alloc(8 + DIGEST_BYTES);
   for (const { start, digests } of runs) {
     // Page by page: how pages are parted into runs is not to matter.

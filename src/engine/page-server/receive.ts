@@ -20,7 +20,7 @@ import { dedupAgainst } from "../dedup.js";
 import type { Logger } from "../log.js";
 import { openPrevious } from "../previous.js";
 import { PAGE_BYTES, type PageConnection } from "./connection.js";
-import { digestsOfStored, summaryOf } from "./digests.js";
+import { canDigest, digestsOfStored, summaryOf } from "./digests.js";
 import { COMMAND, type PageMessage, type PagesOf, SAME_PAGES, SAME_PAGES_YES, decodeDestination } from "./wire.js";
 
 /** So that a dump and a page server may write into one directory. */
@@ -145,6 +145,7 @@ class Receiver {
     const of = this.#destination(message);
     if (!this.#hasParent(of)) return 0;
     if (message.pages !== SAME_PAGES) return 1;
+    if (!canDigest()) return 0;
     return summaryOf(digestsOfStored(pagesOfParent(this.#parent, of))) === message.vaddr ? SAME_PAGES_YES : 0;
   }
 

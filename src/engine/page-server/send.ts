@@ -16,10 +16,12 @@ import type { PageRange } from "../../resources/memory/page-runs.js";
 import { PAGE_RUN } from "../../resources/memory/page-source.js";
 import type { PagemapEntry, PagemapHead } from "../../resources/memory/pagemap.schema.js";
 import { PAGE_BYTES, type PageConnection } from "./connection.js";
-import { type DigestedRun, digestsOf, digestsRecord, readDigests, summaryOf, unchanged } from "./digests.js";
+import { type DigestedRun, canDigest, digestsOf, digestsRecord, readDigests, summaryOf, unchanged } from "./digests.js";
+import { SILENCE_MS } from "./options.js";
 import { COMMAND, type PagesOf, SAME_PAGES, SAME_PAGES_YES, encodeDestination } from "./wire.js";
 
 const MFD_CLOEXEC = 1;
+const GIB = 2 ** 30;
 /** One message speaks of at most so many pages: the other end may have little room. */
 const MESSAGE_PAGES = 1n << 15n;
 
@@ -93,7 +95,7 @@ export class SendingSink extends DirectorySink {
   }
 
   override finish(durable = false): void {
-    const before = this.#previous === undefined ? undefined : readDigests(this.#previous);
+    const before = this.#previous === undefined || !canDigest() ? undefined : readDigests(this.#previous);
     const digested: [bigint, DigestedRun][] = [];
     for (const pagemap of this.#pagemaps.values()) {
       const dst = encodeDestination(pagemap.of);
@@ -137,7 +139,7 @@ export class SendingSink extends DirectorySink {
     this.#sent = undefined;
     const known = before !== undefined && hasParent[0] !== 0 && this.#isThere(dst, before) ? before : [];
     const fd = this.#pages.get(imageFileName("PAGES", [pagesId ?? 0])) ?? -1;
-    const isDigested = this.#hasNext || known.length > 0;
+    const isDigested = (this.#hasNext && canDigest()) || known.length > 0;
     const digested: DigestedRun[] = [];
     let offset = 0n;
     for (const entry of entries) {
@@ -171,7 +173,9 @@ export class SendingSink extends DirectorySink {
   #isThere(dst: bigint, before: readonly DigestedRun[]): boolean {
     this.#connection.send({ command: COMMAND.PARENT, dst, pages: SAME_PAGES, vaddr: summaryOf(before) });
     const answer = Buffer.alloc(4);
-    this.#connection.read(answer);
+    // It reads all of them, perhaps from a slow disk.
+    const bytes = Number(before.reduce((sum, { start, end }) => sum + (end - start), 0n));
+    this.#connection.read(answer, { timeoutMs: SILENCE_MS * (1 + Math.ceil(bytes / GIB)) });
     return answer.readInt32LE(0) === SAME_PAGES_YES;
   }
 

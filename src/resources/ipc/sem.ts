@@ -12,9 +12,8 @@ import { imageFileName } from "../../images/kinds.js";
 import { KernelSemaphores, type Undo } from "../../linux/kernel-semaphores.js";
 import { inIpcNamespace } from "../../linux/namespaces.js";
 import { SYS } from "../../linux/syscalls.js";
-import { setNextId } from "../../linux/sysv-objects.js";
+import { IPC_NOWAIT, setNextId } from "../../linux/sysv-objects.js";
 import {
-  IPC_NOWAIT,
   MOST_VALUE,
   SEM_UNDO,
   type SemaphoreSet,

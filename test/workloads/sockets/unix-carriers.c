@@ -4,39 +4,9 @@
  * queue of a socket that it watches; an offset for looking ahead stays what the program made it.
  */
 #include <sys/epoll.h>
-#include "sockets.h"
+#include "rights.h"
 
 #include <linux/sockios.h>
-
-static void send_fds(int fd, const char *text, const int *fds, int count)
-{
-	char control[CMSG_SPACE(sizeof(int) * 8)] = {0};
-	struct iovec vector = {(void *)text, strlen(text)};
-	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count)};
-	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-
-	head->cmsg_level = SOL_SOCKET;
-	head->cmsg_type = SCM_RIGHTS;
-	head->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count);
-	memcpy(CMSG_DATA(head), fds, sizeof(int) * (size_t)count);
-	must(sendmsg(fd, &message, 0));
-}
-
-/* Receives up to `room` bytes; the text and the number of descriptors must be these. */
-static void receive(int fd, size_t room, const char *text, int *fds, int count)
-{
-	char control[CMSG_SPACE(sizeof(int) * 8)] = {0}, got[100] = "";
-	struct iovec vector = {got, room};
-	struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-	ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT);
-	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-	int there = head == NULL ? 0 : (int)((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-
-	check(length == (ssize_t)strlen(text) && !strcmp(got, text), "fd %d: got \"%s\" (%zd), not \"%s\"", fd, got, length, text);
-	check(there == count, "\"%s\" brings %d descriptors, not %d", text, there, count);
-	if (there > 0 && fds != NULL)
-		memcpy(fds, CMSG_DATA(head), sizeof(int) * (size_t)(there < count ? there : count));
-}
 
 static void expect_offset(int fd, int offset)
 {
@@ -138,50 +108,50 @@ int main(int argc, char **argv)
 	expect_offset(exact[1], -1);
 	expect_offset(urgent[1], -1);
 	check(recv(peeked[1], text, 2, MSG_PEEK) == 2 && !memcmp(text, "34", 2), "a look ahead shows \"%s\"", text);
-	receive(carrier[1], 50, "set", &set, 1);
+	receive_fds(carrier[1], 50, "set", &set, 1);
 	check(epoll_wait(set, &seen, 1, 0) == 0, "the epoll set sees something");
 	send_text(carrier[0], "x");
 	check(epoll_wait(set, &seen, 1, 0) == 1 && seen.data.u64 == 77, "the epoll set says nothing");
-	receive(exact[1], 4, "plai", NULL, 0);
-	receive(exact[1], 7, "n text ", NULL, 0);
-	receive(exact[1], 1, "t", got, 2);
+	receive_fds(exact[1], 4, "plai", NULL, 0);
+	receive_fds(exact[1], 7, "n text ", NULL, 0);
+	receive_fds(exact[1], 1, "t", got, 2);
 	check(read(got[0], text, 5) == 5 && !memcmp(text, "piped", 5), "the pipe in flight has \"%s\"", text);
 	close(got[0]);
 	close(got[1]);
-	receive(exact[1], 50, "woone", got, 1);
+	receive_fds(exact[1], 50, "woone", got, 1);
 	close(got[0]);
-	receive(exact[1], 50, "betweenx", got, 1);
+	receive_fds(exact[1], 50, "betweenx", got, 1);
 	close(got[0]);
-	receive(exact[1], 50, "end", NULL, 0);
+	receive_fds(exact[1], 50, "end", NULL, 0);
 
 	check(!at_mark(urgent[1]), "the mark is at the beginning");
-	receive(urgent[1], 50, "beforefd", got, 1);
+	receive_fds(urgent[1], 50, "beforefd", got, 1);
 	close(got[0]);
-	receive(urgent[1], 50, "more", NULL, 0);
+	receive_fds(urgent[1], 50, "more", NULL, 0);
 	check(at_mark(urgent[1]), "the mark is elsewhere");
 	expect_urgent(urgent[1], '!');
-	receive(urgent[1], 50, "after", NULL, 0);
+	receive_fds(urgent[1], 50, "after", NULL, 0);
 	check(at_mark(first[1]), "the mark is not at the beginning");
 	expect_urgent(first[1], '?');
-	receive(first[1], 50, "rest", NULL, 0);
+	receive_fds(first[1], 50, "rest", NULL, 0);
 	expect_urgent(taken[1], -1);
-	receive(taken[1], 50, "left", NULL, 0);
+	receive_fds(taken[1], 50, "left", NULL, 0);
 	check(at_mark(taken[1]), "the mark of a byte that was read is gone");
-	receive(taken[1], 50, "right", NULL, 0);
-	receive(in_line[1], 50, "one", NULL, 0);
+	receive_fds(taken[1], 50, "right", NULL, 0);
+	receive_fds(in_line[1], 50, "one", NULL, 0);
 	check(at_mark(in_line[1]), "the mark of an inline byte is gone");
-	receive(in_line[1], 50, "%line", NULL, 0);
+	receive_fds(in_line[1], 50, "%line", NULL, 0);
 
-	receive(outer[1], 50, "middle", got, 2);
+	receive_fds(outer[1], 50, "middle", got, 2);
 	expect_offset(got[0], -1);
-	receive(got[0], 1, ".", NULL, 0);
-	receive(got[0], 50, ".inner", got + 2, 1);
-	receive(got[2], 50, "pipe", got + 3, 1);
+	receive_fds(got[0], 1, ".", NULL, 0);
+	receive_fds(got[0], 50, ".inner", got + 2, 1);
+	receive_fds(got[2], 50, "pipe", got + 3, 1);
 	must(write(pipes[1], "again", 5));
 	check(read(got[3], text, 5) == 5 && !memcmp(text, "again", 5), "the pipe deep inside is another one");
 	expect_talk(got[0], got[1]);
-	receive(loop[1], 50, "deep", got + 4, 1);
-	receive(got[4], 50, "loop", got + 5, 1);
+	receive_fds(loop[1], 50, "deep", got + 4, 1);
+	receive_fds(got[4], 50, "loop", got + 5, 1);
 	expect_talk(got[5], loop[1]);
 	expect_talk(got[4], deep[0]);
 	pass();
