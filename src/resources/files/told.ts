@@ -4,6 +4,7 @@
  * there and nothing else; the message is put together when the tree runs again.
  */
 import type { DescriptorText } from "../../linux/descriptor-texts.js";
+import { O_CLOEXEC } from "../../linux/files.js";
 import type { DumpSession } from "../part.js";
 import { hasGuards } from "../watches/guards.js";
 import type { Known } from "./descriptions.js";
@@ -52,4 +53,3 @@ export class ToldFiles {
     }
   }
 }
-const O_CLOEXEC = 0o2000000;

@@ -62,8 +62,8 @@ export function dumpSemaphores(session: DumpSession): void {
     return;
   }
   const namespace = ipcId(session);
-  for (const { key, id, uid, gid, cuid, cgid, mode, semaphores } of sets) {
-    const values = inTreesIpc(session, () => readSemaphores(id, semaphores));
+  const all = inTreesIpc(session, () => sets.map((set) => ({ ...set, values: readSemaphores(set.id, set.semaphores) })));
+  for (const { key, id, uid, gid, cuid, cgid, mode, semaphores, values } of all) {
     const value: IpcSemEntry = {
       desc: { key, uid, gid, cuid, cgid, mode: mode & RWX, id },
       nsems: semaphores,
