@@ -9,7 +9,7 @@ static int by_text(const void *a, const void *b)
 }
 
 /* /proc/locks lines of the file, without number, sorted. */
-static void lines_of(int fd, char *text, size_t room)
+static void read_lines(int fd, char *text, size_t room)
 {
 	char row[256], wanted[64], rows[16][256];
 	struct stat st;
@@ -20,12 +20,27 @@ static void lines_of(int fd, char *text, size_t room)
 	snprintf(wanted, sizeof wanted, ":%lu ", (unsigned long)st.st_ino);
 	text[0] = 0;
 	while (fgets(row, sizeof row, file))
-		if (strstr(row, wanted))
+		if (strstr(row, wanted) && count < 16)
 			strcpy(rows[count++], strchr(row, ':') + 1);
 	fclose(file);
 	qsort(rows, count, sizeof rows[0], by_text);
 	for (size_t i = 0; i < count; i++)
 		used += (size_t)snprintf(text + used, room - used, "%s", rows[i]);
+}
+
+/*
+ * The kernel hands /proc/locks out a page at a time: where others of the machine lock or unlock in between, a line may
+ * come twice or be left out. What two readings in a row agree on is so.
+ */
+static void lines_of(int fd, char *text, size_t room)
+{
+	char again[2048];
+
+	do {
+		read_lines(fd, text, room);
+		sleep_ms(1);
+		read_lines(fd, again, sizeof again);
+	} while (strcmp(text, again));
 }
 
 static void lock(int fd, int command, int type, off_t start, off_t length)
