@@ -19,6 +19,7 @@ import { SYS } from "../linux/syscalls.js";
 import { prepareMappingFlags } from "../linux/vma-flags.js";
 import { copyFilesAhead } from "../resources/files/carry-ahead.js";
 import { learnMapped } from "../resources/files/unchanged.js";
+import { prepareNotices } from "../resources/files/notices.js";
 import { PreparedDescriptors } from "../resources/files/prepared.js";
 import { dumpFiles, learnKinds } from "../resources/files/table.js";
 import { fileIds, namedIfTooLong } from "../resources/files/path-file.js";
@@ -128,6 +129,7 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
       prepareLook(pids);
       prepareContexts(pids);
       if (options.leaveRunning || options.leaveStopped || options.stream !== undefined) prepareQueues(pids);
+      prepareNotices(pids);
       prepareTerminals(pids);
       prepareRestarts(pids);
       prepareTimers(pids);

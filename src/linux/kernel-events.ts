@@ -4,6 +4,7 @@
  * Structures: linux/fsnotify_backend.h, fs/notify/inotify/inotify.h, linux/idr.h.
  */
 import { INOTIFY_EVENT_BYTES, type InotifyEvent, inotifyEventBytes } from "./events.js";
+import { KernelList, type ListShape, copiedBytes } from "./kernel-list.js";
 import { KernelView, sightOf } from "./kernel-view.js";
 
 const STRUCTS = {
@@ -16,38 +17,88 @@ const STRUCTS = {
 
 /** NAME_MAX. */
 const LONGEST_NAME = 255;
-/** Bytes of a name that are read with its event. */
-const MOST_NAMES = 32;
 /** What read(2) gives of a mask: IN_ALL_EVENTS, IN_UNMOUNT, IN_Q_OVERFLOW, IN_IGNORED, IN_ISDIR. */
 const TOLD = 0x4000_efff;
 
+/** A queue as it lies in the kernel's memory: taken in the freeze, taken apart later. */
+export interface QueueCopy {
+  /** The first events, as many as read(2) would give as `bytes`; undefined: they cannot be told from what was copied. */
+  events(bytes: number): InotifyEvent[] | undefined;
+}
+
 export class KernelEvents {
   readonly #view: KernelView;
+  readonly #shape: ListShape;
+  readonly #list: KernelList;
 
-  private constructor(view: KernelView) {
+  private constructor(view: KernelView, shape: ListShape, list: KernelList) {
     this.#view = view;
+    this.#shape = shape;
+    this.#list = list;
   }
 
   /** Undefined where the kernel has no type information, or lets us read nothing. */
   static open(): KernelEvents | undefined {
     const sight = sightOf(STRUCTS);
-    return sight && new KernelEvents(new KernelView(sight));
+    if (sight === undefined) return undefined;
+    const view = new KernelView(sight);
+    const shape = {
+      placeAt: view.at("fsnotify_event", "list") + view.at("inotify_event_info", "fse"),
+      lengthAt: view.at("inotify_event_info", "name_len"),
+      headBytes: view.at("inotify_event_info", "name"),
+    };
+    const list = KernelList.open(shape);
+    return list && new KernelEvents(view, shape, list);
   }
 
-  /** The first events in the queue of an inotify of ours, as many as read(2) would give as `bytes`; undefined: they cannot be seen. */
-  queue(fd: number, bytes: number): InotifyEvent[] | undefined {
+  /** Copies the queue of an inotify of ours, of which read(2) would give `bytes`; undefined: it cannot be seen. */
+  copyQueue(fd: number, bytes: number): QueueCopy | undefined {
     const group = this.#view.privateOf(fd);
     if (group === undefined) return undefined;
+    const end = group + BigInt(this.#view.at("fsnotify_group", "notification_list"));
+    const pieces: Buffer[] = [];
+    // An event is no shorter here than read(2) makes it, but for a name that is filled up.
+    const most = bytes * 4;
+    let [copied, at] = [0, this.#view.pointer(end)];
+    while (at !== end && copied < most) {
+      const some = at === undefined ? undefined : this.#list.copy(at, end);
+      const piece = some !== undefined && some.bytes.length > 0 ? some : at === undefined ? undefined : this.#one(at);
+      if (piece === undefined) return undefined;
+      pieces.push(piece.bytes);
+      copied += piece.bytes.length;
+      at = piece.next;
+    }
+    return { events: (wanted) => this.#takeApart(Buffer.concat(pieces), wanted) };
+  }
+
+  /** One event, whose memory cannot be read as far as that of one with the longest name. */
+  #one(place: bigint): { bytes: Buffer; next: bigint } | undefined {
+    const { placeAt, lengthAt, headBytes } = this.#shape;
+    const start = place - BigInt(placeAt);
+    const length = this.#view.read(start, headBytes)?.readUInt32LE(lengthAt) ?? LONGEST_NAME + 1;
+    const bytes = length > LONGEST_NAME ? undefined : this.#view.read(start, headBytes + length);
+    if (bytes === undefined) return undefined;
+    return { bytes: Buffer.concat([bytes], copiedBytes(this.#shape, length)), next: bytes.readBigUInt64LE(placeAt) };
+  }
+
+  #takeApart(copy: Buffer, bytes: number): InotifyEvent[] | undefined {
+    const { lengthAt, headBytes } = this.#shape;
+    const [wdAt, maskAt, cookieAt] = ["wd", "mask", "sync_cookie"].map((name) => this.#view.at("inotify_event_info", name));
     const events: InotifyEvent[] = [];
-    const list = group + BigInt(this.#view.at("fsnotify_group", "notification_list"));
-    let [left, at] = [bytes, this.#view.pointer(list)];
-    while (left > 0) {
-      if (at === undefined || at === list) return undefined;
-      const found = this.#event(at);
-      if (found === undefined) return undefined;
-      events.push(found.event);
-      left -= inotifyEventBytes(found.event);
-      at = found.next;
+    let [left, at] = [bytes, 0];
+    while (left > 0 && at + headBytes <= copy.length) {
+      const length = copy.readUInt32LE(at + lengthAt);
+      const end = at + copiedBytes(this.#shape, length);
+      if (length > LONGEST_NAME || end > copy.length) return undefined;
+      const event = {
+        wd: copy.readInt32LE(at + (wdAt ?? 0)),
+        mask: (copy.readUInt32LE(at + (maskAt ?? 0)) & TOLD) >>> 0,
+        cookie: copy.readUInt32LE(at + (cookieAt ?? 0)),
+        name: copy.subarray(at + headBytes, at + headBytes + length),
+      };
+      events.push(event);
+      left -= inotifyEventBytes(event);
+      at = end;
     }
     return left === 0 ? events : undefined;
   }
@@ -61,27 +112,6 @@ export class KernelEvents {
       this.#view.at("inotify_group_private_data", "idr") +
       this.#view.at("idr", "idr_next");
     return this.#view.read(group + BigInt(offset), 4)?.readInt32LE(0);
-  }
-
-  /** The event whose place in the list is at an address, and the place of the next one. */
-  #event(place: bigint): { event: InotifyEvent; next: bigint } | undefined {
-    const placeAt = this.#view.at("fsnotify_event", "list") + this.#view.at("inotify_event_info", "fse");
-    const start = place - BigInt(placeAt);
-    const nameAt = this.#view.at("inotify_event_info", "name");
-    // Most names come along; behind the last event of a page there may be nothing.
-    const head = this.#view.read(start, nameAt + MOST_NAMES) ?? this.#view.read(start, nameAt);
-    const length = head?.readInt32LE(this.#view.at("inotify_event_info", "name_len"));
-    if (head === undefined || length === undefined || length < 0 || length > LONGEST_NAME) return undefined;
-    const isWhole = head.length >= nameAt + length;
-    const name = isWhole ? head.subarray(nameAt, nameAt + length) : this.#view.read(start + BigInt(nameAt), length);
-    if (name === undefined) return undefined;
-    const event = {
-      wd: head.readInt32LE(this.#view.at("inotify_event_info", "wd")),
-      mask: (head.readUInt32LE(this.#view.at("inotify_event_info", "mask")) & TOLD) >>> 0,
-      cookie: head.readUInt32LE(this.#view.at("inotify_event_info", "sync_cookie")),
-      name,
-    };
-    return { event, next: head.readBigUInt64LE(placeAt) };
   }
 }
 

@@ -7,8 +7,13 @@
  *
  * Where the memory may not be looked at, a warning says that they may be lost.
  */
-import { F_NOTIFY } from "../../linux/fcntl.js";
+import { closeSync } from "node:fs";
+import { F_NOTIFY, getOwner, getStatusFlags } from "../../linux/fcntl.js";
+import { O_PATH } from "../../linux/files.js";
 import { KernelNotices, type Notice } from "../../linux/kernel-notices.js";
+import { readlinkSync, statSync } from "../../linux/named-files.js";
+import { readFdNumbers } from "../../linux/proc/list.js";
+import { pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
 import type { DumpSession, DumpTask, OpenFile, RestoreTask, ThreadPart } from "../part.js";
 import type { FdinfoEntry } from "./table.schema.js";
@@ -20,6 +25,45 @@ function kernelNotices(): KernelNotices | undefined {
   if (!wasTried) kernel = KernelNotices.open();
   wasTried = true;
   return kernel;
+}
+
+/** With more descriptors than this nobody looks whether one is of a directory. */
+const MOST_DESCRIPTORS = 2000;
+
+/** Getting ready takes some 30 ms: it is done before the freeze where somebody is told of a directory by signals. */
+export function prepareNotices(pids: readonly number[]): void {
+  let seen = 0;
+  for (const pid of wasTried ? [] : pids) {
+    try {
+      const fds = readFdNumbers(pid);
+      if ((seen += fds.length) > MOST_DESCRIPTORS) return;
+      const directories = fds.filter((fd) => isDirectory(`/proc/${pid}/fd/${fd}`));
+      if (directories.length > 0 && hasOwner(pid, directories)) {
+        kernelNotices();
+        return;
+      }
+    } catch {
+      // It has ended, or closes what it had.
+    }
+  }
+}
+
+const isDirectory = (path: string): boolean => readlinkSync(path).startsWith("/") && statSync(path).isDirectory();
+
+function hasOwner(pid: number, fds: readonly number[]): boolean {
+  const pidfd = pidfdOpen(pid);
+  try {
+    return fds.some((fd) => {
+      const local = pidfdGetfd(pidfd, fd);
+      try {
+        return (getStatusFlags(local) & O_PATH) === 0 && getOwner(local).pid !== 0;
+      } finally {
+        closeSync(local);
+      }
+    });
+  } finally {
+    closeSync(pidfd);
+  }
 }
 
 /** What was found, by id of the open file. */

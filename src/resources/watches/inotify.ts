@@ -120,16 +120,23 @@ function saveLater(file: OpenFile, bytes: number, session: DumpSession): void {
   });
 }
 
-/** Whether the queue was seen in the kernel's memory, and is saved now: its first `bytes`. */
+/** Whether the queue was seen in the kernel's memory: its first `bytes` are saved, when the tree goes on. */
 function saveNow(file: OpenFile, bytes: number, session: DumpSession): boolean {
   const kernel = kernelEvents();
-  const [events, next] = [kernel?.queue(file.local, bytes), kernel?.nextWatch(file.local)];
-  if (events === undefined || next === undefined) return false;
-  const head = Buffer.alloc(HEAD_BYTES);
-  head.writeInt32LE(next);
-  writeWhole(session.images.rawFile(queueName(file.id)), Buffer.concat([head, inotifyBytes(events)]));
+  const [copy, next] = [kernel?.copyQueue(file.local, bytes), kernel?.nextWatch(file.local)];
+  if (copy === undefined || next === undefined) return false;
+  session.later(() => {
+    const head = Buffer.alloc(HEAD_BYTES);
+    head.writeInt32LE(next);
+    const events = copy.events(bytes);
+    if (events === undefined) session.warn(overflowWarning(file));
+    else writeWhole(session.images.rawFile(queueName(file.id)), Buffer.concat([head, inotifyBytes(events)]));
+  });
   return true;
 }
+
+const overflowWarning = ({ fd, task }: Pick<OpenFile, "task" | "fd">): string =>
+  `fd ${fd} of process ${task.pid}: inotify events nobody has read stay with it; restored, it reads an overflow`;
 
 function writeWhole(image: Fd, bytes: Buffer): void {
   for (let put = 0; put < bytes.length; ) put += writeSync(image, bytes, put);
@@ -216,10 +223,7 @@ export const inotifies: FileKind<InotifyFileEntry> = {
     const bytes = unreadOnes.get(session)?.get(place(file)) ?? bytesToRead(file.local);
     const unread = bytes > 0;
     const isSeen = wasTried && saveNow(file, bytes, session);
-    if (unread && session.livesOn && !isSeen)
-      session.warn(
-        `fd ${file.fd} of process ${file.task.pid}: inotify events nobody has read stay with it; restored, it reads an overflow`,
-      );
+    if (unread && session.livesOn && !isSeen) session.warn(overflowWarning(file));
     if (!session.livesOn && !isSeen) saveLater(file, bytes, session);
     return { id: file.id, flags: file.info.flags, fown: file.fown, wd: dumpWatches(file, session), ...(unread ? { unread } : {}) };
   },
