@@ -140,7 +140,7 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
       shared.lastRound(options);
       const order = kernelOrder(pids);
       using texts = new PreparedDescriptors(pids);
-      learnKinds(texts, fileKinds, { options, mounts: copies.mounts });
+      learnKinds({ prepared: texts, pids }, fileKinds, { options, mounts: copies.mounts });
       using threads = PreparedThreads.of(pids);
       const tools = {
         ...{ log, sink, phases, isRehearsal: false, copies, shared, parent, room, snapshots, resident, order, texts },

@@ -6,7 +6,7 @@
  */
 import { closeSync, readlinkSync } from "node:fs";
 import { KernelError } from "../errors.js";
-import type { DescriptorText, ReadDescriptor } from "./descriptor-texts.js";
+import type { ReadDescriptor } from "./descriptor-texts.js";
 import { FileRecord, eachRecord, fileProgram, readRecords } from "./descriptor-program.js";
 import { F_OWNER_PID, LOCK_EX, dupFrom, flock, setDescriptorFlags, setOwner } from "./fcntl.js";
 import { addressOf } from "./ffi/native.unsafe.js";
@@ -81,9 +81,9 @@ export class DescriptorRecords implements Disposable {
     return [...this.#processes.values()].reduce((sum, { known }) => sum + known.size, 0);
   }
 
-  /** What the last run has read. The same object as of an earlier run: nothing of it has changed. */
-  get last(): readonly DescriptorText[] {
-    return [...this.#processes.values()].flatMap(({ reads }) => reads.flatMap(({ text }) => text ?? []));
+  /** What the last run has read, by pid. The same object as of an earlier run: nothing of it has changed. */
+  get last(): ReadonlyMap<number, readonly ReadDescriptor[]> {
+    return new Map([...this.#processes].map(([pid, { reads }]) => [pid, reads]));
   }
 
   /** Which namespaces each process was in at the last run, by pid: equal for those in the same ones. */
@@ -106,7 +106,7 @@ export class DescriptorRecords implements Disposable {
       const known = new Map([...before].map(([fd, one]) => [fd, this.#withStat(pid, one, placeAt)]));
       this.#processes.set(pid, { bytes, known, reads: [...known.values()].map(({ read }) => read) });
     }
-    return new Map([...this.#processes].map(([pid, { reads }]) => [pid, reads]));
+    return this.last;
   }
 
   /** Reads the records of all; gives those of which something has changed. */

@@ -116,8 +116,8 @@ export class DescriptorTexts implements Disposable {
   }
 
   /** What the last run has read. The same object as of an earlier run: nothing of it has changed. */
-  get last(): readonly DescriptorText[] {
-    return this.#before.texts.flatMap(({ text }) => text ?? []);
+  get last(): readonly ReadDescriptor[] {
+    return this.#before.texts;
   }
 
   #prepareTexts(): void {

@@ -16,7 +16,7 @@ import type { Fd } from "../part.js";
 import { type PolicyOptions, policyOf } from "../policy.js";
 import { isGuardedBy, guardsOf } from "../watches/guards.js";
 import { copy, dataRanges, keptXattrs } from "./deleted.js";
-import { isRegular, leasedFiles } from "./unchanged.js";
+import { isFresh, isRegular, leasedFiles } from "./unchanged.js";
 
 /** A part of a file that has data, and where in the copy that is. */
 export interface CopiedPart {
@@ -38,10 +38,6 @@ export interface FileCopy {
 export type FilesAhead = ReadonlyMap<string, FileCopy>;
 
 export const inodeKey = (stat: BigIntStats): string => `${stat.dev}/${stat.ino}`;
-
-/** Two changes within this time may have the same time. */
-const TICK_NS = 50_000_000n;
-const NS_PER_MS = 1_000_000n;
 
 export function isUnchanged(then: BigIntStats, now: BigIntStats): boolean {
   return then.size === now.size && then.mtimeNs === now.mtimeNs && then.ctimeNs === now.ctimeNs;
@@ -72,13 +68,7 @@ export function copyFilesAhead(
   for (const pid of pids) findFiles(pid, options, found);
   const guards = guardsOf(pids);
   for (const [key, { path, stat }] of found) {
-    if (
-      isGuardedBy(guards, path) ||
-      leased.has(stat.ino) ||
-      stat.nlink === 0n ||
-      Date.now() * Number(NS_PER_MS) - Number(newest(stat)) < TICK_NS
-    )
-      continue;
+    if (isGuardedBy(guards, path) || leased.has(stat.ino) || stat.nlink === 0n || isFresh(stat)) continue;
     const fd = scratch();
     if (fd === undefined) return copies;
     try {
@@ -90,10 +80,6 @@ export function copyFilesAhead(
     }
   }
   return copies;
-}
-
-function newest({ mtimeNs, ctimeNs }: BigIntStats): bigint {
-  return mtimeNs > ctimeNs ? mtimeNs : ctimeNs;
 }
 
 function findFiles(pid: number, options: PolicyOptions, found: Map<string, Found>): void {

@@ -36,7 +36,8 @@ export function prepareNotices(pids: readonly number[]): void {
   for (const pid of wasTried ? [] : pids) {
     try {
       const fds = readFdNumbers(pid);
-      if ((seen += fds.length) > MOST_DESCRIPTORS) return;
+      seen += fds.length;
+      if (seen > MOST_DESCRIPTORS) return;
       const directories = fds.filter((fd) => isDirectory(`/proc/${pid}/fd/${fd}`));
       if (directories.length > 0 && hasOwner(pid, directories)) {
         kernelNotices();

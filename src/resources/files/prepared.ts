@@ -2,7 +2,7 @@
  * Getting ready, before the freeze, to read the descriptors of processes that have many.
  */
 import { DescriptorRecords } from "../../linux/descriptor-records.js";
-import { type DescriptorText, DescriptorTexts, type ReadDescriptor } from "../../linux/descriptor-texts.js";
+import { DescriptorTexts, type ReadDescriptor } from "../../linux/descriptor-texts.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 
 /** With fewer it is not worth it: the code for it would run for the first time in the freeze. */
@@ -26,9 +26,9 @@ export class PreparedDescriptors implements Disposable {
     this.#texts = this.#records === undefined ? textsOf(counts) : new Map();
   }
 
-  /** What the last run has read. The same object as of an earlier run: nothing of it has changed. */
-  get last(): readonly DescriptorText[] {
-    return this.#records?.last ?? [...this.#texts.values()].flatMap(({ last }) => last);
+  /** What the last run has read, by pid. The same object as of an earlier run: nothing of it has changed. */
+  get last(): ReadonlyMap<number, readonly ReadDescriptor[]> {
+    return this.#records?.last ?? new Map([...this.#texts].map(([pid, { last }]) => [pid, last]));
   }
 
   /** Which namespaces processes were in at the last run, by pid, as far as that was seen: equal for those in the same ones. */

@@ -28,7 +28,8 @@ import { lookForNotices, noteNotices, withNotices } from "./notices.js";
 import { socketLabel } from "../security/socket-label.js";
 import { insideGroup, insidePid, outsideGroup, outsidePid } from "../tasks/pid-numbers.js";
 import type { FownEntry } from "./owner.schema.js";
-import { stateKey } from "./unchanged.js";
+import { isOfProc } from "./proc-path.js";
+import { type OpenedFile, learnOpened, stateKey } from "./unchanged.js";
 import { placingSteps } from "./placing.js";
 import type { PreparedDescriptors } from "./prepared.js";
 import { regularFiles } from "./regular.js";
@@ -58,8 +59,14 @@ export function dumpFiles(tasks: readonly DumpTask[], session: DumpSession, by: 
 const kindsByText = new WeakMap<DescriptorText, AnyKind>();
 
 /** Finds out before the freeze of which kinds files are; that holds for those of which nothing has changed by then. */
-export function learnKinds(prepared: PreparedDescriptors, kinds: readonly AnyKind[], by: Pick<DumpSession, "options" | "mounts">): void {
-  for (const text of prepared.last.filter(({ link }) => link.startsWith("/"))) {
+export function learnKinds(
+  { prepared, pids }: { prepared: PreparedDescriptors; pids: readonly number[] },
+  kinds: readonly AnyKind[],
+  by: Pick<DumpSession, "options" | "mounts">,
+): void {
+  const opened: OpenedFile[] = [];
+  const texts = [...prepared.last].flatMap(([pid, reads]) => reads.flatMap(({ text }) => (text === undefined ? [] : { pid, text })));
+  for (const { pid, text } of texts.filter(({ text }) => text.link.startsWith("/"))) {
     stateKey(text.stat);
     let isPlainly = true;
     const seen = {
@@ -72,8 +79,11 @@ export function learnKinds(prepared: PreparedDescriptors, kinds: readonly AnyKin
     const kind = findKind(seen, kinds);
     if (kind === undefined || !isPlainly) continue;
     kindsByText.set(text, kind);
-    if (kind.name === regularFiles.name) learnTold(text, by);
+    if (kind.name !== regularFiles.name) continue;
+    learnTold(text, by);
+    if ((text.info.flags & O_PATH) === 0 && !isOfProc(text.link)) opened.push({ pid, ...text });
   }
+  learnOpened(opened, pids);
 }
 
 function findKind(file: Parameters<AnyKind["matches"]>[0], kinds: readonly AnyKind[]): AnyKind | undefined {
