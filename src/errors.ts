@@ -25,6 +25,8 @@ export interface RefusalInit {
   readonly because: string;
   /** At least one thing the user can do. */
   readonly remedy: readonly [string, ...string[]];
+  /** Finds what else is to be told, as a clause. For what takes longer to find than a process may stand still: asked when all is over. */
+  readonly besides?: () => string | undefined;
 }
 
 /** A state of a process that Floe does not carry. */
@@ -35,6 +37,7 @@ export class Refusal extends Error {
   readonly resource: string;
   readonly because: string;
   readonly remedy: readonly [string, ...string[]];
+  readonly besides: () => string | undefined;
 
   constructor(init: RefusalInit, verb: "dump" | "restore" = "dump") {
     super(`Cannot ${verb} process ${init.process.pid} (${init.process.comm}): ${init.resource}: ${init.because}`);
@@ -43,6 +46,7 @@ export class Refusal extends Error {
     this.resource = init.resource;
     this.because = init.because;
     this.remedy = init.remedy;
+    this.besides = init.besides ?? (() => undefined);
   }
 }
 

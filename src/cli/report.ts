@@ -23,7 +23,10 @@ export function describeError(error: unknown): string {
 
 type Told = Refusal | ImageError | UsageError | KernelError;
 
-function describeOwn({ message, code }: Told, remedies: readonly string[]): string {
+function describeOwn(told: Told, remedies: readonly string[]): string {
+  const { code } = told;
+  const besides = told instanceof Refusal ? told.besides() : undefined;
+  const message = besides === undefined ? told.message : `${told.message}; ${besides}`;
   const tries = remedies.map((remedy, i) => `${i === 0 ? "  Try: " : "       "}${remedy}`);
   const [last = "", ...before] = [message, ...tries].reverse();
   return [...before.reverse(), `${last}   [${code}]`].join("\n");

@@ -113,7 +113,7 @@ test("unix.external: peers outside are connected again by name, closed, or misse
   const report = await script(`
     $outside server $PWD </dev/null >server.out 2>&1 & S=$!; until_line ready server.out
     setsid $outside client $PWD </dev/null >client.out 2>&1 & C=$!; until_line ready client.out
-    set -- $(sed -n 's/accepted //p' server.out)
+    set -- $(sed -n 's/accepted //p' server.out); echo "server $S"
     refused dump -t $C
     floe dump -t $C -o dump.log --external "unix[$1]" --external "unix[$2]:close" -x
     kill $S; wait $S
@@ -125,6 +125,8 @@ test("unix.external: peers outside are connected again by name, closed, or misse
   assert.match(report, /^PASS$/m, report);
   assert.match(report, /^heard$/m, report);
   assert.equal(report.match(/\[UNIX_PEER_OUTSIDE\]/g)?.length, 3, report);
+  const [, server] = /^server (\d+)$/m.exec(report) ?? [];
+  assert.match(report, new RegExp(`outside the tree; that one is open in process ${server} \\(`), report);
   assert.equal(report.match(/\[UNIX_PEER_MISSING\]/g)?.length, 2, report);
 });
 

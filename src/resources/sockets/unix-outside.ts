@@ -10,6 +10,7 @@
  */
 import { statSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
+import { holdersOf } from "../../linux/proc/holders.js";
 import { type UnixSocketInfo, SOCKET_STATE } from "../../linux/sock-diag.js";
 import { SOCK_DGRAM } from "../../linux/sockets.js";
 import type { DumpSession, FileUse } from "../part.js";
@@ -50,6 +51,13 @@ export function findOutside(outside: UnixSkEntry, present: readonly UnixSocketIn
   if (there === undefined) return undefined;
   const inode = Number(there.ino & 0xffff_ffffn);
   return present.find((s) => serves(s) && s.name !== undefined && s.node?.inode === inode);
+}
+
+/** Who has a socket outside, as a clause; undefined where no process is found: it is in flight, or of another pid namespace. */
+export function describeHolders(inode: number): string | undefined {
+  const names = holdersOf(`socket:[${inode}]`).map(({ pid, comm }) => `${pid} (${comm})`);
+  if (names.length === 0) return undefined;
+  return `that one is open in process ${names.slice(0, 5).join(", ")}${names.length > 5 ? ` and ${names.length - 5} more` : ""}`;
 }
 
 /** A peer outside that is not there any more. */

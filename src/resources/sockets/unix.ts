@@ -7,7 +7,7 @@
 import { closeSync, fstatSync } from "node:fs";
 import { dirname, join, normalize } from "../../linux/named-paths.js";
 import { readlinkSync, statSync } from "../../linux/named-files.js";
-import { Refusal } from "../../errors.js";
+import { Refusal, type RefusalInit } from "../../errors.js";
 import { AF_UNIX } from "../../linux/addresses.js";
 import { ERRNO } from "../../linux/errno.js";
 import { dupFrom } from "../../linux/fcntl.js";
@@ -33,7 +33,7 @@ import { peerOfTask, readPeer } from "./unix-donors.js";
 import { OUTSIDE } from "./unix-making.js";
 import { findRights, lookAtQueue, lookAtWaiting } from "./unix-unseen.js";
 import { openUnixSocket } from "./unix-restore.js";
-import { type OutsideRule, ruleFor } from "./unix-outside.js";
+import { type OutsideRule, describeHolders, ruleFor } from "./unix-outside.js";
 import type { UnixSkEntry } from "./unix.schema.js";
 import { textOf } from "../../linux/text.js";
 
@@ -113,7 +113,10 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
   }
   survey.dumped.add(inode);
   const title = unixSocketTitle(info.type, info.name ?? new Uint8Array());
-  const stop: Stop = (code, because, ...remedy) => session.refuse(refusal(file, { code, title, because, remedy }));
+  const stop: Stop = (code, why, ...remedy) => {
+    const because = typeof why === "string" ? { because: why } : why;
+    session.refuse(refusal(file, { code, title, ...because, remedy }));
+  };
   const option = unreadableOption(file.local, asked);
   if (option !== undefined) stop("SOCKET_OPTION_UNREADABLE", option, "Take the filter off before the dump");
   // A client that waits has the listening socket where it does so as its peer.
@@ -148,19 +151,18 @@ function dumpUnixSocket(file: OpenFile, session: DumpSession): UnixSkEntry | und
   return entry;
 }
 
-type Stop = (code: string, because: string, ...remedy: [string, ...string[]]) => void;
+type Stop = (code: string, because: string | Because, ...remedy: [string, ...string[]]) => void;
 
-function refusal(
-  file: OpenFile,
-  { code, title, because, remedy }: { code: string; title: string; because: string; remedy: [string, ...string[]] },
-): Refusal {
-  return new Refusal({
-    code,
-    process: { pid: file.task.traced.pid, comm: file.task.comm },
-    resource: `fd ${file.fd}, ${title}`,
-    because,
-    remedy,
-  });
+/** A reason, and what takes longer to find than the tree may stand still. */
+type Because = Pick<RefusalInit, "because" | "besides">;
+
+interface Told extends Pick<RefusalInit, "code" | "because" | "remedy" | "besides"> {
+  readonly title: string;
+}
+
+function refusal(file: OpenFile, { title, ...told }: Told): Refusal {
+  const process = { pid: file.task.traced.pid, comm: file.task.comm };
+  return new Refusal({ ...told, process, resource: `fd ${file.fd}, ${title}` });
 }
 
 /** Clients that wait at a listener must be ours: they are connected anew. */
@@ -177,10 +179,11 @@ function checkWaiting(file: OpenFile, info: UnixSocketInfo, { entry, session, st
   entry.pending = entry.pending.filter((client) => client === 0 || !isLeftOutside(client, session));
   afterFiles(session, () => {
     const { dumped } = surveyOf(session);
-    if (entry.pending.every((client) => client === 0 || dumped.has(client))) return;
+    const foreign = entry.pending.find((client) => client !== 0 && !dumped.has(client));
+    if (foreign === undefined) return;
     stop(
       "UNIX_PEER_OUTSIDE",
-      "a client outside the tree waits to be accepted",
+      { because: "a client outside the tree waits to be accepted", besides: () => describeHolders(foreign) },
       "Let the server accept the connection, then dump both ends",
       "Have it broken off: --external unix[]",
     );
@@ -283,9 +286,10 @@ function checkPeer(info: UnixSocketInfo, session: DumpSession, stop: Stop): void
   const peer = survey.waitsAt.get(info.inode) ?? info.peer;
   if (peer === undefined || peer === 0 || survey.dumped.has(peer) || survey.outside.has(peer)) return;
   const other = survey.sockets.get(peer);
+  const title = other === undefined ? "a socket" : unixSocketTitle(other.type, other.name ?? new Uint8Array());
   stop(
     "UNIX_PEER_OUTSIDE",
-    `it is connected to ${other === undefined ? "a socket" : unixSocketTitle(other.type, other.name ?? new Uint8Array())} (inode ${peer}) outside the tree`,
+    { because: `it is connected to ${title} (inode ${peer}) outside the tree`, besides: () => describeHolders(peer) },
     "Dump the process at the other end too, as part of one tree",
     `Leave the peer outside: --external unix[${peer}] connects again by its name, --external unix[${peer}]:close comes back closed`,
     ...(info.type === SOCK_DGRAM ? ["Leave it outside with --ext-unix-sk, if it has an absolute name"] : []),
