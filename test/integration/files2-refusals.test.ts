@@ -97,7 +97,7 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
     ["long-cwd", "the working directory: its name has more than 4095 bytes"],
   ] as const)
     test(`a name that is longer than a path may be: ${how}`, () =>
-      refusedDump(["files2/hidden", how], { code: "FILE_NAME_TOO_LONG", words: ["(hidden)", what] }));
+      refusedDump(["files2/hidden", how], { code: "FILE_NAME_TOO_LONG", words: ["(hidden)", what, "work/locked", "[FILE_LOCK]"] }));
   for (const how of ["queue", "queue-deleted"])
     test(`a POSIX message queue: ${how}`, () =>
       refusedDump(["files2/hidden", how], { code: "FILE_KIND_UNSUPPORTED", words: ["fd 3", "floe-hidden", "POSIX message queue"] }));

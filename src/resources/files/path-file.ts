@@ -3,7 +3,7 @@
  *
  * Each becomes an entry of files.img once, however many mappings of however many tasks it has.
  */
-import { Refusal } from "../../errors.js";
+import { type ProcessName, Refusal } from "../../errors.js";
 import { readComm } from "../../linux/proc/read.js";
 import { readlinkSync } from "../../linux/named-files.js";
 import { type FileStat, statOf } from "../../linux/statx.js";
@@ -37,10 +37,11 @@ const NO_OWNER = { uid: 0, euid: 0, signum: 0, pid_type: 0, pid: 0 };
 
 function dumpPathFile(file: PathFile, stat: FileStat, session: DumpSession): number {
   const id = session.newFileId();
-  const link = readlinkSync(file.procPath);
   const { procPath: openPath, task } = file;
   const what = openPath.replace(/^\/proc\/\d+\//, "");
   const process = { pid: task.traced.pid, comm: task.comm };
+  const link = linkAt(openPath, { process, session });
+  if (link === undefined) return id;
   const name = nameOf({ id, link, stat, mountId: stat.mountId, openPath, process, what }, session);
   if (name === undefined) return id;
   const mayBeRead = !isLeased(stat, session) && !isGuarded(openPath, session);
@@ -64,15 +65,32 @@ function dumpPathFile(file: PathFile, stat: FileStat, session: DumpSession): num
 const LINK = /^\/proc\/(\d+)\/(?:task\/\d+\/)?(fd\/\d+|cwd|root|exe|map_files\/[0-9a-f-]+)$/;
 const WORDS: Readonly<Record<string, string>> = { cwd: "the working directory", root: "the root directory", exe: "the program" };
 
-/** The refusal for an error of readlink(2) at such a name; any other error stays what it is. */
+/** What such a link says; undefined: the name is too long, which is refused. */
+export function linkAt(path: string, { process, session }: { process: ProcessName; session: DumpSession }): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if (!isTooLong(error)) throw error;
+    const [, , link = path] = LINK.exec(path) ?? [];
+    session.refuse(tooLong(process, link));
+    return undefined;
+  }
+}
+
+/** The refusal for an error of readlink(2) at such a name, wherever it comes from; any other error stays what it is. */
 export function namedIfTooLong(error: unknown): unknown {
-  if (!(error instanceof Error && "code" in error && error.code === "ENAMETOOLONG" && "path" in error)) return error;
+  if (!isTooLong(error) || !("path" in error)) return error;
   const [, pid = "", link = ""] = LINK.exec(String(error.path)) ?? [];
-  if (pid === "") return error;
+  return pid === "" ? error : tooLong({ pid: Number(pid), comm: commOf(Number(pid)) }, link);
+}
+
+const isTooLong = (error: unknown): error is Error => error instanceof Error && "code" in error && error.code === "ENAMETOOLONG";
+
+function tooLong(process: ProcessName, link: string): Refusal {
   const what = WORDS[link] ?? (link.startsWith("fd/") ? link.replace("/", " ") : `the mapping ${link.replace("map_files/", "")}`);
   return new Refusal({
     code: "FILE_NAME_TOO_LONG",
-    process: { pid: Number(pid), comm: commOf(Number(pid)) },
+    process,
     resource: what,
     because: "its name has more than 4095 bytes, which the kernel neither tells nor takes",
     remedy: ["Rename a directory above it", "Let the program close it, or go to another directory"],

@@ -30,6 +30,7 @@ import { insideGroup, insidePid, outsideGroup, outsidePid } from "../tasks/pid-n
 import type { FownEntry } from "./owner.schema.js";
 import { isOfProc } from "./proc-path.js";
 import { type OpenedFile, learnOpened, stateKey } from "./unchanged.js";
+import { linkAt } from "./path-file.js";
 import { placingSteps } from "./placing.js";
 import type { PreparedDescriptors } from "./prepared.js";
 import { regularFiles } from "./regular.js";
@@ -98,7 +99,7 @@ function dumpTables(tasks: readonly DumpTask[], tools: Tools): void {
   const seen = new Set<number>();
   const tables = tasks
     .filter(({ ids }) => !seen.has(ids.files) && seen.add(ids.files))
-    .map((task) => ({ task, opened: openedBy(task.traced.pid, tools.texts?.get(task.traced.pid)) }));
+    .map((task) => ({ task, opened: openedBy(task, tools) }));
   for (const { task, opened } of tables) lookFirst(task, opened, tools);
   // What the tree decides about is known by now.
   const told = new ToldFiles(session);
@@ -140,16 +141,17 @@ function dumpTable(task: DumpTask, opened: readonly Opened[], tools: Tools & { r
 type Opened = Pick<Descriptor, "fd" | "link" | "file" | "text" | "info"> & Pick<ReadDescriptor, "isOwnerless">;
 
 /** The descriptors of a process. What fdinfo says about the state of some kinds is read when they are dumped. */
-function openedBy(pid: number, texts: readonly ReadDescriptor[] | undefined): Opened[] {
-  const linkOf = (fd: number) => readlinkSync(`/proc/${pid}/fd/${fd}`);
-  if (texts === undefined)
-    return readFdNumbers(pid).map((fd) => ({ fd, file: undefined, link: linkOf(fd), text: undefined, info: undefined }));
-  return texts.map((one) => {
+function openedBy({ traced: { pid }, comm }: DumpTask, { session, texts }: Pick<Tools, "session" | "texts">): Opened[] {
+  const linkOf = (fd: number) => linkAt(`/proc/${pid}/fd/${fd}`, { process: { pid, comm }, session });
+  const read: readonly ReadDescriptor[] = texts?.get(pid) ?? readFdNumbers(pid).map((fd) => ({ fd, text: undefined }));
+  return read.flatMap((one) => {
     const { fd, file, text, isOwnerless } = one;
+    const link = text?.link ?? one.link ?? linkOf(fd);
+    if (link === undefined) return []; // refused
     const owner = isOwnerless === undefined ? {} : { isOwnerless };
     // An O_PATH descriptor may be of a symbolic link, which only a descriptor leads to.
     const isPlainFile = text !== undefined && isPlain(text.info) && text.link.startsWith("/") && (text.info.flags & O_PATH) === 0;
-    return { ...owner, fd, file, link: text?.link ?? one.link ?? linkOf(fd), text: isPlainFile ? text : undefined, info: text?.info };
+    return { ...owner, fd, file, link, text: isPlainFile ? text : undefined, info: text?.info };
   });
 }
 

@@ -1,9 +1,11 @@
 /*
  * A file, a mapping or a working directory that another mount hides, by which name there is a file as well; or one on a file
- * system that is unmounted already. "long", "long-cwd": its name is longer than a path may be. "queue", "queue-deleted": a POSIX message queue, whose file system is mounted nowhere.
+ * system that is unmounted already. "long", "long-cwd": its name is longer than a path may be,
+ * and another file is locked. "queue", "queue-deleted": a POSIX message queue, whose file system is mounted nowhere.
  */
 #include "workload.h"
 
+#include <sys/file.h>
 #include <sys/mount.h>
 
 static void put(const char *path, const char *text)
@@ -42,12 +44,14 @@ int main(int argc, char **argv)
 			fd = must(open("file", O_RDWR | O_CREAT, 0600));
 		if (strcmp(how, "long-cwd"))
 			must(fchdir(here));
+		/* Not the only problem. */
+		must(flock(must(openat(here, "locked", O_RDWR | O_CREAT, 0600)), LOCK_EX));
 		ready();
 		wait_for_go();
 		check_state();
 		/* By a program that goes there step by step as well. */
 		must(fchdir(here));
-		must(system("rm -r nnn*"));
+		must(system("rm -r nnn* locked"));
 		pass();
 	}
 	must(mkdir("place", 0700));
