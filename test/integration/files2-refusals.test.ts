@@ -98,6 +98,8 @@ describe("refusals about files", { skip: isRoot ? false : "needs root" }, () => 
   ] as const)
     test(`a name that is longer than a path may be: ${how}`, () =>
       refusedDump(["files2/hidden", how], { code: "FILE_NAME_TOO_LONG", words: ["(hidden)", what, "work/locked", "[FILE_LOCK]"] }));
+  test("the link in /proc of a descriptor of a process that is gone", () =>
+    refusedDump(["events/procfs", "gone-link"], { code: "FILE_KIND_UNSUPPORTED", words: ["fd 3", "/fd/1", "a process that is gone"] }));
   for (const how of ["queue", "queue-deleted"])
     test(`a POSIX message queue: ${how}`, () =>
       refusedDump(["files2/hidden", how], { code: "FILE_KIND_UNSUPPORTED", words: ["fd 3", "floe-hidden", "POSIX message queue"] }));

@@ -8,9 +8,8 @@
  */
 import { closeSync } from "node:fs";
 import { ImageError, Refusal } from "../../errors.js";
-import { EFD_CLOEXEC, eventfd2 } from "../../linux/events.js";
-import { FD_CLOEXEC, F_GETFD, dupFrom, setStatusFlags } from "../../linux/fcntl.js";
-import { O_ACCMODE, O_CLOEXEC } from "../../linux/files.js";
+import { dupFrom, setStatusFlags } from "../../linux/fcntl.js";
+import { O_ACCMODE } from "../../linux/files.js";
 import { pidfdInfo } from "../../linux/proc/fdinfo-kinds.js";
 import { readStat } from "../../linux/proc/read.js";
 import { PIDFD_THREAD, kcmpFile, pidfdOpen } from "../../linux/process.js";
@@ -18,11 +17,11 @@ import { SIGKILL, pidfdSendSignal } from "../../linux/signals.js";
 import { SYS } from "../../linux/syscalls.js";
 import { createTasks } from "../../target/create.js";
 import { endTask } from "../../target/exit.js";
-import { handOver } from "../../target/hand-over.js";
 import { Program } from "../../target/program.js";
 import { run } from "../../target/run.js";
 import { startIdle, waitDeath } from "../../target/seed.js";
 import type { TracedTask } from "../../target/thread.js";
+import { replaceStandIn, standIn } from "../files/replace.js";
 import { restoreOwner } from "../files/table.js";
 import { fileEntry } from "../files/table.schema.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession, RestoreTask } from "../part.js";
@@ -168,26 +167,6 @@ function laterThread({ nspid, flags }: PidfdEntry, session: RestoreSession): { t
   return undefined;
 }
 
-/** Puts the descriptor of a thread where its stand-in is, also in epolls. */
-function replace(
-  local: Fd,
-  { session, holders }: { session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] },
-): void {
-  for (const { task, fd } of holders) {
-    const { leader } = task.traced;
-    const [there = -1] = handOver(leader, [local]);
-    const ask = new Program();
-    const flags = ask.call(SYS.fcntl, fd, F_GETFD, 0);
-    run(leader, ask);
-    const program = new Program();
-    program.call(SYS.dup3, there, fd, (flags.checked & BigInt(FD_CLOEXEC)) === 0n ? 0 : O_CLOEXEC).must("putting a descriptor into place");
-    program.call(SYS.close, there);
-    run(leader, program);
-    leader.closeOnDeath([]);
-  }
-  watchAgain(local, new Set(holders.map(({ fd }) => fd)), session);
-}
-
 export const pidfds: FileKind<PidfdEntry> = {
   name: "events/pidfd",
   rows: ["file.pidfd"],
@@ -197,7 +176,7 @@ export const pidfds: FileKind<PidfdEntry> = {
   matches: ({ link }) => link === "anon_inode:[pidfd]" || link.startsWith("pidfd:["),
   dump,
   open(entry, session) {
-    if (laterThread(entry, session) !== undefined) return eventfd2(0, EFD_CLOEXEC);
+    if (laterThread(entry, session) !== undefined) return standIn();
     const fd = entry.nspid === GONE ? openGone(entry, session) : pidfdOpen(outsidePid(entry.nspid, session), entry.flags & PIDFD_THREAD);
     setStatusFlags(fd, entry.flags);
     return fd;
@@ -210,7 +189,9 @@ export const pidfds: FileKind<PidfdEntry> = {
     session.closeLater(fd);
     setStatusFlags(fd, entry.flags);
     restoreOwner(fd, entry.fown, session);
-    replace(fd, { session, holders });
+    replaceStandIn(fd, holders);
+    // They may be watched by epolls.
+    watchAgain(fd, new Set(holders.map((holder) => holder.fd)), session);
   },
   check(entry, session, { process, what }) {
     if (entry.nspid === GONE || laterThread(entry, session) !== undefined) return [];

@@ -5,9 +5,17 @@
 import { existsSync, writeFileSync } from "../../linux/named-files.js";
 import { type ProcessName, Refusal } from "../../errors.js";
 import { ERRNO, kernelError } from "../../linux/errno.js";
+import { EFD_CLOEXEC } from "../../linux/events.js";
+import { O_CLOEXEC } from "../../linux/files.js";
+import { RLIMIT, getPrlimit, setPrlimit } from "../../linux/limits.js";
+import { readFdNumbers } from "../../linux/proc/list.js";
 import { SIGKILL, kill } from "../../linux/signals.js";
+import { SYS } from "../../linux/syscalls.js";
+import { closeRemote } from "../../target/hand-over.js";
+import { Program } from "../../target/program.js";
+import { run } from "../../target/run.js";
 import { startIdle, waitDeath } from "../../target/seed.js";
-import type { DumpSession, Fd, RestoreSession } from "../part.js";
+import type { DumpSession, Fd, RestoreSession, RestoreTask } from "../part.js";
 import { pstreeEntry } from "../tasks/tree.schema.js";
 import { remapFilePathEntry, remapType } from "./remap.schema.js";
 
@@ -15,6 +23,8 @@ const { PROCFS } = remapType.values;
 /** Any free place will do: the process does nothing. */
 const IDLE_PLACE = { region: 0x2000_0000n, regionBytes: 4096 };
 const TRIES = 20;
+/** What may be about a thread, a descriptor, or both. */
+const LATE = /^\/proc\/(\d+)(?:\/task\/(\d+))?(?:\/fd(?:info)?\/(\d+))?(?:\/|$)/;
 
 /** The process that a file of /proc belongs to. */
 export function procOwner(name: string): number | undefined {
@@ -50,6 +60,23 @@ export function nameOfGone(name: string): string {
   return `/proc/${tid}/task/${tid}${rest}`;
 }
 
+/** A descriptor of a process that is gone, which nobody can make again; or one that is there only when all are, and is on its way. */
+export function isLostInProc(name: string, isInFlight: boolean): boolean {
+  const [, pid, tid, fd] = LATE.exec(name) ?? [];
+  if (fd !== undefined && !existsSync(`/proc/${pid}`)) return true;
+  return isInFlight && (fd !== undefined || (tid !== undefined && tid !== pid));
+}
+
+export function lostInProc({ process, what, link }: { process: ProcessName; what: string; link: string }): Refusal {
+  return new Refusal({
+    code: "FILE_KIND_UNSUPPORTED",
+    process,
+    resource: `${what} (${link})`,
+    because: "it is about a descriptor of a process that is gone, or about one or a thread and on its way between processes",
+    remedy: ["Close the file in the program before the dump"],
+  });
+}
+
 /** Notes for a file of a process that is gone which process that was. */
 export function noteGone(id: number, name: string, session: DumpSession): void {
   const pid = procOwner(name);
@@ -68,6 +95,42 @@ export function isGone(pid: number, session: RestoreSession): boolean {
   return session.images
     .records("REMAP_FPATH", [], remapFilePathEntry)
     .some((r) => r.value.remap_id === pid && r.value.remap_type === PROCFS);
+}
+
+/** A file of a process of the tree that is there only when all threads and descriptors are. */
+export interface LateFile {
+  readonly task: RestoreTask;
+  /** The descriptor that it is about. */
+  readonly fd: number | undefined;
+}
+
+/** What a name below /proc is about, if that has to be there first: another thread, a descriptor (its link, or what is said of it). */
+export function lateFile(name: string, session: RestoreSession): LateFile | undefined {
+  const [, pid, tid, fd] = LATE.exec(name) ?? [];
+  const task = pid === undefined ? undefined : session.task(Number(pid));
+  if (task === undefined || (fd === undefined && (tid === undefined || tid === pid))) return undefined;
+  return { task, fd: fd === undefined ? undefined : Number(fd) };
+}
+
+/** Calls `open` while a process has a descriptor of that number: one that it had closed is open for that moment. */
+export function whileOpen({ task, fd }: LateFile, open: () => Fd): Fd {
+  const { pid, leader } = task.traced;
+  if (fd === undefined || readFdNumbers(pid).includes(fd)) return open();
+  const limit = getPrlimit(pid, RLIMIT.NOFILE);
+  const wanted = BigInt(fd + 1);
+  const isRoom = limit.soft >= wanted;
+  if (!isRoom) setPrlimit(pid, RLIMIT.NOFILE, { soft: wanted, hard: limit.hard > wanted ? limit.hard : wanted });
+  const make = new Program();
+  const made = make.call(SYS.eventfd2, 0, EFD_CLOEXEC).must("making a descriptor for a moment");
+  make.call(SYS.dup3, made, fd, O_CLOEXEC);
+  run(leader, make);
+  const own = Number(made.value);
+  try {
+    return open();
+  } finally {
+    closeRemote(leader, own === fd ? [fd] : [own, fd]);
+    if (!isRoom) setPrlimit(pid, RLIMIT.NOFILE, limit);
+  }
 }
 
 /** Calls `open` while there is a process `pid`, which is none of the tree. */

@@ -31,8 +31,21 @@ import { isLeased, noteLease } from "./locks.js";
 import { leadsTo } from "./hidden.js";
 import type { FownEntry } from "./owner.schema.js";
 import type { RegFileEntry } from "./regular.schema.js";
-import { isGone, isOfProc, nameOfGone, noteGone, procOwner, whileThere, willBeThere } from "./proc-path.js";
+import {
+  isGone,
+  isLostInProc,
+  isOfProc,
+  lateFile,
+  lostInProc,
+  nameOfGone,
+  noteGone,
+  procOwner,
+  whileOpen,
+  whileThere,
+  willBeThere,
+} from "./proc-path.js";
 import { checkRemapped, isRemapped, nameOf, openRemapped } from "./remap.js";
+import { replaceStandIn, standIn } from "./replace.js";
 import { checkFile, identityOf, isRegular, knownIdentity } from "./unchanged.js";
 
 const AT_FDCWD = -100;
@@ -135,12 +148,23 @@ export const regularFiles: FileKind<RegFileEntry> = {
     const found = nameOf({ id, link, stat, mountId: info.mntId, openPath, process, what: `fd ${file.fd}` }, session);
     if (found === undefined) return undefined;
     const name = nameOfGone(found);
+    if (isLostInProc(name, file.isInFlight === true)) {
+      session.refuse(lostInProc({ process, what: `fd ${file.fd}`, link }));
+      return undefined;
+    }
     noteGone(id, name, session);
     const mayBeRead = !isLeased(stat, session) && !isOfProc(name) && !isGuarded(openPath, session);
     const entry = describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath: mayBeRead ? openPath : undefined });
     return carry(entry, { link, stat, openPath, mayBeRead, process, what: `fd ${file.fd}` }, session);
   },
-  open: (entry, session) => openRegular(entry, session),
+  open: (entry, session) => (lateFile(entry.name, session) === undefined ? openRegular(entry, session) : standIn()),
+  finish(entry, { session, holders }) {
+    const late = lateFile(entry.name, session);
+    if (late === undefined) return;
+    const fd = whileOpen(late, () => openRegular(entry, session));
+    session.closeLater(fd);
+    replaceStandIn(fd, holders);
+  },
   outside: { names: (entry) => pathKeys(entry.name), flags: (entry) => entry.flags },
   check(entry, session, use) {
     if (entry.ext === true) return [notHandedOver(entry, use)];

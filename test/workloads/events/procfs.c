@@ -1,4 +1,7 @@
-/* Open files of /proc: of the process itself, a child, a process that is gone; and of the namespaces it lives in. */
+/*
+ * Open files of /proc: of the process itself, a child, a process or a thread ("thread") that is gone; of the namespaces it lives in; and
+ * its links themselves ("links"), of descriptors, mappings and threads, or of a descriptor of a process that is gone ("gone-link").
+ */
 #include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -68,6 +71,96 @@ static void of_thread(void)
 	pass();
 }
 
+enum { LINKS = 9 };
+
+static void *wait_for_ever(void *tid)
+{
+	__atomic_store_n((pid_t *)tid, gettid_now(), __ATOMIC_SEQ_CST);
+	while (!go_given() || pause())
+		sleep_ms(2);
+	return NULL;
+}
+
+/* Where a link leads to; empty when it leads nowhere any more. */
+static void target_of(int fd, char *to)
+{
+	memset(to, 0, PATH_MAX);
+	if (readlinkat(fd, "", to, PATH_MAX - 1) < 0)
+		check(errno == ENOENT, "the link of fd %d cannot be read: %s", fd, strerror(errno));
+}
+
+/* The links of /proc themselves, of things that are there only when descriptors, mappings or threads are. */
+static void of_links(void)
+{
+	static char before[LINKS][PATH_MAX], now[PATH_MAX];
+	const int how = O_PATH | O_NOFOLLOW;
+	int open_one, closed, count = 0, info;
+	pid_t tid = 0, kid;
+	pthread_t thread;
+	char text[64], *map;
+
+	must(mkdir("place", 0700));
+	open_one = must(open("place", O_RDONLY | O_DIRECTORY));
+	closed = must(fcntl(open_one, F_DUPFD, 700));
+	kid = must(fork());
+	if (!kid)
+		for (;;)
+			pause();
+	must_zero(pthread_create(&thread, NULL, wait_for_ever, &tid));
+	while (!__atomic_load_n(&tid, __ATOMIC_SEQ_CST))
+		sleep_ms(1);
+	map = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, must(open("/proc/self/exe", O_RDONLY)), 0);
+	take(&count, how, "/proc/self/fd/%d", open_one);
+	take(&count, how, "/proc/self/fd/%d", closed);
+	take(&count, how, "/proc/%d/fd/%d", kid, closed);
+	take(&count, how, "/proc/self/task/%d/fd/%d", tid, open_one);
+	take(&count, how, "/proc/self/exe");
+	take(&count, how, "/proc/self/cwd");
+	take(&count, how, "/proc/self/ns/net");
+	take(&count, how, "/proc/self/map_files/%lx-%lx", (unsigned long)map, (unsigned long)map + 4096);
+	take(&count, O_RDONLY, "/proc/self/fdinfo/%d", open_one);
+	info = fds[--count];
+	must(close(closed));
+	for (int i = 0; i < count; i++)
+		target_of(fds[i], before[i]);
+	until_asleep(kid);
+	ready();
+	wait_for_go();
+	check_state();
+	for (int i = 0; i < count; i++) {
+		target_of(fds[i], now);
+		check(!strcmp(now, before[i]), "link %d leads to \"%s\", not \"%s\"", i, now, before[i]);
+		read_link(fds[i], now);
+		check(!strcmp(now, links[i]), "fd %d is %s, not %s", fds[i], now, links[i]);
+	}
+	check(fcntl(closed, F_GETFD) < 0, "what was closed is open");
+	check(pread(info, text, 4, 0) == 4 && !memcmp(text, "pos:", 4), "what is said of a descriptor cannot be read");
+	must(kill(kid, SIGKILL));
+	must(waitpid(kid, NULL, 0));
+	pass();
+}
+
+/* The link of a descriptor of a process that is gone. */
+static void of_gone_link(void)
+{
+	char path[64];
+	pid_t gone = must(fork());
+	int fd;
+
+	if (!gone)
+		for (;;)
+			pause();
+	snprintf(path, sizeof path, "/proc/%d/fd/1", gone);
+	fd = must(open(path, O_PATH | O_NOFOLLOW));
+	must(kill(gone, SIGKILL));
+	must(waitpid(gone, NULL, 0));
+	ready();
+	wait_for_go();
+	check_state();
+	check(readlinkat(fd, "", path, sizeof path) < 0 && errno == ENOENT, "the link leads somewhere");
+	pass();
+}
+
 static int number_in(int fd)
 {
 	char text[64] = "";
@@ -85,6 +178,10 @@ int main(int argc, char **argv)
 
 	if (argc > 2 && !strcmp(argv[2], "thread"))
 		of_thread();
+	if (argc > 2 && !strcmp(argv[2], "gone-link"))
+		of_gone_link();
+	if (argc > 2 && !strcmp(argv[2], "links"))
+		of_links();
 	kid = must(fork());
 	if (!kid)
 		for (;;)
