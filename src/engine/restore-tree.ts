@@ -35,15 +35,23 @@ export interface TreeBuild {
   exitStatus(pid: number): number;
   /** Called right after a task has become the leader of a new session, before it has children there. */
   afterSetsid(task: TracedTask, pid: number): void;
-  /** Fills the memory of a task; runs when the plan says so. */
-  fillMemory(task: TracedTask, pid: number): void;
+  /** Fills the memory of tasks; runs when the plan says so. */
+  fillMemory(tasks: readonly { readonly task: TracedTask; readonly pid: number }[]): void;
 }
 
 /** Carries out rounds of the plan, in order. On failure everything in `living` must be killed by the caller. */
 export function carryOut(build: TreeBuild, rounds: readonly Round[]): void {
   for (const round of rounds) {
-    for (const [actor, steps] of byActor(round)) carryOutFor(build, actor, steps);
+    const actors = byActor(round);
+    fillFirst(build, [...actors.values()]);
+    for (const [actor, steps] of actors) carryOutFor(build, actor, steps);
   }
+}
+
+/** What different tasks do in one round is independent: the memory of all that begin with it is filled at once. */
+function fillFirst(build: TreeBuild, actors: readonly TreeStep[][]): void {
+  const filling = actors.filter(([first]) => first?.do === "memory").map((steps) => steps.shift() as TreeStep & { do: "memory" });
+  if (filling.length > 0) build.fillMemory(filling.map(({ pid }) => ({ task: task(build, pid), pid })));
 }
 
 function byActor(round: Round): Map<number, TreeStep[]> {
@@ -106,7 +114,7 @@ function task(build: TreeBuild, pid: number): TracedTask {
 function single(build: TreeBuild, step: Exclude<TreeStep, { do: "create" }>): void {
   switch (step.do) {
     case "memory":
-      build.fillMemory(task(build, step.pid), step.pid);
+      build.fillMemory([{ task: task(build, step.pid), pid: step.pid }]);
       return;
     case "setsid":
       callIn(task(build, step.pid), SYS.setsid, [], `making process ${step.pid} a session leader`);

@@ -15,13 +15,13 @@ import { Refusal, UsageError } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { SYS } from "../linux/syscalls.js";
-import { checkTable, restoreTable } from "../resources/files/table.js";
+import { checkTable, restoreTables } from "../resources/files/table.js";
 import { removeLinks } from "../resources/files/remap.js";
-import { restoreWorkingDir } from "../resources/files/working-dir.js";
-import { type Opened, type SpaceBuild, fillSpace } from "../resources/memory/address-space.js";
+import { Directories, addWorkingDir } from "../resources/files/working-dir.js";
+import { type Opened, type SpaceBuild, type ToFill, fillSpaces } from "../resources/memory/address-space.js";
 import { LazyHandOver } from "./lazy/hand-over.js";
 import { FillLanes } from "../resources/memory/fill-lanes.js";
-import { type Filled, finishSpaces, setLayout } from "../resources/memory/finish.js";
+import { Executables, type Filled, addLayout, finishObjects, finishSpaces } from "../resources/memory/finish.js";
 import { MappedObjects } from "../resources/memory/objects.js";
 import { storedBytes } from "../resources/memory/page-source.js";
 import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved-space.js";
@@ -37,8 +37,11 @@ import type { KernelIds } from "../resources/tasks/kernel-ids.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
 import type { TreePlan } from "../resources/tasks/tree-steps.js";
 import { createThreads } from "../target/create.js";
+import { giveLender } from "../target/lending.js";
+import { Program } from "../target/program.js";
 import { regionBytes } from "../target/region.js";
 import { letGo } from "../target/release.js";
+import { runAll } from "../target/run.js";
 import { SEED_PAGE_BYTES, killTask, startSeed } from "../target/seed.js";
 import type { TracedTask } from "../target/thread.js";
 import { compileForImages } from "./compilation.js";
@@ -205,6 +208,7 @@ function make(design: Design, tools: Tools): RestoreResult {
   let gone = false;
   let pidfile: string | undefined;
   try {
+    giveLender(seed);
     if (design.clocks !== undefined) giveClocks(seed, design.clocks);
     if (session.hasOwnIpc) {
       session.ipc = makeIpc(session);
@@ -309,14 +313,17 @@ function makeTree(
     afterSetsid(task, pid) {
       if (session.task(pid) !== undefined) takeTerminal(task, pid, session);
     },
-    fillMemory(task, pid) {
-      const space = spaces.get(pid);
-      if (space === undefined || !shared.isOwner(pid)) return;
-      const lender = design.tree.memoryFrom.get(pid);
-      const from = lender === undefined ? undefined : shared.owner(lender);
-      const parent: SavedSpace | undefined = from === undefined ? undefined : spaces.get(from);
-      const parentOpened = (from === undefined ? undefined : opened.get(from)) ?? new Set();
-      opened.set(pid, fillSpace(task, space, { parent, parentOpened, build: common }));
+    fillMemory(tasks) {
+      const filling = tasks.flatMap(({ task, pid }) => {
+        const space = spaces.get(pid);
+        if (space === undefined || !shared.isOwner(pid)) return [];
+        const lender = design.tree.memoryFrom.get(pid);
+        const from = lender === undefined ? undefined : shared.owner(lender);
+        const parent: SavedSpace | undefined = from === undefined ? undefined : spaces.get(from);
+        const parentOpened = (from === undefined ? undefined : opened.get(from)) ?? new Set();
+        return [{ task, space, parent, parentOpened }];
+      });
+      for (const [i, one] of fillSpaces(filling, common).entries()) opened.set((filling[i] as ToFill).space.pid, one);
       session.options.progress?.({
         doing: "restoring memory",
         doneBytes: (on.figures.restored + on.figures.inherited) * PAGE_BYTES,
@@ -348,21 +355,46 @@ function mustLoseParent(session: Session): boolean {
   return session.tasks[0]?.threads.some((t) => (t.core.thread_core?.pdeath_sig ?? 0) !== 0) === true;
 }
 
+/** Layouts, executables, working directories: all tasks at once. */
+function setPlaces(filled: readonly Filled[], session: Session): void {
+  const executables = new Executables(session);
+  const directories = new Directories(session);
+  // Who shares these with others must not go where another one is about to make its root.
+  const walkers = new Set(firstOfEach(session.tasks, (task) => task.saved.living.ids.fs_id));
+  try {
+    const jobs = filled.map((one, i) => {
+      const { saved } = session.tasks[i] as TaskInMaking;
+      const program = new Program();
+      if (one.owner === undefined) addLayout(program, one, executables);
+      if (walkers.has(session.tasks[i] as TaskInMaking))
+        addWorkingDir(program, { fs: saved.living.fs, task: one.task }, { session, directories });
+      return { thread: one.task.leader, program };
+    });
+    runAll(jobs);
+    for (const { thread } of jobs) thread.closeOnDeath([]);
+  } finally {
+    executables.close();
+  }
+}
+
+/** Of all that have the same key the first. */
+function firstOfEach<T, K>(all: readonly T[], key: (one: T) => K): T[] {
+  const seen = new Set<K>();
+  return all.filter((one) => !seen.has(key(one)) && seen.add(key(one)));
+}
+
 /** `endSeed`: called when nothing is to be made from the seed any more, and before a parent's death can be noticed. */
 function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => void): void {
   const owners = filled.filter((f) => f.owner === undefined);
   finishSpaces(owners);
   session.lazy?.register(owners);
-  for (const one of owners) setLayout(one, session);
+  finishObjects(session);
+  setPlaces(filled, session);
   faultPoint("restore-layout");
-  for (const task of session.tasks) restoreWorkingDir(task, task.saved.living.fs, session);
-  const tables = new Set<number>();
-  for (const task of session.tasks) {
-    const { table } = task.saved.living;
-    if (tables.has(table.id)) continue;
-    tables.add(table.id);
-    restoreTable(task, table, session);
-  }
+  restoreTables(
+    firstOfEach(session.tasks, (task) => task.saved.living.table.id).map((task) => ({ task, table: task.saved.living.table })),
+    session,
+  );
   linkFiles(session);
   faultPoint("restore-files");
   runStage("process", session.tasks, session);

@@ -97,6 +97,7 @@ function adoptTask(creator: TracedTask, wanted: NewTask, inCreatorsNamespace: nu
   task.nsPid = wanted.pid;
   task.isInOurPidNamespace = creator.isInOurPidNamespace && hostPid === wanted.pid;
   task.region = creator.region;
+  task.lender = creator.lender;
   task.firstSlot = wanted.firstSlot ?? 0;
   const thread = new TracedThread(task, hostPid);
   thread.nsTid = wanted.pid;

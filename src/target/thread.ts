@@ -73,6 +73,8 @@ export class TracedTask {
   needsStub = true;
   /** Signal that ends a program: ignored by the task, not caught, not pending. */
   trapSignal = 23;
+  /** Descriptor in it by which it takes others from Floe (lending.ts); undefined: it has none, or may not. */
+  lender: number | undefined;
 
   constructor(pid: number, comm: string, tgid = pid) {
     this.pid = pid;

@@ -17,8 +17,8 @@ import { readFdInfo } from "../../linux/proc/read.js";
 import { pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
 import { handOver, handOverTaken } from "../../target/hand-over.js";
-import { Program } from "../../target/program.js";
-import { run } from "../../target/run.js";
+import { Program, type Result } from "../../target/program.js";
+import { type Job, run, runAll } from "../../target/run.js";
 import type { TracedThread } from "../../target/thread.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession, RestoreTask } from "../part.js";
 import { Descriptions, type Known, type Seen } from "./descriptions.js";
@@ -445,8 +445,71 @@ export function kindOf(entry: FileEntry, kinds: readonly AnyKind[]): AnyKind | u
   return kinds.find((k) => typeNumber(k.type) === entry.type && entry[k.field] !== undefined);
 }
 
-/** Fills the empty descriptor table of a task. All its present descriptors are closed first. */
-export function restoreTable(task: RestoreTask, table: FileTable, session: RestoreSession): void {
+/** A process, and the descriptor table that it is to have. */
+export interface ToFill {
+  readonly task: RestoreTask;
+  readonly table: FileTable;
+}
+
+/** Fills the descriptor tables of all tasks, which take the open files from us by one program each. */
+export function restoreTables(all: readonly ToFill[], session: RestoreSession): void {
+  const jobs: Job[] = [];
+  const checks: (() => void)[] = [];
+  for (const one of all) {
+    const { leader, lender } = one.task.traced;
+    if (lender === undefined) {
+      restoreTable(one, session);
+      continue;
+    }
+    const program = new Program();
+    checks.push(fillByTaking(program, { ...one, lender }, session));
+    jobs.push({ thread: leader, program });
+  }
+  runAll(jobs);
+  for (const check of checks) check();
+  for (const { task, table } of all) noteNotices(task, table.entries);
+}
+
+/** Stands for the descriptor of Floe among the ids of open files. */
+const LENDER = -1;
+
+/**
+ * Adds the calls that fill a table; returns what checks them afterwards. What numbers the files come to is known before: the lowest ones, for everything else has been closed but
+ * the descriptor of Floe, and that stands behind them all if there is room.
+ */
+function fillByTaking(program: Program, { task, table, lender }: ToFill & { lender: number }, session: RestoreSession): () => void {
+  const limit = makeRoomFor(task.traced.pid, table.entries);
+  const behind = table.entries.reduce((max, { fd }) => Math.max(max, fd), -1) + 1;
+  const at = behind !== lender && BigInt(behind) < limit ? behind : lender;
+  if (at !== lender) program.call(SYS.dup3, lender, at, O_CLOEXEC).must("moving the descriptor of Floe");
+  if (at > 0) program.call(SYS.close_range, 0, at - 1, 0).must("closing descriptors");
+  program.call(SYS.close_range, at + 1, ALL_FDS, 0).must("closing descriptors");
+  const there = new Map([[LENDER, at]]);
+  const taken: Result[] = [];
+  for (const { id } of table.entries) {
+    if (there.has(id)) continue;
+    there.set(id, taken.length < at ? taken.length : taken.length + 1);
+    taken.push(program.call(SYS.pidfd_getfd, at, session.file(id), 0).must("taking a descriptor from Floe"));
+  }
+  addPlacing(program, there, table);
+  return () => {
+    const wrong = taken.findIndex(({ value }, i) => Number(value) !== (i < at ? i : i + 1));
+    if (wrong >= 0) throw new Error(`internal error: a file came to process ${task.pid} as descriptor ${taken[wrong]?.value}`);
+  };
+}
+
+function addPlacing(program: Program, there: ReadonlyMap<number, number>, { entries }: FileTable): void {
+  const placed = entries.map(({ id, fd, flags }) => ({ id, fd, closeOnExec: (flags & FD_CLOEXEC) !== 0 }));
+  for (const step of placingSteps(there, placed)) {
+    if (step.kind === "close") program.call(SYS.close, step.fd);
+    else if (step.kind === "flags")
+      program.call(SYS.fcntl, step.fd, F_SETFD, step.closeOnExec ? FD_CLOEXEC : 0).must("setting the flag of a descriptor");
+    else program.call(SYS.dup3, step.from, step.to, step.closeOnExec ? O_CLOEXEC : 0).must(`putting descriptor ${step.to} into place`);
+  }
+}
+
+/** The same by handing over, where a process may not take. */
+function restoreTable({ task, table }: ToFill, session: RestoreSession): void {
   const { leader } = task.traced;
   const clear = new Program();
   clear.call(SYS.close_range, 0, ALL_FDS, 0).must("closing descriptors");
@@ -456,18 +519,9 @@ export function restoreTable(task: RestoreTask, table: FileTable, session: Resto
   const ids = [...new Set(table.entries.map((e) => e.id))];
   const there = handOverFiles(leader, ids, session);
   const program = new Program();
-  for (const step of placingSteps(
-    there,
-    table.entries.map(({ id, fd, flags }) => ({ id, fd, closeOnExec: (flags & FD_CLOEXEC) !== 0 })),
-  )) {
-    if (step.kind === "close") program.call(SYS.close, step.fd);
-    else if (step.kind === "flags")
-      program.call(SYS.fcntl, step.fd, F_SETFD, step.closeOnExec ? FD_CLOEXEC : 0).must("setting the flag of a descriptor");
-    else program.call(SYS.dup3, step.from, step.to, step.closeOnExec ? O_CLOEXEC : 0).must(`putting descriptor ${step.to} into place`);
-  }
+  addPlacing(program, there, table);
   run(leader, program);
   leader.closeOnDeath([]);
-  noteNotices(task, table.entries);
 }
 
 /** Every open file under one number. Those that cannot be sent come last: what is sent comes to the lowest free numbers. */
@@ -482,18 +536,20 @@ function handOverFiles(leader: TracedThread, ids: readonly number[], session: Re
   return there;
 }
 
-/** Numbers above the limit that the process starts with need a higher one; its own limit is set later. */
-function makeRoomFor(pid: number, entries: readonly FdinfoEntry[]): void {
+/** Numbers above the limit that the process starts with need a higher one; its own limit is set later. Returns the limit that it has now. */
+function makeRoomFor(pid: number, entries: readonly FdinfoEntry[]): bigint {
   const needed = BigInt(entries.reduce((max, e) => Math.max(max, e.fd), 0) + SPARE_FDS);
   const limit = getPrlimit(pid, RLIMIT.NOFILE);
-  if (limit.soft >= needed) return;
+  if (limit.soft >= needed) return limit.soft;
   const hard = limit.hard > needed ? limit.hard : needed;
   try {
     setPrlimit(pid, RLIMIT.NOFILE, { soft: needed, hard });
+    return needed;
   } catch {
     // Without the right to raise it the spare numbers may be missing; the numbers themselves decide.
-    if (limit.hard <= limit.soft) return;
+    if (limit.hard <= limit.soft) return limit.soft;
     setPrlimit(pid, RLIMIT.NOFILE, { soft: limit.hard, hard: limit.hard });
+    return limit.hard;
   }
 }
 /** For the socket that descriptors arrive through, and one to put aside. */

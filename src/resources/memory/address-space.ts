@@ -8,9 +8,9 @@
 import { IOVEC_BYTES, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE, MAP_LOCKED, PROT_READ, PROT_WRITE, UIO_MAXIOV } from "../../linux/memory.js";
 import { readMaps } from "../../linux/proc/read.js";
 import { SYS } from "../../linux/syscalls.js";
-import { closeRemote, handOver } from "../../target/hand-over.js";
-import { Program, type Result } from "../../target/program.js";
-import { run, writeTarget } from "../../target/run.js";
+import { giveBack, lend } from "../../target/lending.js";
+import { Program, type ProgramArg, type Result } from "../../target/program.js";
+import { type Job, runAll, writeTarget } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import { fillShadowStacks, partShadowStacks } from "../tasks/shadow-stack.js";
 import type { Fd } from "../part.js";
@@ -45,16 +45,46 @@ export interface SpaceBuild {
 /** Protection that mappings have until the end, by address space: those that were opened for filling. */
 export type Opened = Set<VmaEntry>;
 
-/** Puts the saved contents into `task`; `parent`: the filled space it was cloned from, or undefined for the seed's. */
-export function fillSpace(
-  task: TracedTask,
-  space: SavedSpace,
-  at: { parent: SavedSpace | undefined; parentOpened: Opened; build: SpaceBuild },
-): Opened {
-  const fill = new Fill(task, space, at.build);
-  const opened = at.parent === undefined ? fill.overSeed() : fill.overParent(at.parent, at.parentOpened);
-  checkCompatVdso(space, task.pid);
+/** A task whose address space is to be filled. */
+export interface ToFill {
+  readonly task: TracedTask;
+  readonly space: SavedSpace;
+  /** The filled space it was cloned from, or undefined for the seed's. */
+  readonly parent: SavedSpace | undefined;
+  readonly parentOpened: Opened;
+}
+
+/** So many tasks are at work while the programs of the next ones are laid out. */
+const GROUP = 16;
+
+/** Puts the saved contents into tasks, none of which was cloned from another one of them. */
+export function fillSpaces(all: readonly ToFill[], build: SpaceBuild): Opened[] {
+  const opened: Opened[] = [];
+  const prepare = (from: number) => all.slice(from, from + GROUP).map((one) => prepared(one, build));
+  let next = prepare(0);
+  for (let i = GROUP; next.length > 0; i += GROUP) {
+    const group = next;
+    next = [];
+    runAll(
+      group.map(({ job }) => job),
+      () => {
+        next = prepare(i);
+      },
+    );
+    for (const { finish } of group) opened.push(finish());
+  }
   return opened;
+}
+
+function prepared({ task, space, parent, parentOpened }: ToFill, build: SpaceBuild): { job: Job; finish(): Opened } {
+  const fill = new Fill(task, space, build);
+  const after = parent === undefined ? fill.overSeed() : fill.overParent(parent, parentOpened);
+  const finish = () => {
+    const opened = after();
+    checkCompatVdso(space, task.pid);
+    return opened;
+  };
+  return { job: { thread: task.leader, program: fill.program }, finish };
 }
 
 /** One address space being filled. */
@@ -62,7 +92,7 @@ class Fill {
   readonly #task: TracedTask;
   readonly #space: SavedSpace;
   readonly #build: SpaceBuild;
-  readonly #program = new Program();
+  readonly program = new Program();
   readonly #opened: Opened = new Set();
   #parent: SavedSpace | undefined;
 
@@ -72,7 +102,7 @@ class Fill {
     this.#build = build;
   }
 
-  overSeed(): Opened {
+  overSeed(): () => Opened {
     const maps = readMaps(this.#task.pid).filter((v) => v.name !== "[vsyscall]");
     const kernel = maps.filter((v) => v.name.startsWith("[vvar") || v.name === "[vdso]");
     const region = this.#task.region?.address ?? 0n;
@@ -83,13 +113,13 @@ class Fill {
       this.#unmap(vma.start, end);
     }
     const first = kernel[0]?.start;
-    if (this.#space.isCompat) mapOtherVdso(this.#program, this.#space, kernel);
+    if (this.#space.isCompat) mapOtherVdso(this.program, this.#space, kernel);
     else if (first !== undefined)
-      moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
-    return this.#run(this.#space.mm.vmas.filter(isOrdinary), this.#space.pages.runs);
+      moveKernelPages(this.program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+    return this.#prepare(this.#space.mm.vmas.filter(isOrdinary), this.#space.pages.runs);
   }
 
-  overParent(parent: SavedSpace, parentOpened: Opened): Opened {
+  overParent(parent: SavedSpace, parentOpened: Opened): () => Opened {
     this.#parent = parent;
     const there = parent.mm.vmas.filter(isOrdinary);
     const kept = keptMappings(this.#space.mm.vmas.filter(isOrdinary), there);
@@ -100,21 +130,21 @@ class Fill {
     const { needed, stale, figures } = compareWithParent({ parent: parent.pages, child: this.#space.pages, areas });
     this.#build.figures.compared += figures.compared;
     this.#build.figures.inherited += figures.equal;
-    for (const range of stale) this.#program.call(SYS.madvise, range.start, range.end - range.start, MADV_DONTNEED);
+    for (const range of stale) this.program.call(SYS.madvise, range.start, range.end - range.start, MADV_DONTNEED);
     const known = new Set(kept.map(({ vma }) => vma));
     const fresh = this.#space.mm.vmas.filter((v) => isOrdinary(v) && !known.has(v));
-    return this.#run(fresh, needed);
+    return this.#prepare(fresh, needed);
   }
 
   #unmap(start: bigint, end: bigint): void {
-    this.#program.call(SYS.munmap, start, end - start).must("clearing the address space");
+    this.program.call(SYS.munmap, start, end - start).must("clearing the address space");
   }
 
   #moveKernelOf(parent: SavedSpace): void {
     const first = parent.vvar?.start ?? parent.vdso?.start;
     if (this.#space.isCompat || parent.isCompat) this.#replaceKernelOf(parent);
     else if (first !== undefined)
-      moveKernelPages(this.#program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
+      moveKernelPages(this.program, this.#build.kernel, { from: first, space: this.#space, scratch: this.#build.scratch });
   }
 
   /** One of the two is a 32-bit process. */
@@ -125,7 +155,7 @@ class Fill {
       this.#space.vdso?.start === parent.vdso?.start;
     if (isThere) return;
     const old = [parent.vvar, parent.vdso].filter((vma) => vma !== undefined);
-    mapOtherVdso(this.#program, this.#space, old);
+    mapOtherVdso(this.program, this.#space, old);
   }
 
   /** Makes what was cloned the mapping of this task: the heap may have grown since the fork, the protection changed. */
@@ -133,51 +163,53 @@ class Fill {
     const last = from.at(-1) as VmaEntry;
     if (vma.end > end) {
       const start = last.start > vma.start ? last.start : vma.start;
-      this.#program.call(SYS.mremap, start, end - start, vma.end - start, 0).must("lengthening a mapping");
+      this.program.call(SYS.mremap, start, end - start, vma.end - start, 0).must("lengthening a mapping");
     }
     const isPlain = from.every((old) => old.prot === vma.prot && !parentOpened.has(old));
     if (isPlain) return;
     const isOpen = from.every((old) => parentOpened.has(old));
     if (isPrivate(vma)) this.#opened.add(vma);
     const protection = isPrivate(vma) ? PROT_READ | PROT_WRITE : vma.prot;
-    if (!isOpen) this.#program.call(SYS.mprotect, vma.start, vma.end - vma.start, protection).must("changing the protection of a mapping");
+    if (!isOpen) this.program.call(SYS.mprotect, vma.start, vma.end - vma.start, protection).must("changing the protection of a mapping");
   }
 
-  /** Maps `fresh`, reads `runs` into memory, and runs the program. */
-  #run(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Opened {
+  /** Adds the calls that map `fresh` and read `runs` into memory; returns what is to be done when they have been made. */
+  #prepare(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): () => Opened {
     const { leader } = this.#task;
     const { shadow, others } = partShadowStacks(runs, this.#space.mm.vmas);
     const stored = withoutKernels(others, this.#space);
     const byLanes = isWorthLanes(stored);
     const local = this.#descriptors(fresh, byLanes ? [] : stored);
-    const there = local.length === 0 ? [] : handOver(leader, local);
-    const remote = new Map(local.map((fd, i) => [fd, there[i] as number]));
+    const lent = lend(this.program, leader, local);
+    const remote = new Map(local.map((fd, i) => [fd, lent[i] as ProgramArg]));
     const filled = new RunCursor(runs);
     const attached = fresh.filter((vma) => vma.status & AREA.SYSV);
     if (attached.length > 0)
-      attachSegments(this.#program, attached, [...readMaps(this.#task.pid), ...this.#space.mm.vmas], (id) =>
+      attachSegments(this.program, attached, [...readMaps(this.#task.pid), ...this.#space.mm.vmas], (id) =>
         this.#build.objects.segmentSize(id),
       );
     for (const vma of fresh) if ((vma.status & (AREA.SYSV | AREA.AIO)) === 0) this.#map(vma, remote, filled.meets(vma));
-    const failedPolicies = addPolicies(this.#program, this.#space.mm, this.#parent?.mm);
+    const failedPolicies = addPolicies(this.program, this.#space.mm, this.#parent?.mm);
     this.#openForFilling(runs);
     const reads = byLanes ? [] : this.#read(stored, remote);
-    run(leader, this.#program);
-    if (byLanes) {
-      this.#build.lanes.fill(this.#task.pid, stored);
-      this.#build.figures.restored += Number(stored.reduce((sum, { start, end }) => sum + (end - start), 0n) / 4096n);
-    }
-    for (const what of failedPolicies()) this.#build.warn(`process ${this.#space.pid}: this machine does not take ${what}`);
-    for (const { result, bytes } of reads) {
-      if (result.value !== bytes)
-        throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
-    }
-    fillShadowStacks(this.#task.pid, shadow);
-    for (const one of runs) doneWith(one);
-    for (const { address, code } of this.#space.jumps) if (contains(runs, address)) writeTarget(leader, address, code);
-    if (there.length > 0) closeRemote(leader, there);
-    restoreContexts(this.#task, this.#space);
-    return this.#opened;
+    giveBack(this.program, lent);
+    return () => {
+      leader.closeOnDeath([]);
+      if (byLanes) {
+        this.#build.lanes.fill(this.#task.pid, stored);
+        this.#build.figures.restored += Number(stored.reduce((sum, { start, end }) => sum + (end - start), 0n) / 4096n);
+      }
+      for (const what of failedPolicies()) this.#build.warn(`process ${this.#space.pid}: this machine does not take ${what}`);
+      for (const { result, bytes } of reads) {
+        if (result.value !== bytes)
+          throw new Error(`cannot fill the memory of process ${this.#space.pid}: ${result.value} of ${bytes} bytes were read`);
+      }
+      fillShadowStacks(this.#task.pid, shadow);
+      for (const one of runs) doneWith(one);
+      for (const { address, code } of this.#space.jumps) if (contains(runs, address)) writeTarget(leader, address, code);
+      restoreContexts(this.#task, this.#space);
+      return this.#opened;
+    };
   }
 
   #descriptors(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Fd[] {
@@ -190,9 +222,9 @@ class Fill {
     return [...fds];
   }
 
-  #map(vma: VmaEntry, remote: ReadonlyMap<Fd, number>, isFilled: boolean): void {
+  #map(vma: VmaEntry, remote: ReadonlyMap<Fd, ProgramArg>, isFilled: boolean): void {
     if (vma.status & AREA.SHSTK) {
-      this.#program.call(SYS.map_shadow_stack, vma.start, vma.end - vma.start, 0).must("mapping a shadow stack");
+      this.program.call(SYS.map_shadow_stack, vma.start, vma.end - vma.start, 0).must("mapping a shadow stack");
       return;
     }
     const object = this.#build.objects.of(vma);
@@ -206,7 +238,7 @@ class Fill {
       this.#opened.add(vma);
     }
     const what = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
-    this.#program.call(SYS.mmap, vma.start, vma.end - vma.start, protection, flags, fd, object === undefined ? 0n : vma.pgoff).must(what);
+    this.program.call(SYS.mmap, vma.start, vma.end - vma.start, protection, flags, fd, object === undefined ? 0n : vma.pgoff).must(what);
   }
 
   /** Mappings taken over from the parent may be closed to writing although this task has other contents there. */
@@ -216,15 +248,15 @@ class Fill {
       if (!isOrdinary(vma) || !isPrivate(vma) || !filled.meets(vma)) continue;
       if (vma.prot & PROT_WRITE || this.#opened.has(vma)) continue;
       this.#opened.add(vma);
-      this.#program.call(SYS.mprotect, vma.start, vma.end - vma.start, PROT_READ | PROT_WRITE).must("opening a mapping for filling");
+      this.program.call(SYS.mprotect, vma.start, vma.end - vma.start, PROT_READ | PROT_WRITE).must("opening a mapping for filling");
     }
   }
 
   /** Vectored reads, as few as the limits allow: a vector's bytes lie one after another in the image. */
-  #read(runs: readonly StoredRun[], remote: ReadonlyMap<Fd, number>): { result: Result; bytes: bigint }[] {
+  #read(runs: readonly StoredRun[], remote: ReadonlyMap<Fd, ProgramArg>): { result: Result; bytes: bigint }[] {
     const reads: { result: Result; bytes: bigint }[] = [];
     for (const batch of readBatches(runs)) {
-      const vector = this.#program.bytes(Buffer.alloc(batch.length * IOVEC_BYTES));
+      const vector = this.program.bytes(Buffer.alloc(batch.length * IOVEC_BYTES));
       batch.forEach((r, i) => {
         vector.content.writeBigUInt64LE(r.start, i * IOVEC_BYTES);
         vector.content.writeBigUInt64LE(r.end - r.start, i * IOVEC_BYTES + 8);
@@ -232,7 +264,7 @@ class Fill {
       const bytes = batch.reduce((sum, r) => sum + (r.end - r.start), 0n);
       this.#build.figures.restored += Number(bytes / 4096n);
       const fd = remote.get(batch[0]?.file.fd ?? -1) ?? -1;
-      const result = this.#program.call(SYS.preadv, fd, vector, batch.length, batch[0]?.offset ?? 0n, 0).must("reading memory contents");
+      const result = this.program.call(SYS.preadv, fd, vector, batch.length, batch[0]?.offset ?? 0n, 0).must("reading memory contents");
       reads.push({ result, bytes });
     }
     return reads;

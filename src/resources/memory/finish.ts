@@ -6,9 +6,9 @@
 import { closeSync, readFileSync } from "node:fs";
 import { MADV_GUARD_INSTALL, MAP_LOCKED, MLOCK_ONFAULT } from "../../linux/memory.js";
 import { SYS } from "../../linux/syscalls.js";
-import { handOver } from "../../target/hand-over.js";
-import { Program } from "../../target/program.js";
-import { type Job, run, runAll } from "../../target/run.js";
+import { giveBack, lend } from "../../target/lending.js";
+import { Program, Result } from "../../target/program.js";
+import { type Job, runAll } from "../../target/run.js";
 import type { TracedTask } from "../../target/thread.js";
 import { openRegular } from "../files/regular.js";
 import { finishSegments } from "../ipc/shm.js";
@@ -78,43 +78,65 @@ function guardsOf({ mm }: SavedSpace): readonly PageRange[] {
   return [...mm.guards, ...mm.vmas.filter((vma) => vma.status & AREA.GUARD)];
 }
 
-/** Tells the kernel the layout: code, data, heap, stack, arguments, environment, auxiliary vector, executable. */
-export function setLayout({ task, space }: Filled, session: RestoreSession): void {
-  const { mm } = space;
+/** Executables, each opened once for all processes that show it. */
+export class Executables {
+  readonly #session: RestoreSession;
+  readonly #open = new Map<number, Fd>();
+
+  constructor(session: RestoreSession) {
+    this.#session = session;
+  }
+
+  of(space: SavedSpace): Fd {
+    const id = space.mm.exe_file_id;
+    let fd = this.#open.get(id);
+    if (fd === undefined) {
+      fd = openExecutable(space, this.#session);
+      this.#open.set(id, fd);
+    }
+    return fd;
+  }
+
+  close(): void {
+    for (const fd of this.#open.values()) closeSync(fd);
+  }
+}
+
+/** Memory that all processes show is whole now. */
+export function finishObjects(session: RestoreSession): void {
   sealMemfds(session);
   finishSegments(session);
-  const local = openExecutable(space, session);
-  try {
-    const [fd] = handOver(task.leader, [local]) as [number];
-    const program = new Program();
-    const auxv = program.bytes(Buffer.alloc(mm.mm_saved_auxv.length * 8));
-    mm.mm_saved_auxv.forEach((word, i) => auxv.content.writeBigUInt64LE(word, i * 8));
-    const map = program.bytes(Buffer.alloc(MM_MAP_BYTES));
-    [
-      mm.mm_start_code,
-      mm.mm_end_code,
-      mm.mm_start_data,
-      mm.mm_end_data,
-      mm.mm_start_brk,
-      mm.mm_brk,
-      mm.mm_start_stack,
-      mm.mm_arg_start,
-      mm.mm_arg_end,
-      mm.mm_env_start,
-      mm.mm_env_end,
-    ].forEach((value, i) => map.content.writeBigUInt64LE(value, i * 8));
-    if (auxv.content.length > 0) program.storeAddress(map.at(88), auxv);
-    map.content.writeUInt32LE(auxv.content.length, 96);
-    map.content.writeInt32LE(fd, 100);
-    program
-      .call(SYS.prctl, PR_SET_MM, PR_SET_MM_MAP, map, MM_MAP_BYTES, 0)
-      .must(`setting the layout and executable of process ${space.pid} (${space.comm})`);
-    program.call(SYS.close, fd);
-    run(task.leader, program);
-    task.leader.closeOnDeath([]);
-  } finally {
-    closeSync(local);
-  }
+}
+
+/** Adds the call that tells the kernel the layout: code, data, heap, stack, arguments, environment, auxiliary vector, executable. */
+export function addLayout(program: Program, { task, space }: Filled, executables: Executables): void {
+  const { mm } = space;
+  const lent = lend(program, task.leader, [executables.of(space)]);
+  const [fd = -1] = lent;
+  const auxv = program.bytes(Buffer.alloc(mm.mm_saved_auxv.length * 8));
+  mm.mm_saved_auxv.forEach((word, i) => auxv.content.writeBigUInt64LE(word, i * 8));
+  const map = program.bytes(Buffer.alloc(MM_MAP_BYTES));
+  [
+    mm.mm_start_code,
+    mm.mm_end_code,
+    mm.mm_start_data,
+    mm.mm_end_data,
+    mm.mm_start_brk,
+    mm.mm_brk,
+    mm.mm_start_stack,
+    mm.mm_arg_start,
+    mm.mm_arg_end,
+    mm.mm_env_start,
+    mm.mm_env_end,
+  ].forEach((value, i) => map.content.writeBigUInt64LE(value, i * 8));
+  if (auxv.content.length > 0) program.storeAddress(map.at(88), auxv);
+  map.content.writeUInt32LE(auxv.content.length, 96);
+  if (fd instanceof Result) program.store(map.at(100), fd, 4);
+  else map.content.writeInt32LE(Number(fd), 100);
+  program
+    .call(SYS.prctl, PR_SET_MM, PR_SET_MM_MAP, map, MM_MAP_BYTES, 0)
+    .must(`setting the layout and executable of process ${space.pid} (${space.comm})`);
+  giveBack(program, lent);
 }
 
 function openExecutable({ mm, pid }: SavedSpace, session: RestoreSession): Fd {
