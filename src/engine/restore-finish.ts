@@ -2,7 +2,7 @@
  * The end of a restore: the parts that come in stages, then the state in which every thread goes on.
  */
 import { addDumpable, type Filled } from "../resources/memory/finish.js";
-import type { Stage, ThreadRestore } from "../resources/part.js";
+import type { Stage } from "../resources/part.js";
 import { threadParts } from "../resources/registry.js";
 import { fpregsFromImage, gpregsFromImage } from "../resources/tasks/core-x86.js";
 import { endLeader, hasEnded } from "../resources/tasks/dead-leader.js";
@@ -10,34 +10,48 @@ import { goOnInCall, startCallAgain } from "../resources/tasks/restart-block.js"
 import { savedDispatch } from "../resources/tasks/user-dispatch.js";
 import type { CoreEntry } from "../resources/tasks/core.schema.js";
 import { Program } from "../target/program.js";
-import { setFinalState, stopProcess, unmapStub } from "../target/release.js";
+import { setFinalState, stopProcess, unmapStubs } from "../target/release.js";
 import { runAll } from "../target/run.js";
-import type { TracedThread } from "../target/thread.js";
+import type { TracedTask, TracedThread } from "../target/thread.js";
 import { xstateLayout } from "../target/x86_64/xstate.js";
 import { TASK_STATE } from "./collect.js";
 import { faultPoint } from "./fault.js";
 import type { Session, TaskInMaking } from "./restore-session.js";
 import { forgetChildSignal } from "./restore-tree.js";
-import { restoreThreads } from "./thread-programs.js";
+import { type AskedToRestore, restoreThreads } from "./thread-programs.js";
 
 const SIGSTOP = 19;
 /** SIGTSTP, SIGTTIN, SIGTTOU: stop a process only by their default action. */
 const JOB_SIGNALS = [20, 21, 22];
 const SIG_DFL = 0n;
 
-/** All parts of one stage, in all threads of `tasks` at once. */
-export function runStage(stage: Stage, tasks: readonly TaskInMaking[], session: Session): void {
-  const parts = threadParts.filter((p) => p.stage === stage);
-  const contexts: Omit<ThreadRestore, "program">[] = [];
+/** Parts that restore something, by the stage in which they do. */
+const stages = (...which: readonly Stage[]) =>
+  which.flatMap((stage) => threadParts.filter((p) => p.stage === stage && p.restore !== undefined));
+
+/**
+ * All parts of one stage, in all threads of `tasks` at once; `lastCalls` adds some to each program. Where a process has one thread only, what
+ * is to be done when all threads exist is done with what is done for the process.
+ */
+export function runStage(
+  stage: Stage,
+  tasks: readonly TaskInMaking[],
+  { session, lastCalls }: { session: Session; lastCalls?: (program: Program, thread: TracedThread) => void },
+): void {
+  const parts = stages(stage);
+  const both = stage === "process" ? stages("process", "thread") : parts;
+  const asked: AskedToRestore[] = [];
   for (const task of tasks) {
+    const isAlone = task.threads.length === 1;
+    if (isAlone && stage === "thread") continue;
     const threads = stage === "process" ? task.threads.slice(0, 1) : task.threads;
     threads.forEach(({ tid, core }, i) => {
       const thread = task.traced.threads[i];
       if (thread === undefined) throw new Error(`internal error: thread ${tid} has not been made`);
-      contexts.push({ session, task, thread, isLeader: i === 0, tid, core });
+      asked.push({ parts: isAlone ? both : parts, context: { session, task, thread, isLeader: i === 0, tid, core } });
     });
   }
-  restoreThreads(parts, contexts);
+  restoreThreads(asked, lastCalls);
 }
 
 /** Everything that comes last; afterwards every thread is as it was and need only be let go. */
@@ -71,19 +85,28 @@ function depth(task: TaskInMaking, session: Session): number {
 }
 
 function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], session: Session): void {
-  runStage("last", tasks, session);
-  const ours = filled.filter((f) => tasks.some((t) => t.traced === f.task));
+  const finishing = new Set(tasks.map((t) => t.traced));
+  const ours = filled.filter((f) => finishing.has(f.task));
+  const isAlone = new Set(ours.filter(({ task }) => task.threads.length === 1).map(({ task }) => task));
+  // After credentials, of all threads.
+  const spaces = new Map(ours.map((f) => [f.task, f.space]));
+  const dumpable = (program: Program, { task }: TracedThread) => {
+    const space = spaces.get(task);
+    if (space !== undefined && isAlone.has(task)) addDumpable(program, space);
+  };
+  runStage("last", tasks, { session, lastCalls: dumpable });
   runAll(
-    ours.map(({ task, space }) => {
+    ours.flatMap(({ task, space }) => {
+      if (isAlone.has(task)) return [];
       const program = new Program();
       addDumpable(program, space);
-      return { thread: task.leader, program };
+      return [{ thread: task.leader, program }];
     }),
   );
   faultPoint("restore-last");
   for (const task of tasks) if (hasEnded(task.core)) endLeader(task.traced, task.core);
   const goingOn = putIntoCalls(tasks, session.lazy !== undefined);
-  for (const one of ours) leaveMemory(one, filled);
+  leaveMemory(ours, filled);
   for (const task of tasks) {
     const living = hasEnded(task.core) ? task.threads.slice(1) : task.threads;
     living.forEach(({ core }, i) => {
@@ -116,14 +139,23 @@ function putIntoCalls(tasks: readonly TaskInMaking[], isLazy: boolean): Map<Trac
   return found;
 }
 
-/** Takes the stub away when nobody who shares the memory needs it any more. */
-function leaveMemory({ task, owner }: Filled, filled: readonly Filled[]): void {
-  const memory = owner ?? task;
-  const users = filled.filter((f) => (f.owner ?? f.task) === memory);
-  task.needsStub = false;
-  if (users.some((f) => f.task.needsStub)) return;
-  unmapStub(task);
-  for (const user of users) user.task.region = undefined;
+/** Takes the stub away where nobody who shares the memory needs it any more. */
+function leaveMemory(leaving: readonly Filled[], filled: readonly Filled[]): void {
+  const users = new Map<TracedTask, TracedTask[]>();
+  for (const { task, owner } of filled) {
+    const memory = owner ?? task;
+    const known = users.get(memory);
+    if (known === undefined) users.set(memory, [task]);
+    else known.push(task);
+  }
+  for (const { task } of leaving) task.needsStub = false;
+  const left = new Map<TracedTask, TracedTask>();
+  for (const { task, owner } of leaving) {
+    const memory = owner ?? task;
+    if (users.get(memory)?.every(({ needsStub }) => !needsStub) === true) left.set(memory, task);
+  }
+  unmapStubs([...left.values()]);
+  for (const memory of left.keys()) for (const user of users.get(memory) ?? []) user.region = undefined;
 }
 
 /** Blocked signals: the leader's are in the message about the process. */

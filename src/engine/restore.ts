@@ -15,13 +15,14 @@ import { Refusal, UsageError } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { SYS } from "../linux/syscalls.js";
-import { checkTable, restoreTables } from "../resources/files/table.js";
+import { addTable, checkTable } from "../resources/files/table.js";
 import { removeLinks } from "../resources/files/remap.js";
 import { Directories, addWorkingDir } from "../resources/files/working-dir.js";
 import { type Opened, type SpaceBuild, type ToFill, fillSpaces } from "../resources/memory/address-space.js";
 import { LazyHandOver } from "./lazy/hand-over.js";
 import { FillLanes } from "../resources/memory/fill-lanes.js";
-import { Executables, type Filled, addLayout, finishObjects, finishSpaces } from "../resources/memory/finish.js";
+import { Executables, type Filled, addFinish, addLayout, finishObjects } from "../resources/memory/finish.js";
+import { PageComparison } from "../resources/memory/inherit.js";
 import { MappedObjects } from "../resources/memory/objects.js";
 import { storedBytes } from "../resources/memory/page-source.js";
 import { type SavedSpace, checkSpace, findRoom } from "../resources/memory/saved-space.js";
@@ -298,6 +299,7 @@ function makeTree(
     scratch,
     figures: on.figures,
     lanes: on.lanes,
+    comparison: new PageComparison((pairs) => on.lanes.differ(pairs)),
     warn: (message) => session.warn(message),
   };
   const savedByPid = new Map(design.saved.map((t) => [t.pid, t]));
@@ -355,26 +357,46 @@ function mustLoseParent(session: Session): boolean {
   return session.tasks[0]?.threads.some((t) => (t.core.thread_core?.pdeath_sig ?? 0) !== 0) === true;
 }
 
-/** Layouts, executables, working directories: all tasks at once. */
-function setPlaces(filled: readonly Filled[], session: Session): void {
+/** Ends of memory, executables, working directories, descriptors: a program for each task, all at once. */
+function placeTasks(filled: readonly Filled[], session: Session): void {
   const executables = new Executables(session);
   const directories = new Directories(session);
   // Who shares these with others must not go where another one is about to make its root.
   const walkers = new Set(firstOfEach(session.tasks, (task) => task.saved.living.ids.fs_id));
+  const tables = new Set(firstOfEach(session.tasks, (task) => task.saved.living.table.id));
   try {
+    finishObjects(session);
+    const after: (() => void)[] = [];
     const jobs = filled.map((one, i) => {
-      const { saved } = session.tasks[i] as TaskInMaking;
+      const task = session.tasks[i] as TaskInMaking;
+      const { fs, table } = task.saved.living;
       const program = new Program();
-      if (one.owner === undefined) addLayout(program, one, executables);
-      if (walkers.has(session.tasks[i] as TaskInMaking))
-        addWorkingDir(program, { fs: saved.living.fs, task: one.task }, { session, directories });
+      if (one.owner === undefined) {
+        // Memory that comes later is registered by now, and has been finished before.
+        if (session.lazy === undefined) addFinish(program, one);
+        addLayout(program, one, executables);
+      }
+      if (walkers.has(task)) addWorkingDir(program, { fs, task: one.task }, { session, directories });
+      if (tables.has(task)) after.push(addTable(program, { task, table }, session));
       return { thread: one.task.leader, program };
     });
     runAll(jobs);
+    faultPoint("restore-layout");
     for (const { thread } of jobs) thread.closeOnDeath([]);
+    for (const done of after) done();
   } finally {
     executables.close();
   }
+}
+
+function finishMemory(filled: readonly Filled[]): void {
+  runAll(
+    filled.map((one) => {
+      const program = new Program();
+      addFinish(program, one);
+      return { thread: one.task.leader, program };
+    }),
+  );
 }
 
 /** Of all that have the same key the first. */
@@ -386,18 +408,14 @@ function firstOfEach<T, K>(all: readonly T[], key: (one: T) => K): T[] {
 /** `endSeed`: called when nothing is to be made from the seed any more, and before a parent's death can be noticed. */
 function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => void): void {
   const owners = filled.filter((f) => f.owner === undefined);
-  finishSpaces(owners);
-  session.lazy?.register(owners);
-  finishObjects(session);
-  setPlaces(filled, session);
-  faultPoint("restore-layout");
-  restoreTables(
-    firstOfEach(session.tasks, (task) => task.saved.living.table.id).map((task) => ({ task, table: task.saved.living.table })),
-    session,
-  );
+  if (session.lazy !== undefined) {
+    finishMemory(owners);
+    session.lazy.register(owners);
+  }
+  placeTasks(filled, session);
   linkFiles(session);
   faultPoint("restore-files");
-  runStage("process", session.tasks, session);
+  runStage("process", session.tasks, { session });
   for (const task of session.tasks)
     createThreads(
       task.traced,
@@ -405,7 +423,7 @@ function fillTasks(filled: readonly Filled[], session: Session, endSeed: () => v
     );
   giveOwners(session);
   faultPoint("restore-threads");
-  runStage("thread", session.tasks, session);
+  runStage("thread", session.tasks, { session });
   finishIpc(session);
   endSeed();
 }

@@ -6,6 +6,7 @@ import { arch } from "../target/arch.js";
 import { Program } from "../target/program.js";
 import { slotAt } from "../target/region.js";
 import { type Job, runAll } from "../target/run.js";
+import type { TracedThread } from "../target/thread.js";
 import { type Answers, UniformLayout, type UniformJob, runUniform } from "../target/uniform.js";
 
 type Context = Omit<ThreadDump, "program">;
@@ -104,17 +105,24 @@ function takeIn(parts: readonly ThreadPart[], context: Context, answers: Answers
   for (const one of done) one?.();
 }
 
-/** Lets every part of one stage set every thread: one program per thread. */
-export function restoreThreads(parts: readonly ThreadPart[], contexts: readonly Omit<ThreadRestore, "program">[]): void {
+/** A thread, and the parts that are to set it. */
+export interface AskedToRestore {
+  readonly parts: readonly ThreadPart[];
+  readonly context: Omit<ThreadRestore, "program">;
+}
+
+/** Lets parts set every thread: one program per thread, to which `lastCalls` adds some. */
+export function restoreThreads(asked: readonly AskedToRestore[], lastCalls?: (program: Program, thread: TracedThread) => void): void {
   const jobs: Job[] = [];
   const after: (() => void)[] = [];
-  for (const context of contexts) {
+  for (const { parts, context } of asked) {
     const program = new Program();
     const thread: ThreadRestore = { ...context, program };
     for (const part of parts) {
       const done = part.restore?.(thread);
       if (done !== undefined) after.push(done);
     }
+    lastCalls?.(program, context.thread);
     jobs.push({ thread: context.thread, program });
   }
   runAll(jobs);

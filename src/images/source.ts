@@ -40,13 +40,15 @@ export class DirectorySource {
   #parent: DirectorySource | undefined;
   readonly #origin: Origin | undefined;
   readonly #fetched = new Set<string>();
+  /** What is in the directory: images are whole when they are read. */
+  readonly #names: ReadonlySet<string>;
 
   constructor(directory: string, chain: ReadonlySet<string> = new Set(), origin?: Origin) {
     this.directory = directory;
     this.#origin = origin;
     this.#chain = chain;
     try {
-      readdirSync(directory);
+      this.#names = new Set(readdirSync(directory));
     } catch (cause) {
       throw new UsageError({
         code: "IMAGES_DIR_UNUSABLE",
@@ -58,7 +60,11 @@ export class DirectorySource {
   }
 
   exists(kind: ImageKindName, ids: readonly (number | bigint)[]): boolean {
-    return existsSync(this.#path(imageFileName(kind, ids)));
+    return this.#isThere(imageFileName(kind, ids));
+  }
+
+  #isThere(name: string): boolean {
+    return this.#origin?.fetch === undefined ? this.#names.has(name) : existsSync(this.#path(name));
   }
 
   #path(name: string): string {
@@ -113,9 +119,8 @@ export class DirectorySource {
     take: (body: (extra?: number) => Buffer, file: string, at: number, rest: Buffer) => number,
   ): void {
     const file = imageFileName(kind, ids);
-    const path = this.#path(file);
-    if (!existsSync(path)) return;
-    const bytes = readFileSync(path);
+    if (!this.#isThere(file)) return;
+    const bytes = readFileSync(this.#path(file));
     for (let at = checkMagic(kind, file, bytes); at < bytes.length; ) {
       const length = at + 4 <= bytes.length ? bytes.readUInt32LE(at) : Number.POSITIVE_INFINITY;
       const start = at + 4;

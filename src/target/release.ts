@@ -32,30 +32,36 @@ export interface FinalState {
   readonly userDispatch: UserDispatch | undefined;
 }
 
-/** Unmaps the stub region of a process whose work is done, by a system call of the stub itself. */
-export function unmapStub(task: TracedTask): void {
-  const { leader, region } = task;
-  if (region === undefined) return;
-  const slot = leader.slot;
-  if (slot === undefined) throw new Error(`internal error: process ${task.pid} is not parked`);
-  const rip = slot.code + BigInt(arch.stubSyscallOffset);
-  ptraceSetRegs(leader.tid, arch.callRegs(leader.regs, { rip, nr: SYS.munmap, args: [region.address, BigInt(region.length)] }));
+/** Unmaps the stub regions of processes whose work is done, by a system call of the stub itself; all at once. */
+export function unmapStubs(tasks: readonly TracedTask[]): void {
+  const having = tasks.filter(({ region }) => region !== undefined);
+  for (const { leader, pid, region } of having) {
+    if (region === undefined) continue;
+    if (leader.slot === undefined) throw new Error(`internal error: process ${pid} is not parked`);
+    const rip = leader.slot.code + BigInt(arch.stubSyscallOffset);
+    ptraceSetRegs(leader.tid, arch.callRegs(leader.regs, { rip, nr: SYS.munmap, args: [region.address, BigInt(region.length)] }));
+  }
   // The second stop comes before the next instruction is fetched, so the code may be gone by then.
   for (let stop = 0; stop < 2; stop++) {
-    ptraceSyscall(leader.tid);
-    for (;;) {
-      const status = waitThread(leader.tid);
-      if (status.kind === "syscall-stop") break;
-      if (status.kind === "event-stop") ptraceSyscall(leader.tid);
-      else if (status.kind === "signal-stop") ptraceSyscall(leader.tid);
-      else resumeStrayStop(leader, status);
-    }
+    for (const { leader } of having) ptraceSyscall(leader.tid);
+    for (const { leader } of having) waitSyscallStop(leader);
   }
   const regs = Buffer.alloc(arch.regsBytes);
-  ptraceGetRegs(leader.tid, regs);
-  const result = arch.syscallResult(regs);
-  if (result !== 0n) throw kernelError(`munmap(0x${region.address.toString(16)}) in process ${task.pid}`, result);
-  task.region = undefined;
+  for (const task of having) {
+    ptraceGetRegs(task.leader.tid, regs);
+    const result = arch.syscallResult(regs);
+    if (result !== 0n) throw kernelError(`munmap(0x${task.region?.address.toString(16)}) in process ${task.pid}`, result);
+    task.region = undefined;
+  }
+}
+
+function waitSyscallStop(thread: TracedThread): void {
+  for (;;) {
+    const status = waitThread(thread.tid);
+    if (status.kind === "syscall-stop") return;
+    if (status.kind === "event-stop" || status.kind === "signal-stop") ptraceSyscall(thread.tid);
+    else resumeStrayStop(thread, status);
+  }
 }
 
 /** Sets registers and mask of a thread; nothing may be run in it any more. */

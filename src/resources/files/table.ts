@@ -18,7 +18,7 @@ import { pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
 import { handOver, handOverTaken } from "../../target/hand-over.js";
 import { Program, type Result } from "../../target/program.js";
-import { type Job, run, runAll } from "../../target/run.js";
+import { run } from "../../target/run.js";
 import type { TracedThread } from "../../target/thread.js";
 import type { DumpSession, DumpTask, FileKind, OpenFile, Problem, RestoreSession, RestoreTask } from "../part.js";
 import { Descriptions, type Known, type Seen } from "./descriptions.js";
@@ -451,23 +451,14 @@ export interface ToFill {
   readonly table: FileTable;
 }
 
-/** Fills the descriptor tables of all tasks, which take the open files from us by one program each. */
-export function restoreTables(all: readonly ToFill[], session: RestoreSession): void {
-  const jobs: Job[] = [];
-  const checks: (() => void)[] = [];
-  for (const one of all) {
-    const { leader, lender } = one.task.traced;
-    if (lender === undefined) {
-      restoreTable(one, session);
-      continue;
-    }
-    const program = new Program();
-    checks.push(fillByTaking(program, { ...one, lender }, session));
-    jobs.push({ thread: leader, program });
-  }
-  runAll(jobs);
-  for (const check of checks) check();
-  for (const { task, table } of all) noteNotices(task, table.entries);
+/** Adds the calls that fill the descriptor table of a task; returns what is to be done when they have been made. */
+export function addTable(program: Program, one: ToFill, session: RestoreSession): () => void {
+  const { lender } = one.task.traced;
+  const after = lender === undefined ? () => restoreTable(one, session) : fillByTaking(program, { ...one, lender }, session);
+  return () => {
+    after();
+    noteNotices(one.task, one.table.entries);
+  };
 }
 
 /** Stands for the descriptor of Floe among the ids of open files. */

@@ -17,7 +17,7 @@ import type { Fd } from "../part.js";
 import { restoreContexts } from "./aio.js";
 import { AREA, TASK_END, isDroppable, isOrdinary, isPrivate } from "./area.js";
 import { type FillLanes, isWorthLanes } from "./fill-lanes.js";
-import { type PageRange, compareWithParent, holes, without } from "./inherit.js";
+import { type PageComparison, type PageRange, compareWithParent, holes, without } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
 import { type StoredRun, doneWith, placeOf } from "./page-source.js";
 import { addPolicies } from "./policies.js";
@@ -39,6 +39,7 @@ export interface SpaceBuild {
   warn(message: string): void;
   /** For large memory. */
   readonly lanes: FillLanes;
+  readonly comparison: PageComparison;
   readonly figures: { restored: number; compared: number; inherited: number };
 }
 
@@ -127,7 +128,7 @@ class Fill {
     this.#moveKernelOf(parent);
     for (const mapping of kept) this.#adopt(mapping, parentOpened);
     const areas = kept.filter(({ vma }) => isPrivate(vma));
-    const { needed, stale, figures } = compareWithParent({ parent: parent.pages, child: this.#space.pages, areas });
+    const { needed, stale, figures } = compareWithParent({ parent: parent.pages, child: this.#space.pages, areas }, this.#build.comparison);
     this.#build.figures.compared += figures.compared;
     this.#build.figures.inherited += figures.equal;
     for (const range of stale) this.program.call(SYS.madvise, range.start, range.end - range.start, MADV_DONTNEED);

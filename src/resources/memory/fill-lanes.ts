@@ -13,6 +13,7 @@ import { PAGE_AREA, pageLanes, vectorFrom } from "../../images/store/read.js";
 import { writeAndForget } from "../../linux/files.js";
 import { LaneWork, type Lanes, type RunningLanes, nativeFunction, writeIovec } from "../../linux/lanes.js";
 import { IOVEC_BYTES, UIO_MAXIOV } from "../../linux/memory.js";
+import type { PagePair } from "./inherit.js";
 import { type StoredRun, placeOf } from "./page-source.js";
 
 const PAGE = 4096n;
@@ -23,6 +24,9 @@ const CACHE_PIECE = 2n << 20n;
 
 /** Chunks that the lanes are given at once. */
 const PORTION_CHUNKS = 128;
+
+/** Pairs that are compared at once. */
+const PORTION_PAIRS = 512;
 
 /** From this much on lanes are worth their start. */
 const WORTH_BYTES = 8n << 20n;
@@ -92,6 +96,18 @@ export class FillLanes {
     if (this.#forgets) for (const file of files) if (file.isPlain) forget(file);
   }
 
+  /** Which of these pairs, each of at most a chunk, are not equal. */
+  differ(pairs: readonly PagePair[]): boolean[] {
+    const differs: boolean[] = [];
+    for (let i = 0; i < pairs.length; i += PORTION_PAIRS) {
+      const work = new LaneWork();
+      const answers = pairs.slice(i, i + PORTION_PAIRS).map((pair) => addComparison(work, pair));
+      this.#lanes.run(work);
+      for (const answer of answers) differs.push(answer());
+    }
+    return differs;
+  }
+
   /** While no lane is at work: each gets what it needs for the file. */
   #prepareFor(file: PageFile): void {
     if (file.chunks === undefined || this.#prepared.has(file)) return;
@@ -140,6 +156,25 @@ export class FillLanes {
     this.#made?.close();
     this.#made = undefined;
   }
+}
+
+/** Adds calls that read both pieces of a pair, and compare them; returns whether they differ. */
+function addComparison(work: LaneWork, { parent, child }: PagePair): () => boolean {
+  work.group();
+  const bytes = child.end - child.start;
+  const [first, second] = [placeOf(parent), placeOf(child)];
+  const pread = nativeFunction("pread");
+  const a = work.call(pread, first.fd, { inArea: PAGE_AREA.plain }, bytes, first.offset);
+  const b = work.call(pread, second.fd, { inArea: PAGE_AREA.stored }, bytes, second.offset);
+  const compared = work.call(nativeFunction("memcmp"), { inArea: PAGE_AREA.plain }, { inArea: PAGE_AREA.stored }, bytes);
+  return () => {
+    for (const [read, { file }] of [
+      [a, parent],
+      [b, child],
+    ] as const)
+      if (work.result(read) !== bytes) throw failed(`reading ${file.name}`, { got: work.result(read), bytes });
+    return work.resultInt(compared) !== 0;
+  };
 }
 
 /** Adds a call that takes a chunk out of the page cache, and what was left of those before: the cache has larger pieces than chunks. */

@@ -7,8 +7,7 @@ import { closeSync, readFileSync } from "node:fs";
 import { MADV_GUARD_INSTALL, MAP_LOCKED, MLOCK_ONFAULT } from "../../linux/memory.js";
 import { SYS } from "../../linux/syscalls.js";
 import { giveBack, lend } from "../../target/lending.js";
-import { Program, Result } from "../../target/program.js";
-import { type Job, runAll } from "../../target/run.js";
+import { type Program, Result } from "../../target/program.js";
 import type { TracedTask } from "../../target/thread.js";
 import { openRegular } from "../files/regular.js";
 import { finishSegments } from "../ipc/shm.js";
@@ -39,33 +38,27 @@ export interface Filled {
   readonly owner: TracedTask | undefined;
 }
 
-/** Gives every mapping its own protection, advice and lock; all tasks at once. */
-export function finishSpaces(filled: readonly Filled[]): void {
-  const jobs: Job[] = [];
-  for (const { task, space, opened } of filled) {
-    const program = new Program();
-    const vmas = space.mm.vmas.filter(isOrdinary);
-    for (const vma of vmas) {
-      const bytes = vma.end - vma.start;
-      if (opened.has(vma)) program.call(SYS.mprotect, vma.start, bytes, vma.prot).must("setting the protection of a mapping");
-      if (vma.anon_name !== undefined) addName(program, vma, vma.anon_name);
-      for (const advice of adviceOf(vma)) program.call(SYS.madvise, vma.start, bytes, advice).must(`advice ${advice} about a mapping`);
-    }
-    // After advice, which may part a mapping from its neighbour: both would be marked as having guards. Before locks: a locked
-    // mapping takes none.
-    for (const { start, end } of guardsOf(space))
-      program.call(SYS.madvise, start, end - start, MADV_GUARD_INSTALL).must("making a range fault");
-    for (const vma of vmas) {
-      if ((vma.flags & MAP_LOCKED) === 0) continue;
-      const onFault = vma.locked_on_fault === true ? MLOCK_ONFAULT : 0;
-      program.call(SYS.mlock2, vma.start, vma.end - vma.start, onFault).must("locking a mapping");
-    }
-    if (space.mm.lock_future !== undefined) program.call(SYS.mlockall, space.mm.lock_future).must("locking what will be mapped");
-    if (space.mm.thp_disabled === true)
-      program.call(SYS.prctl, PR_SET_THP_DISABLE, 1, space.mm.thp_disabled_but ?? 0, 0, 0).must("disabling huge pages");
-    if (program.entries.length > 0) jobs.push({ thread: task.leader, program });
+/** Adds the calls that give every mapping its own protection, advice and lock. */
+export function addFinish(program: Program, { space, opened }: Filled): void {
+  const vmas = space.mm.vmas.filter(isOrdinary);
+  for (const vma of vmas) {
+    const bytes = vma.end - vma.start;
+    if (opened.has(vma)) program.call(SYS.mprotect, vma.start, bytes, vma.prot).must("setting the protection of a mapping");
+    if (vma.anon_name !== undefined) addName(program, vma, vma.anon_name);
+    for (const advice of adviceOf(vma)) program.call(SYS.madvise, vma.start, bytes, advice).must(`advice ${advice} about a mapping`);
   }
-  runAll(jobs);
+  // After advice, which may part a mapping from its neighbour: both would be marked as having guards. Before locks: a locked
+  // mapping takes none.
+  for (const { start, end } of guardsOf(space))
+    program.call(SYS.madvise, start, end - start, MADV_GUARD_INSTALL).must("making a range fault");
+  for (const vma of vmas) {
+    if ((vma.flags & MAP_LOCKED) === 0) continue;
+    const onFault = vma.locked_on_fault === true ? MLOCK_ONFAULT : 0;
+    program.call(SYS.mlock2, vma.start, vma.end - vma.start, onFault).must("locking a mapping");
+  }
+  if (space.mm.lock_future !== undefined) program.call(SYS.mlockall, space.mm.lock_future).must("locking what will be mapped");
+  if (space.mm.thp_disabled === true)
+    program.call(SYS.prctl, PR_SET_THP_DISABLE, 1, space.mm.thp_disabled_but ?? 0, 0, 0).must("disabling huge pages");
 }
 
 /** A kernel without names (CONFIG_ANON_VMA_NAME) says EINVAL; nobody but who looks at the process misses them. */

@@ -4,13 +4,13 @@
  * The images do not say which pages were shared, but equal contents at equal addresses in a mapping that both have can
  * be shared again without a difference to anybody.
  */
-import { fstatSync } from "node:fs";
-import type { Fd } from "../part.js";
-import { MAP_PRIVATE, PROT_READ, mmap, munmap, ownMemory } from "../../linux/memory.js";
-import { type PageSource, type StoredRun, partOf, placeOf } from "./page-source.js";
+import type { PageFile } from "../../images/page-file.js";
+import { type PageSource, type StoredRun, partOf, readPages } from "./page-source.js";
 
 const PAGE = 4096;
-const WINDOW_BYTES = 64n << 20n;
+const CHUNK_BYTES = 256 << 10;
+/** From this much on threads of their own are worth their start. */
+const MANY_BYTES = 8 << 20;
 
 export interface PageRange {
   readonly start: bigint;
@@ -27,19 +27,19 @@ export interface Comparison {
 }
 
 /** Compares the pages of a child with its parent's inside `areas`, which it has from its parent (ascending). */
-export function compareWithParent(of: { parent: PageSource; child: PageSource; areas: readonly PageRange[] }): Comparison {
-  const figures = { compared: 0, equal: 0 };
+export function compareWithParent(
+  of: { parent: PageSource; child: PageSource; areas: readonly PageRange[] },
+  pages: PageComparison,
+): Comparison {
   const parentRuns = clip(of.parent.runs, of.areas);
   const childInside = clip(of.child.runs, of.areas);
   const needed: StoredRun[] = [...without(of.child.runs, of.areas)];
-  const pages = new PagePair();
-  try {
-    walk();
-  } finally {
-    pages.close();
-  }
+  const pairs: PagePair[] = [];
+  walk();
+  const compared = pairs.reduce((sum, { child }) => sum + Number(child.end - child.start) / PAGE, 0);
+  const equal = pages.differing(pairs, (piece) => needed.push(piece));
   needed.sort((a, b) => (a.start < b.start ? -1 : 1));
-  return { needed, stale: holes(parentRuns, childInside), figures };
+  return { needed, stale: holes(parentRuns, childInside), figures: { compared, equal } };
 
   function walk(): void {
     let at = 0;
@@ -55,9 +55,10 @@ export function compareWithParent(of: { parent: PageSource; child: PageSource; a
           continue;
         }
         if (parent === undefined) break;
-        const end = parent.end < run.end ? parent.end : run.end;
-        figures.compared += Number(end - start) / PAGE;
-        figures.equal += pages.differing(partOf(parent, start, end), partOf(run, start, end), (piece) => needed.push(piece));
+        const most = start + BigInt(CHUNK_BYTES);
+        const both = parent.end < run.end ? parent.end : run.end;
+        const end = both < most ? both : most;
+        pairs.push({ parent: partOf(parent, start, end), child: partOf(run, start, end) });
         start = end;
       }
     }
@@ -115,30 +116,44 @@ export function holes(all: readonly PageRange[], some: readonly PageRange[]): Pa
   return out;
 }
 
-/** Pages of two sets of images side by side, seen through mappings so that no page is copied to be compared. */
-export class PagePair {
-  readonly #parents = new Map<Fd, ImageView>();
-  readonly #children = new Map<Fd, ImageView>();
+/** The same addresses of a parent and of its child: at most a chunk. */
+export interface PagePair {
+  readonly parent: StoredRun;
+  readonly child: StoredRun;
+}
 
-  /** Calls `found` with every part of `child` that differs from `parent` (same addresses); returns how many pages are equal. */
-  differing(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
-    let equal = 0;
-    for (let start = child.start; start < child.end; start += WINDOW_BYTES) {
-      const end = child.end - start > WINDOW_BYTES ? start + WINDOW_BYTES : child.end;
-      equal += this.#compare(partOf(parent, start, end), partOf(child, start, end), found);
-    }
-    return equal;
+/** Compares pages of images. What has been read of parents is kept for the next child. */
+export class PageComparison {
+  readonly #differ: ((pairs: readonly PagePair[]) => boolean[]) | undefined;
+  readonly #parents = new Map<PageFile, ImageWindow>();
+  readonly #children = new Map<PageFile, ImageWindow>();
+
+  /** `differ` tells quickly which of very many chunks are not equal. */
+  constructor(differ?: (pairs: readonly PagePair[]) => boolean[]) {
+    this.#differ = differ;
   }
 
-  #compare(parent: StoredRun, child: StoredRun, found: (piece: StoredRun) => void): number {
-    const bytes = Number(child.end - child.start);
+  /** Calls `found` with every part of a child that differs from its parent; returns how many pages are equal. */
+  differing(pairs: readonly PagePair[], found: (piece: StoredRun) => void): number {
     // The same bytes of the same image: both were left to the same parent image.
-    if (parent.file === child.file && parent.offset === child.offset) return bytes / PAGE;
-    const [first, second] = [placeOf(parent), placeOf(child)];
-    const a = viewOf(this.#parents, first.fd).at(first.offset, bytes);
-    const b = viewOf(this.#children, second.fd).at(second.offset, bytes);
-    if (a.equals(b)) return bytes / PAGE;
-    let equal = 0;
+    const apart = pairs.filter(({ parent, child }) => parent.file !== child.file || parent.offset !== child.offset);
+    const bytes = apart.reduce((sum, { child }) => sum + Number(child.end - child.start), 0);
+    const differs = bytes < MANY_BYTES ? undefined : this.#differ?.(apart);
+    let unequal = 0;
+    apart.forEach((pair, i) => {
+      if (differs?.[i] !== false) unequal += this.#compare(pair, found);
+    });
+    this.#children.clear();
+    return pairs.reduce((sum, { child }) => sum + Number(child.end - child.start) / PAGE, 0) - unequal;
+  }
+
+  /** Returns how many pages are not equal. */
+  #compare({ parent, child }: PagePair, found: (piece: StoredRun) => void): number {
+    const bytes = Number(child.end - child.start);
+    const a = windowOf(this.#parents, parent.file).of(parent);
+    const b = windowOf(this.#children, child.file).of(child);
+    if (a.equals(b)) return 0;
+    let unequal = 0;
     let from = -1;
     for (let at = 0; at <= bytes; at += PAGE) {
       const same = at === bytes || a.compare(b, at, at + PAGE, at, at + PAGE) === 0;
@@ -147,50 +162,38 @@ export class PagePair {
         found(partOf(child, child.start + BigInt(from), child.start + BigInt(at)));
         from = -1;
       }
-      if (same && at < bytes) equal++;
+      if (!same) unequal++;
     }
-    return equal;
-  }
-
-  close(): void {
-    for (const view of [...this.#parents.values(), ...this.#children.values()]) view.close();
+    return unequal;
   }
 }
 
-function viewOf(views: Map<Fd, ImageView>, fd: Fd): ImageView {
-  let view = views.get(fd);
-  if (view === undefined) {
-    view = new ImageView(fd);
-    views.set(fd, view);
+function windowOf(windows: Map<PageFile, ImageWindow>, file: PageFile): ImageWindow {
+  let window = windows.get(file);
+  if (window === undefined) {
+    window = new ImageWindow();
+    windows.set(file, window);
   }
-  return view;
+  return window;
 }
 
-/** A page image through a window that moves along: pieces that follow one another need no mapping of their own. */
-class ImageView {
-  readonly #fd: number;
-  #window: { readonly offset: bigint; readonly address: bigint; readonly bytes: Buffer } | undefined;
+/** A chunk of a page image in memory: pieces that follow one another need no reading of their own, nor do small images. */
+class ImageWindow {
+  #from = 0n;
+  #bytes: Buffer = Buffer.alloc(0);
 
-  constructor(fd: number) {
-    this.#fd = fd;
-  }
-
-  /** `bytes` (at most a window) of the image from `offset`; valid until the next call. */
-  at(offset: bigint, bytes: number): Buffer {
-    const inside = this.#window === undefined ? -1 : Number(offset - this.#window.offset);
-    if (this.#window !== undefined && inside >= 0 && inside + bytes <= this.#window.bytes.length) {
-      return this.#window.bytes.subarray(inside, inside + bytes);
+  /** The bytes of a run of at most a chunk; valid until the next call. */
+  of(run: StoredRun): Buffer {
+    const bytes = Number(run.end - run.start);
+    let inside = Number(run.offset - this.#from);
+    if (inside < 0 || inside + bytes > this.#bytes.length) {
+      inside = 0;
+      const left = run.file.sizeBytes - run.offset;
+      const length = left < CHUNK_BYTES ? Number(left) : CHUNK_BYTES;
+      this.#from = run.offset;
+      this.#bytes = Buffer.allocUnsafeSlow(length);
+      readPages({ ...run, end: run.start + BigInt(length) }, run.start, this.#bytes);
     }
-    this.close();
-    const left = fstatSync(this.#fd, { bigint: true }).size - offset;
-    const sizeBytes = left < WINDOW_BYTES ? left : WINDOW_BYTES;
-    const address = mmap({ sizeBytes, protection: PROT_READ, flags: MAP_PRIVATE, fd: this.#fd, offset });
-    this.#window = { offset, address, bytes: ownMemory({ address, sizeBytes }) };
-    return this.#window.bytes.subarray(0, bytes);
-  }
-
-  close(): void {
-    if (this.#window !== undefined) munmap({ address: this.#window.address, sizeBytes: BigInt(this.#window.bytes.length) });
-    this.#window = undefined;
+    return this.#bytes.subarray(inside, inside + bytes);
   }
 }

@@ -128,9 +128,10 @@ export const lsmLabels: ThreadPart = {
   check(task, session) {
     const saved = task.threads.flatMap(({ core }) => core.thread_core?.creds?.lsm_profile ?? []);
     const given = givenLabel(session);
-    const lsm = given?.lsm ?? savedLsm(session);
     const label = given?.label ?? saved[0];
-    return label === undefined || lsm === activeLsm() ? [] : [absent(task, lsm, label)];
+    if (label === undefined) return [];
+    const lsm = given?.lsm ?? savedLsm(session);
+    return lsm === activeLsm() ? [] : [absent(task, lsm, label)];
   },
 
   restore({ session, program, core }) {

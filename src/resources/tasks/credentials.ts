@@ -9,8 +9,9 @@
 import { SYS } from "../../linux/syscalls.js";
 import { readStatus } from "../../linux/proc/read.js";
 import type { Program } from "../../target/program.js";
+import type { TracedThread } from "../../target/thread.js";
 import { labelsOf } from "../security/lsm.js";
-import type { ThreadPart } from "../part.js";
+import type { RestoreSession, ThreadPart } from "../part.js";
 import type { CredsEntry } from "./credentials.schema.js";
 
 /** uapi/linux/prctl.h, uapi/linux/securebits.h, uapi/linux/capability.h */
@@ -60,6 +61,24 @@ function restoreIds(program: Program, creds: CredsEntry): void {
   program.call(SYS.setfsuid, creds.fsuid);
 }
 
+interface Rights {
+  readonly permitted: bigint;
+  readonly bounding: bigint;
+}
+
+const rights = new WeakMap<RestoreSession, Rights>();
+
+/** What all threads of a restore have until now: that of the seed, from which they were made. */
+function seedRights(session: RestoreSession, { task, tid }: TracedThread): Rights {
+  let known = rights.get(session);
+  if (known === undefined) {
+    const { capPrm, capBnd } = readStatus(task.pid, tid);
+    known = { permitted: capPrm, bounding: capBnd };
+    rights.set(session, known);
+  }
+  return known;
+}
+
 export const credentials: ThreadPart = {
   name: "tasks/credentials",
   rows: ["cred.ids-groups", "cred.caps", "cred.no-new-privs"],
@@ -96,11 +115,10 @@ export const credentials: ThreadPart = {
     return () => session.later(save);
   },
 
-  restore({ program, core, thread }) {
+  restore({ session, program, core, thread }) {
     const creds = core.thread_core?.creds;
     if (creds === undefined) return undefined;
-    const status = readStatus(thread.task.pid, thread.tid);
-    const own = { permitted: status.capPrm, bounding: status.capBnd };
+    const own = seedRights(session, thread);
     const want = {
       effective: fromWords(creds.cap_eff),
       permitted: fromWords(creds.cap_prm),

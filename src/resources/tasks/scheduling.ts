@@ -155,10 +155,11 @@ export const affinity: ThreadPart = {
   },
 
   check(task) {
-    const here = onlineProcessors();
     return task.threads.flatMap(({ tid, core }) => {
       const wanted = processorsOf(core.thread_core?.cpu_affinity ?? Buffer.alloc(0));
-      if (wanted.length === 0 || wanted.some((cpu) => here.has(cpu))) return [];
+      if (wanted.length === 0) return [];
+      const here = onlineProcessors();
+      if (wanted.some((cpu) => here.has(cpu))) return [];
       return [noProcessor({ pid: task.pid, comm: task.comm }, tid, wanted)];
     });
   },
