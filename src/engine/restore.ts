@@ -15,13 +15,12 @@ import { Refusal, UsageError } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
 import { SYS } from "../linux/syscalls.js";
-import { addTable, checkTable } from "../resources/files/table.js";
+import { checkTable } from "../resources/files/table.js";
 import { removeLinks } from "../resources/files/remap.js";
-import { Directories, addWorkingDir } from "../resources/files/working-dir.js";
 import { type Opened, type SpaceBuild, type ToFill, fillSpaces } from "../resources/memory/address-space.js";
 import { LazyHandOver } from "./lazy/hand-over.js";
 import { FillLanes } from "../resources/memory/fill-lanes.js";
-import { Executables, type Filled, addFinish, addLayout, finishObjects } from "../resources/memory/finish.js";
+import type { Filled } from "../resources/memory/finish.js";
 import { PageComparison } from "../resources/memory/inherit.js";
 import { MappedObjects } from "../resources/memory/objects.js";
 import { storedBytes } from "../resources/memory/page-source.js";
@@ -39,10 +38,8 @@ import { planTree } from "../resources/tasks/tree-plan.js";
 import type { TreePlan } from "../resources/tasks/tree-steps.js";
 import { createThreads } from "../target/create.js";
 import { giveLender } from "../target/lending.js";
-import { Program } from "../target/program.js";
 import { regionBytes } from "../target/region.js";
 import { letGo } from "../target/release.js";
-import { runAll } from "../target/run.js";
 import { SEED_PAGE_BYTES, killTask, startSeed } from "../target/seed.js";
 import type { TracedTask } from "../target/thread.js";
 import { compileForImages } from "./compilation.js";
@@ -56,6 +53,7 @@ import { givePids, hasOwnIpc, hasOwnPids } from "./restore-namespaces.js";
 import { finishTasks, runStage } from "./restore-finish.js";
 import { giveOwners, linkFiles } from "./restore-links.js";
 import { takenIds } from "./restore-ids.js";
+import { finishMemory, placeTasks } from "./restore-places.js";
 import { Findings, type SavedTask, loadTasks } from "./restore-load.js";
 import { openStream } from "./stream/folder.js";
 import { Session, type TaskInMaking } from "./restore-session.js";
@@ -355,54 +353,6 @@ function makeTree(
 function mustLoseParent(session: Session): boolean {
   if (!session.options.restoreDetached) return false;
   return session.tasks[0]?.threads.some((t) => (t.core.thread_core?.pdeath_sig ?? 0) !== 0) === true;
-}
-
-/** Ends of memory, executables, working directories, descriptors: a program for each task, all at once. */
-function placeTasks(filled: readonly Filled[], session: Session): void {
-  const executables = new Executables(session);
-  const directories = new Directories(session);
-  // Who shares these with others must not go where another one is about to make its root.
-  const walkers = new Set(firstOfEach(session.tasks, (task) => task.saved.living.ids.fs_id));
-  const tables = new Set(firstOfEach(session.tasks, (task) => task.saved.living.table.id));
-  try {
-    finishObjects(session);
-    const after: (() => void)[] = [];
-    const jobs = filled.map((one, i) => {
-      const task = session.tasks[i] as TaskInMaking;
-      const { fs, table } = task.saved.living;
-      const program = new Program();
-      if (one.owner === undefined) {
-        // Memory that comes later is registered by now, and has been finished before.
-        if (session.lazy === undefined) addFinish(program, one);
-        addLayout(program, one, executables);
-      }
-      if (walkers.has(task)) addWorkingDir(program, { fs, task: one.task }, { session, directories });
-      if (tables.has(task)) after.push(addTable(program, { task, table }, session));
-      return { thread: one.task.leader, program };
-    });
-    runAll(jobs);
-    faultPoint("restore-layout");
-    for (const { thread } of jobs) thread.closeOnDeath([]);
-    for (const done of after) done();
-  } finally {
-    executables.close();
-  }
-}
-
-function finishMemory(filled: readonly Filled[]): void {
-  runAll(
-    filled.map((one) => {
-      const program = new Program();
-      addFinish(program, one);
-      return { thread: one.task.leader, program };
-    }),
-  );
-}
-
-/** Of all that have the same key the first. */
-function firstOfEach<T, K>(all: readonly T[], key: (one: T) => K): T[] {
-  const seen = new Set<K>();
-  return all.filter((one) => !seen.has(key(one)) && seen.add(key(one)));
 }
 
 /** `endSeed`: called when nothing is to be made from the seed any more, and before a parent's death can be noticed. */
