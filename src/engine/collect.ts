@@ -79,22 +79,11 @@ export function collect(
   });
 }
 
-/** A call that any handler ends has ended, if one is due: it would begin again otherwise, behind the handler, and perhaps never return. */
-function savedRegs(thread: TracedThread): Buffer {
-  const { regs, sigmask, pending, task } = thread;
-  if (arch.endsByHandler(regs)) {
-    const due = (task.status?.sigCgt ?? 0n) & ~sigmask;
-    const isDue = (info: Buffer) => (due & (1n << BigInt(info.readInt32LE(0) - 1))) !== 0n;
-    if (pending.some(isDue) || task.sharedPending.some(isDue)) return arch.interruptedRegs(regs);
-  }
-  return arch.resumeRegs(regs, false);
-}
-
 /** A core message with what is known without running anything in the thread; the parts fill in the rest. */
 export function emptyCore(thread: TracedThread, isLeader: boolean): CoreEntry {
   const core: CoreEntry = {
     mtype: MARCH_X86_64,
-    thread_info: threadInfo(savedRegs(thread)),
+    thread_info: threadInfo(arch.resumeRegs(thread.regs, false)),
     thread_core: { futex_rla: 0n, futex_rla_len: 0, cg_set: ROOT_CGROUP_SET },
   };
   if (isLeader) {

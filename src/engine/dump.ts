@@ -38,6 +38,7 @@ import { type KernelOrder, kernelOrder } from "../resources/tasks/kernel-ids.js"
 import { shadowStackOf } from "../resources/tasks/shadow-stack.js";
 import { dumpClocks } from "../resources/namespaces/clocks.js";
 import { dumpIpc } from "../resources/ipc/own.js";
+import { endByDueHandlers } from "../resources/tasks/restart-block.js";
 import { refuseUncarried } from "../resources/tasks/vector-state.js";
 import { withDeadLeader } from "../resources/tasks/dead-leader.js";
 import { fpregsToImage } from "../resources/tasks/core-x86.js";
@@ -534,6 +535,7 @@ function writeCores(task: CollectedTask, session: Session): void {
   const threads = (coresOf.get(task) ?? []).map((core, index) => ({ tid: task.traced.threads[index]?.nsTid ?? 0, core }));
   const cores = withDeadLeader(task, threads);
   session.later(() => {
+    endByDueHandlers(task.traced.threads, coresOf.get(task) ?? [], tc?.sigactions ?? []);
     for (const { tid, core } of cores) session.images.append("CORE", [tid], { type: coreEntry, value: core });
   });
   const ids = {

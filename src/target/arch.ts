@@ -6,6 +6,7 @@ import {
   REGS_BYTES,
   callRegs,
   caveImage,
+  decidedRegs,
   getReg,
   isCompat,
   endsByHandler,
@@ -16,6 +17,7 @@ import {
   stubFrame,
   stubRegs,
 } from "./x86_64/registers.js";
+import { undisturbedRegs } from "./x86_64/unlimited-waits.js";
 import { seedEntry } from "./x86_64/seed-entry.js";
 import { FRAME, STUB_CODE, STUB_STOP_OFFSET, STUB_SYSCALL_OFFSET } from "./x86_64/stub.js";
 
@@ -52,8 +54,12 @@ export interface Arch {
   resumeRegs(regs: Buffer, keepsRestartBlock: boolean): Buffer;
   /** Whether the kernel itself would begin the thread's call again, or end it where a handler runs. */
   isInterruptedCall(regs: Buffer): boolean;
-  /** Whether any handler ends that call. */
-  endsByHandler(regs: Buffer): boolean;
+  /** The registers with which it decides that. */
+  decidedRegs(regs: Buffer): Buffer;
+  /** Registers with which a call goes on that our stop has ended without need; undefined: it has ended none. */
+  undisturbedRegs(regs: Buffer): Buffer | undefined;
+  /** Whether a handler ends that call; `restarts`: one that asks for calls to begin again. */
+  endsByHandler(regs: Buffer, restarts: boolean): boolean;
   /** As behind a call that a handler has ended. */
   interruptedRegs(regs: Buffer): Buffer;
   stubRegs(regs: Buffer, where: StubPlace): Buffer;
@@ -84,6 +90,8 @@ const x86_64: Arch = {
   caveBytes: Math.max(CAVE.sizeBytes, CAVE_CODE.length),
   resumeRegs,
   isInterruptedCall,
+  decidedRegs,
+  undisturbedRegs,
   endsByHandler,
   interruptedRegs,
   stubRegs,

@@ -19,6 +19,7 @@ import {
   ptraceInterrupt,
   ptracePeekSiginfo,
   ptraceSeize,
+  ptraceSetRegs,
   ptraceSetUserDispatch,
   waitThread,
 } from "../linux/ptrace.js";
@@ -289,9 +290,18 @@ function waitStopped(state: Seized, thread: TracedThread): void {
   if (thread.userDispatch !== undefined) ptraceSetUserDispatch(thread.tid, undefined);
   thread.regs = Buffer.alloc(arch.regsBytes);
   ptraceGetRegs(thread.tid, thread.regs);
+  goOnWaiting(thread);
   if (arch.inUserCode(thread.regs)) leaveRestartableSequence(thread);
   thread.sigmask = ptraceGetSigmask(thread.tid);
   thread.pending = ptracePeekSiginfo(thread.tid, false);
+}
+
+/** The kernel is told at once: it then decides so whatever becomes of us, and also where nothing is run in the thread. */
+function goOnWaiting(thread: TracedThread): void {
+  const undisturbed = arch.undisturbedRegs(thread.regs);
+  if (undisturbed === undefined) return;
+  ptraceSetRegs(thread.tid, undisturbed);
+  thread.regs = undisturbed;
 }
 
 /** What we do inside a thread could kill it when its filters act. */

@@ -315,7 +315,7 @@ function leaveCave(task: TracedTask, memory: number): void {
 function lastRegs(thread: TracedThread): Buffer {
   if (!arch.isInterruptedCall(thread.regs)) return arch.resumeRegs(thread.regs, true);
   ptraceInterrupt(thread.tid);
-  return thread.regs;
+  return arch.decidedRegs(thread.regs);
 }
 
 function clearCave(task: TracedTask, memory: number): void {

@@ -8,11 +8,15 @@
  *
  * Where the time left cannot be known the call begins again, and none is cut short. For other readers of the images the registers say EINTR
  * where Floe knows more, as after a signal.
+ *
+ * And calls of any kind that a handler ends which is due when the tree is frozen: they have ended with EINTR. They would begin again
+ * otherwise, behind the handler, and perhaps never return. (In what runs on in place the kernel itself decides: `target/stub-attach.ts`.)
  */
 import { readFileSync, readdirSync } from "node:fs";
 import { KernelRestart, type RestartBlock } from "../../linux/kernel-restart.js";
 import { readProcessMemory } from "../../linux/ptrace.js";
 import { clockGettime } from "../../linux/timers.js";
+import { arch } from "../../target/arch.js";
 import type { TracedThread } from "../../target/thread.js";
 import {
   RESTART_SYSCALL,
@@ -33,8 +37,10 @@ import {
 } from "../../target/x86_64/timed-calls.js";
 import { getReg, setReg } from "../../target/x86_64/registers.js";
 import type { DumpSession, ThreadPart } from "../part.js";
+import { SIGNALS } from "../signals/actions.js";
 import { isCompat } from "./compat.js";
-import type { CoreEntry } from "./core.schema.js";
+import type { CoreEntry, TaskCoreEntry } from "./core.schema.js";
+import { gpregsToImage } from "./core-x86.js";
 
 const NS_PER_S = 1_000_000_000n;
 /** So much too long is borne, where more is looked up in the kernel's memory. */
@@ -193,6 +199,35 @@ export const restartBlock: ThreadPart = {
     return undefined;
   },
 };
+
+type Actions = TaskCoreEntry["sigactions"];
+
+const SIG_IGN = 1n;
+const SA_RESTART = 0x10000000n;
+
+/** The flags of the handler that will run first: of signals of the thread before those of the process, of the lowest before others. */
+function flagsOfFirst({ pending, sigmask, task }: TracedThread, actions: Actions): bigint | undefined {
+  for (const queue of [pending, task.sharedPending]) {
+    for (const signal of queue.map((info) => info.readInt32LE(0)).sort((a, b) => a - b)) {
+      const action = actions[SIGNALS.indexOf(signal)];
+      const isBlocked = (sigmask & (1n << BigInt(signal - 1))) !== 0n;
+      if (!isBlocked && action !== undefined && action.sigaction > SIG_IGN) return action.flags;
+    }
+  }
+  return undefined;
+}
+
+/** Ends the calls of a process's threads that a handler ends. `cores`: those of the threads; `actions`: what the process does at signals. */
+export function endByDueHandlers(threads: readonly TracedThread[], cores: readonly CoreEntry[], actions: Actions): void {
+  for (const [i, thread] of threads.entries()) {
+    const core = cores[i];
+    if (core === undefined || !arch.isInterruptedCall(thread.regs)) continue;
+    const flags = flagsOfFirst(thread, actions);
+    if (flags === undefined || !arch.endsByHandler(thread.regs, (flags & SA_RESTART) !== 0n)) continue;
+    if (core.thread_info !== undefined) core.thread_info.gpregs = gpregsToImage(arch.interruptedRegs(thread.regs));
+    if (core.thread_core !== undefined) delete core.thread_core.restart;
+  }
+}
 
 /** The timed call that a saved thread is in, and where it begins; in the image it has ended with EINTR, or is about to begin again. */
 function savedCall(core: CoreEntry, regs: Buffer): { call: TimedCall; begin: bigint } | undefined {

@@ -26,13 +26,21 @@ export function alarmAfterReading(siginfo: Buffer, timer: ItimerEntry): boolean 
   return remains > 0n && (interval === 0n || remains < interval / 2n);
 }
 
+/**
+ * A periodic timer that has fired stands still until its signal is delivered, and says so: nothing remains. Set like that it would be off for
+ * good, and so it is set to fire once more. (Where the signal is ignored it does stand still for good.)
+ */
+function withNext(timer: ItimerEntry): ItimerEntry {
+  return timer.vsec === 0n && timer.vusec === 0n ? { ...timer, vsec: timer.isec, vusec: timer.iusec } : timer;
+}
+
 export const itimers: ThreadPart = {
   name: "timers/itimers",
   rows: ["time.itimers"],
   stage: "last",
   uniform: "now",
 
-  dump({ isLeader, program, core }) {
+  dump({ isLeader, program, core, status }) {
     if (!isLeader) return undefined;
     const memory = WHICH.map(() => program.buffer(ITIMERVAL_BYTES));
     memory.forEach((value, which) => program.call(SYS.getitimer, which, value).must("reading interval timers"));
@@ -45,7 +53,8 @@ export const itimers: ThreadPart = {
         vusec: m.bytes().readBigUInt64LE(24),
       }));
       if (real !== undefined && virt !== undefined && prof !== undefined) {
-        core.tc.timers = { real, virt, prof, posix: core.tc.timers?.posix ?? [] };
+        const isIgnored = (status.sigIgn & (1n << BigInt(SIGALRM - 1))) !== 0n;
+        core.tc.timers = { real: isIgnored ? real : withNext(real), virt, prof, posix: core.tc.timers?.posix ?? [] };
       }
     };
   },

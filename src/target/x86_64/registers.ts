@@ -60,13 +60,14 @@ export function isCompat(regs: Buffer): boolean {
 }
 
 const ERESTARTSYS = 512n;
-const ERESTARTNOHAND = 514n;
+const ERESTARTNOINTR = 513n;
+export const ERESTARTNOHAND = 514n;
 const ERESTART_RESTARTBLOCK = 516n;
 const NR_RESTART_SYSCALL = 219n;
 const NR_RESTART_SYSCALL_32 = 0n;
 const NR_POLL = 7n;
 const NR_POLL_32 = 168n;
-const EINTR = 4n;
+export const EINTR = 4n;
 
 /**
  * The registers a frozen thread goes on with, in place or restored.
@@ -100,19 +101,33 @@ export function resumeRegs(regs: Buffer, keepsRestartBlock: boolean): Buffer {
   return out;
 }
 
-/**
- * Whether a thread was frozen inside a call that the kernel itself would begin again, or end with EINTR where a handler runs first. Of
- * 32-bit code this is not asked: the kernel would need to know which kind of call it was.
- */
+/** Whether a thread was frozen inside a call that the kernel itself would begin again, or end with EINTR where a handler runs first. */
 export function isInterruptedCall(regs: Buffer): boolean {
-  if (BigInt.asIntN(64, getReg(regs, "orig_rax")) < 0n || isCompat(regs)) return false;
-  const code = -BigInt.asIntN(64, getReg(regs, "rax"));
+  if (BigInt.asIntN(64, getReg(regs, "orig_rax")) < 0n) return false;
+  const code = -resultOf(regs);
   return (code >= ERESTARTSYS && code <= ERESTARTNOHAND) || code === ERESTART_RESTARTBLOCK;
 }
 
-/** Whether that call is one that ends with EINTR after any handler (signal(7)), like pause(2) and select(2). */
-export function endsByHandler(regs: Buffer): boolean {
-  return isInterruptedCall(regs) && -BigInt.asIntN(64, getReg(regs, "rax")) === ERESTARTNOHAND;
+/**
+ * The registers with which the kernel decides how an interrupted call goes on. It takes the result of a 32-bit call for a whole word, once
+ * other calls have been made in the thread.
+ */
+export function decidedRegs(regs: Buffer): Buffer {
+  const out = Buffer.from(regs);
+  setReg(out, "rax", resultOf(regs));
+  return out;
+}
+
+/** What a call has returned, which 32-bit code sees the lower half of. */
+export function resultOf(regs: Buffer): bigint {
+  return BigInt.asIntN(isCompat(regs) ? 32 : 64, getReg(regs, "rax"));
+}
+
+/** Whether a handler ends that call with EINTR; `restarts`: it asks for calls to begin again (SA_RESTART), which not all do (signal(7)). */
+export function endsByHandler(regs: Buffer, restarts: boolean): boolean {
+  if (!isInterruptedCall(regs)) return false;
+  const code = -resultOf(regs);
+  return code === ERESTARTSYS ? !restarts : code !== ERESTARTNOINTR;
 }
 
 /** The registers of a thread whose call has ended with EINTR. */
