@@ -12,15 +12,12 @@
 import { Problems, UsageError } from "../errors.js";
 import type { DumpSink } from "../images/sink.js";
 import type { DirectorySource } from "../images/source.js";
-import { NowhereSink } from "../images/nowhere.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
-import { readRssBytes, readStat, readStatus } from "../linux/proc/read.js";
+import { readStat, readStatus } from "../linux/proc/read.js";
 import { SYS } from "../linux/syscalls.js";
-import { prepareMappingFlags } from "../linux/vma-flags.js";
 import { copyFilesAhead } from "../resources/files/carry-ahead.js";
 import { learnMapped } from "../resources/files/unchanged.js";
-import { PreparedDescriptors } from "../resources/files/prepared.js";
-import { dumpFiles, learnKinds } from "../resources/files/table.js";
+import { dumpFiles } from "../resources/files/table.js";
 import { fileIds, namedIfTooLong } from "../resources/files/path-file.js";
 import { dumpWorkingDir } from "../resources/files/working-dir.js";
 import { refuseUnsettled } from "../resources/memory/aio.js";
@@ -30,11 +27,10 @@ import { waitForRings } from "../resources/events/io-uring-state.js";
 import { refuseForeignHandlers } from "../resources/events/userfaultfd.js";
 import { dumpSessions } from "../resources/ttys/terminal.js";
 import { savePages } from "../resources/memory/pages.js";
-import { Room, roomFor } from "../resources/memory/room.js";
+import { type Room, roomFor } from "../resources/memory/room.js";
 import { mmEntry } from "../resources/memory/mm.schema.js";
 import type { DumpSession, Problem, ThreadDump } from "../resources/part.js";
 import { fileKinds, threadParts } from "../resources/registry.js";
-import { type KernelOrder, kernelOrder } from "../resources/tasks/kernel-ids.js";
 import { shadowStackOf } from "../resources/tasks/shadow-stack.js";
 import { dumpClocks } from "../resources/namespaces/clocks.js";
 import { dumpIpc } from "../resources/ipc/own.js";
@@ -46,31 +42,32 @@ import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { writeFilters } from "../resources/security/seccomp.js";
 import { refuseGuardedPlaces } from "../resources/watches/guards.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
-import { PreparedThreads } from "../target/prepared-threads.js";
+import type { PreparedThreads } from "../target/prepared-threads.js";
 import { waitDeath } from "../target/seed.js";
 import { closeStrays } from "../target/hand-over.js";
 import { attachStubs, detachStubs, isInsideStub } from "../target/stub-attach.js";
 import { readXstate, xstateLayout } from "../target/x86_64/xstate.js";
-import { type CollectedTask, type LearntMappings, collect, emptyCore, learnMappings } from "./collect.js";
+import { type CollectedTask, collect, emptyCore } from "./collect.js";
 import { compileForTree } from "./compilation.js";
 import { dedupAgainst } from "./dedup.js";
 import { faultPoint as realFaultPoint } from "./fault.js";
 import { searchWatched } from "./irmap.js";
 import { writeInventory } from "./inventory.js";
-import { type Logger, SILENT } from "./log.js";
-import { DEFAULT_POLICY, type DumpOptions } from "./options.js";
+import type { Logger } from "./log.js";
+import type { DumpOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { type DumpFigures, writeDumpStats } from "./stats.js";
 import { Haste } from "./haste.js";
 import { getReady } from "./preparations.js";
 import { requireRights } from "./rights.js";
-import { PreCopies, preCopyTree, runningTree } from "./precopy.js";
+import { type PreCopies, preCopyTree, runningTree } from "./precopy.js";
 import { type SharedCopies, copySharedAhead } from "./precopy-shared.js";
 import type { LeftMemory } from "./page-server/give.js";
 import { parentFor, sinkFor } from "./page-server/sink.js";
 import { serveMemory } from "./page-server/source.js";
-import { rehearse } from "./rehearsal.js";
-import { Snapshots, mayMakeCopies, planSnapshots } from "./snapshot.js";
+import { Ready, prepareMappings } from "./ready.js";
+import { rehearseDump } from "./dump-rehearsal.js";
+import { type Snapshots, planSnapshots } from "./snapshot.js";
 import { dumpThreads } from "./thread-programs.js";
 import { foreignNamespaces } from "./namespace-check.js";
 import { namespaceIds, noteSameNamespaces } from "../resources/namespaces/ids.js";
@@ -91,8 +88,6 @@ export interface DumpResult {
 
 /** How long a thread may take to get out of the stub of a dumper that was killed, in milliseconds. */
 const LEFTOVER_NAP_MS = 5;
-/** More than the process that is rehearsed on has of its own. */
-const REHEARSAL_ROOM_BYTES = 384 << 10;
 
 /**
  * Dumps the tree below `options.tree`. Throws with the tree released and no image kept.
@@ -108,8 +103,8 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
   let parent: DirectorySource | undefined;
   try {
     parent = parentFor(options, sink);
-    if (resident?.isWarm !== true) rehearseDump(options);
     prepareMappings(options, resident !== undefined);
+    if (resident?.isWarm !== true) rehearseDump(options, frozenDump);
     const copies = preCopyTree(options, { log, sink, parent }, resident?.copies);
     const result = withCopies(copies, resident, () => {
       using shared = copySharedAhead(options, { log, sink });
@@ -123,17 +118,8 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
       const room = roomFor(pids, { has: (pid) => copies.byPid.has(pid) || snapshots?.isWanted(pid) === true });
       getReady(pids, options);
       waitForRings(pids);
-      const mappings = learnMappings(pids);
-      copies.lastRound(options);
-      shared.lastRound(options);
-      const order = kernelOrder(pids);
-      using texts = new PreparedDescriptors(pids);
-      learnKinds({ prepared: texts, pids }, fileKinds, { options, mounts: copies.mounts });
-      using threads = PreparedThreads.of(pids);
-      const tools = {
-        ...{ log, sink, phases, isRehearsal: false, copies, shared, parent, room, snapshots, resident, order, texts },
-        ...{ threads, mappings },
-      };
+      using ready = new Ready(pids, { options, copies, shared });
+      const tools = { log, sink, phases, isRehearsal: false, copies, shared, parent, room, snapshots, resident, ready };
       const haste = new Haste();
       try {
         return frozenDump(options, { ...tools, haste });
@@ -150,33 +136,6 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
   } finally {
     parent?.close();
   }
-}
-
-function rehearseDump(options: DumpOptions): void {
-  rehearse((tree, withCopies) => {
-    const snapshots = withCopies ? new Snapshots(new Set([tree]), { log: SILENT, isRehearsal: true }) : undefined;
-    const tools = { log: SILENT, sink: new NowhereSink(), phases: new Phases(), isRehearsal: true, parent: undefined, snapshots };
-    const harmless = { ...options, tree, leaveRunning: true, leaveStopped: false, filePolicy: DEFAULT_POLICY.filePolicy };
-    frozenDump(harmless, { ...tools, copies: new PreCopies(), room: new Room(REHEARSAL_ROOM_BYTES) });
-  }, mayMakeCopies(options));
-}
-
-/** From so much memory on, reading smaps in the freeze takes longer than to get ready for another way is worth. */
-const MANY_PAGES_BYTES = 32 << 20;
-
-/** smaps takes twice as long as the other way, even of small processes. */
-const MANY_PROCESSES = 64;
-
-function prepareMappings({ tree, preCopy }: DumpOptions, isWanted: boolean): void {
-  const isLarge = (pid: number) => {
-    try {
-      return readRssBytes(pid) >= MANY_PAGES_BYTES;
-    } catch {
-      return false; // it ended
-    }
-  };
-  const pids = runningTree(tree);
-  if (isWanted || preCopy === "always" || pids.length >= MANY_PROCESSES || pids.some(isLarge)) prepareMappingFlags();
 }
 
 /** The images are whole by now: that older ones keep their pages is no failure. */
@@ -213,13 +172,7 @@ interface Tools {
   readonly parent: DirectorySource | undefined;
   readonly room: Room;
   readonly haste?: Haste;
-  /** Of the objects of the tree, as it was just before. */
-  readonly order?: KernelOrder | undefined;
-  readonly mappings?: LearntMappings;
-  /** By which descriptors are read. */
-  readonly texts?: PreparedDescriptors;
-  /** By which threads are read. */
-  readonly threads?: PreparedThreads | undefined;
+  readonly ready?: Ready;
 }
 
 function withCopies<T>(copies: PreCopies, resident: Resident | undefined, action: () => T): T {
@@ -241,17 +194,17 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
   try {
     phases.enter("collecting");
     faultPoint("dump-frozen");
-    const texts = tools.texts?.read();
-    noteSameNamespaces(tree.tasks, tools.texts?.namespaces ?? new Map());
+    const texts = tools.ready?.texts.read();
+    noteSameNamespaces(tree.tasks, tools.ready?.texts.namespaces ?? new Map());
     for (const problem of foreignNamespaces(tasks)) session.refuse(problem);
     if (tasks[0] !== undefined) dumpClocks(tasks[0], session);
     dumpIpc(session);
     attachStubs(tasks);
     faultPoint("dump-stub");
-    collectThreads(session, tools.threads);
+    collectThreads(session, tools.ready?.threads);
     faultPoint("dump-threads");
     phases.enter("files");
-    dumpFiles(tasks, session, { kinds: fileKinds, prepared: tools.texts, texts });
+    dumpFiles(tasks, session, { kinds: fileKinds, prepared: tools.ready?.texts, texts });
     dumpSessions(session);
     refuseForeignHandlers(session);
     for (const task of tasks) dumpWorkingDir(task, session);
@@ -261,7 +214,7 @@ function frozenDump(options: DumpOptions, tools: Tools): DumpResult {
     phases.enter("memory");
     const pages = savePages(tasks, session);
     refuseUnsettled(session);
-    if (tools.resident !== undefined) tools.copies.protectAgain();
+    if (tools.resident !== undefined) tools.copies.protectAgain(tools.ready?.unprotected);
     faultPoint("dump-memory");
     tasks.forEach((task, i) => {
       const mm = mms[i];
@@ -347,11 +300,12 @@ function letGoAnyhow(tree: FrozenTree): void {
 function freezeOutsideStubs(options: DumpOptions, tools: Tools): { tree: FrozenTree; tasks: CollectedTask[] } {
   const deadline = performance.now() + options.timeoutS * 1000;
   const nap = new Int32Array(new SharedArrayBuffer(4));
-  const ordinary = tools.threads?.ordinary;
+  const ordinary = tools.ready?.threads?.ordinary;
   for (;;) {
     const tree = freezeTree(options.tree, { timeoutMs: Math.max(0, deadline - performance.now()), ordinary });
+    tools.ready?.unprotected?.begin();
     try {
-      const tasks = collect(tree, tools);
+      const tasks = collect(tree, tools.ready ?? {});
       if (!tasks.some((t) => isInsideStub(t.traced, t.code))) return { tree, tasks };
     } catch (error) {
       releaseTree(tree);
@@ -377,6 +331,7 @@ class Session implements DumpSession {
   readonly leave: DumpSession["leave"];
   readonly #undo: (() => void)[] = [];
   readonly precopied: DumpSession["precopied"];
+  readonly unprotected: DumpSession["unprotected"];
   readonly sharedAhead: DumpSession["sharedAhead"];
   readonly snapshots: DumpSession["snapshots"];
   readonly filesAhead: DumpSession["filesAhead"];
@@ -398,6 +353,7 @@ class Session implements DumpSession {
     if (options.lazySource !== undefined && !tools.isRehearsal)
       this.leave = (task, ranges) => this.left.push({ pid: task.pid, ownPid: task.traced.pid, ranges });
     this.precopied = tools.copies.byPid;
+    this.unprotected = tools.ready?.unprotected;
     this.sharedAhead = tools.shared;
     this.snapshots = tools.snapshots;
     this.filesAhead = tools.copies.files;

@@ -8,6 +8,7 @@ import { closeSync, ftruncateSync, readFileSync, readdirSync } from "node:fs";
 import type { DumpSink } from "../images/sink.js";
 import type { DirectorySource } from "../images/source.js";
 import { readMaps, readStat } from "../linux/proc/read.js";
+import { UnprotectedAhead } from "../linux/unprotected.js";
 import { readMappings } from "../linux/vma-flags.js";
 import { MountTree } from "../resources/files/hidden.js";
 import { equalPages, pagesOfParent } from "../resources/memory/increment.js";
@@ -101,11 +102,19 @@ export class PreCopies {
     }
   }
 
+  /** Gets a look ready at what will have been written since the last copy, if that is worth it or `isWanted`. */
+  lookAhead(isWanted: boolean): UnprotectedAhead | undefined {
+    return UnprotectedAhead.prepare(
+      [...this.byPid.keys()].flatMap((pid) => this.#tracked.get(pid) ?? []),
+      isWanted,
+    );
+  }
+
   /** From now on what is written is written after this dump. The tree stands still, and all its memory is saved. */
-  protectAgain(): void {
+  protectAgain(ahead: UnprotectedAhead | undefined): void {
     for (const pid of this.byPid.keys()) {
       const tracked = this.#tracked.get(pid);
-      if (tracked !== undefined) whileItLives(tracked, () => protect(pid, tracked.mappings, true));
+      if (tracked !== undefined) whileItLives(tracked, () => protect(pid, tracked.mappings, { writtenOnly: true, ahead }));
     }
   }
 
@@ -157,6 +166,8 @@ export interface PreCopyTools {
   readonly sink: DumpSink;
   /** The images of the dump before. */
   readonly parent: DirectorySource | undefined;
+  /** Fault injection, but in a rehearsal. */
+  readonly faultPoint?: (point: string) => void;
 }
 
 /** Copies memory of the tree ahead, as far as it is worth it. The tree runs before and afterwards. */
@@ -201,7 +212,7 @@ function copyInto(copies: PreCopies, options: DumpOptions, tools: PreCopyTools):
     }
     copies.byPid.set(pid, copied.memory);
     log.debug(`copied ahead: process ${pid}, ${Math.round(performance.now() - started)} ms`);
-    faultPoint("precopy-copied");
+    (tools.faultPoint ?? faultPoint)("precopy-copied");
   }
 }
 
@@ -219,10 +230,10 @@ interface Ahead {
 }
 
 function copyWhole(copies: PreCopies, { pid, fd, options, tools }: OneProcess): Ahead | undefined {
-  const tracked = startTracking(pid, options, tools.log);
+  const tracked = startTracking(pid, options, tools);
   if (tracked === undefined) return undefined;
   copies.keep(tracked);
-  faultPoint("precopy-tracked");
+  (tools.faultPoint ?? faultPoint)("precopy-tracked");
   const copied = copyInRounds(tracked, planCopy(tracked, fd), { options, isIncrement: false });
   return { memory: withEqual(copied, tools.parent), leftBytes: writtenBytes(tracked) };
 }
@@ -289,7 +300,7 @@ function copyRound(tracked: Tracked, plan: PreCopied, options: DumpOptions, writ
     if (tree === undefined) break;
     let ranges: ReturnType<typeof protect>;
     try {
-      ranges = protect(pid, part, writtenOnly);
+      ranges = protect(pid, part, { writtenOnly });
     } finally {
       releaseTree(tree);
     }
@@ -335,7 +346,8 @@ function childrenOf(pid: number): number[] {
 }
 
 /** Stops process `pid` alone, protects its memory, and lets it go on. */
-function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked | undefined {
+function startTracking(pid: number, options: DumpOptions, tools: PreCopyTools): Tracked | undefined {
+  const { log } = tools;
   const started = performance.now();
   let tree: FrozenTree | undefined;
   let tracked: Tracked | undefined;
@@ -349,7 +361,7 @@ function startTracking(pid: number, options: DumpOptions, log: Logger): Tracked 
     if (isInsideStub(task, code)) return undefined;
     const maps = all.filter((vma) => !code.leftBehind.some((left) => vma.start >= left.start && vma.end <= left.end));
     attachStub(task, code);
-    faultPoint("precopy-stub");
+    (tools.faultPoint ?? faultPoint)("precopy-stub");
     const made = track(task, maps);
     const startTime = startTimeOf(pid);
     if (made !== undefined && startTime !== undefined) tracked = { ...made, stopMs, startTime };

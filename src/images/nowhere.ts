@@ -3,6 +3,7 @@
  */
 import { closeSync, openSync } from "node:fs";
 import { MessageWriter } from "./codec/encode.js";
+import { MFD_CLOEXEC, memfdCreate } from "../linux/memory.js";
 import type { ImageKindName } from "./kinds.js";
 import type { DumpSink, ImageRecord } from "./sink.js";
 
@@ -26,7 +27,9 @@ export class NowhereSink implements DumpSink {
   }
 
   scratch(): number | undefined {
-    return this.rawFile();
+    const fd = memfdCreate("floe-rehearsal", MFD_CLOEXEC);
+    this.#raw.push(fd);
+    return fd;
   }
 
   giveName(): void {

@@ -223,6 +223,33 @@ export class Lanes implements Disposable {
     };
   }
 
+  /**
+   * Starts threads for all lanes but one, which is this one: it takes its share of the work in `join`. For groups that begin by waiting for
+   * something, so that the threads are there when it comes. undefined: no thread is to be had.
+   */
+  startBeside(work: LaneWork): RunningLanes | undefined {
+    const control = work.control();
+    this.#heads = Array.from({ length: this.count }, (_, i) => headOf(control, this.#areas + BigInt(i * this.areaBytes)));
+    const [own, ...others] = this.#heads;
+    const running: bigint[] = [];
+    const before = blockSignals();
+    try {
+      for (const head of others) {
+        const thread = startThread(this.#code, addressOf(head));
+        if (thread !== undefined) running.push(thread);
+      }
+    } finally {
+      setSignals(before);
+    }
+    if (own === undefined || running.length === 0) return undefined;
+    return {
+      join: () => {
+        callAt(this.#code, addressOf(own));
+        for (const thread of running.splice(0)) joinThread(thread);
+      },
+    };
+  }
+
   /** Does all of the work. */
   run(work: LaneWork): void {
     if (work.groups > 0) this.start(work).join();

@@ -52,6 +52,8 @@ const ARG_BYTES = 96;
 const REGION_BYTES = 24;
 const REGIONS = 4096;
 const WALK_END = 32;
+/** PAGEMAP_SCAN and where its argument tells how far it came, for those who make the call otherwise. */
+export const SCAN = { request: PAGEMAP_SCAN, walkEnd: WALK_END, regionBytes: REGION_BYTES };
 
 /** struct pm_scan_arg; `regions` is where the kernel puts its answer. */
 export function encodePagemapScan(scan: PagemapScan, regions: { address: bigint; count: number }): Buffer {
@@ -128,21 +130,33 @@ const NEAR_BYTES = 64n << 12n;
  *
  * The kernel only looks at one bit of each entry when it is asked for nothing but PAGE_IS_WRITTEN: a fifth of the time of any other scan.
  */
-export function unprotectedStretches(fd: number, { start, end }: { start: bigint; end: bigint }): { start: bigint; end: bigint }[] {
+export function unprotectedStretches(fd: number, { start, end }: Readonly<Stretch>): Stretch[] {
   if (!isBitTrustworthy()) return [{ start, end }];
-  const found: { start: bigint; end: bigint }[] = [];
-  pagemapScanEach(fd, { start, end, mask: PAGE_IS_WRITTEN, returned: PAGE_IS_WRITTEN }, (from, to) => {
-    const last = found.at(-1);
-    if (last !== undefined && from - last.end < NEAR_BYTES) last.end = to;
-    else found.push({ start: from, end: to });
-  });
+  const found: Stretch[] = [];
+  pagemapScanEach(fd, { start, end, ...UNPROTECTED }, (from, to) => addStretch(found, from, to));
   return found;
+}
+
+/** What {@link unprotectedStretches} asks for. */
+export const UNPROTECTED = { mask: PAGE_IS_WRITTEN, returned: PAGE_IS_WRITTEN };
+
+/** Pages [start, end), while they are being found. */
+export interface Stretch {
+  start: bigint;
+  end: bigint;
+}
+
+/** Adds pages that were found, behind all others. */
+export function addStretch(found: Stretch[], start: bigint, end: bigint): void {
+  const last = found.at(-1);
+  if (last !== undefined && start - last.end < NEAR_BYTES) last.end = end;
+  else found.push({ start, end });
 }
 
 let trustworthy: boolean | undefined;
 
 /** Before 6.9 that look took a bit of a swapped page's place for the protection. */
-function isBitTrustworthy(): boolean {
+export function isBitTrustworthy(): boolean {
   if (trustworthy === undefined) {
     const [major = 0, minor = 0] = release().split(".").map(Number);
     trustworthy = major > 6 || (major === 6 && minor >= 9);

@@ -13,6 +13,7 @@ import type { StoredPages } from "../images/page-file.js";
 import type { Program } from "../target/program.js";
 import type { TracedTask, TracedThread } from "../target/thread.js";
 import type { ImageError, KernelError, ProcessName, Refusal, UsageError } from "../errors.js";
+import type { UnprotectedAhead } from "../linux/unprotected.js";
 import type { ProcStat } from "../linux/proc/stat.js";
 import type { ProcStatus } from "../linux/proc/status.js";
 import type { FdInfo } from "../linux/proc/fdinfo.js";
@@ -94,6 +95,8 @@ export interface DumpSession {
   later(work: () => void): void;
   /** Memory that was copied before the tree was frozen, by pid. */
   readonly precopied: ReadonlyMap<number, PreCopied>;
+  /** Where memory that was copied ahead has been written since, by a look that began with the freeze. */
+  readonly unprotected: UnprotectedAhead | undefined;
   /** Shared memory that was copied before the tree was frozen. */
   readonly sharedAhead: SharedAhead | undefined;
   /** Copies of files that were made before the tree was frozen, by device and inode. */

@@ -15,6 +15,7 @@ import {
   unprotectedStretches,
 } from "../../linux/pagemap.js";
 import type { Vma } from "../../linux/proc/maps.js";
+import type { UnprotectedAhead } from "../../linux/unprotected.js";
 import { TASK_END, areaKind } from "./area.js";
 import { difference, intersection } from "./page-ranges.js";
 import { withoutMarks } from "./watched-pages.js";
@@ -40,9 +41,14 @@ export interface PageRange {
 
 /**
  * The private pages of process `pid`, ascending, and its guard regions. `layout`: which pages were there when tracking of writes began;
- * then written pages are told from others.
+ * then written pages are told from others. `ahead`: a look at where they are that has been begun.
  */
-export function findRuns(pid: number, vmas: readonly Vma[], layout?: readonly PageRange[]): { runs: PageRun[]; guards: PageRange[] } {
+export function findRuns(
+  pid: number,
+  vmas: readonly Vma[],
+  layout?: readonly PageRange[],
+  ahead?: UnprotectedAhead,
+): { runs: PageRun[]; guards: PageRange[] } {
   const ordinary = vmas.filter((vma) => vma.start < TASK_END);
   const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
   const found: Found = { pieces: new AreaCursor(ordinary), runs: [], guards: [] };
@@ -51,7 +57,7 @@ export function findRuns(pid: number, vmas: readonly Vma[], layout?: readonly Pa
     const guard = guardCategory(pagemap);
     for (const stretch of stretches(ordinary, layout === undefined ? NONE : mostlyUnwritten(ordinary, layout))) {
       if (stretch.isForeign === true) findGuards(found, { pagemap, guard, ...stretch });
-      else if (stretch.isTracked === true) findChanged(found, { pagemap, guard, ...stretch });
+      else if (stretch.isTracked === true) findChanged(found, { pagemap, guard, ...stretch }, ahead?.of(pid, stretch));
       else findPresent(found, { pagemap, guard, isTracked: layout !== undefined, ...stretch });
     }
   } finally {
@@ -98,12 +104,12 @@ function findPresent({ pieces, runs, guards }: Found, of: Scanned & { isFile: bo
  * The same for memory in which nearly all pages are there and were not written: those are looked for that are not there, and
  * those that were written, and only where there is any such page.
  */
-function findChanged({ pieces, runs, guards }: Found, { pagemap, guard, start, end }: Scanned): void {
+function findChanged({ pieces, runs, guards }: Found, { pagemap, guard, start, end }: Scanned, known?: readonly PageRange[]): void {
   const absent: PageRange[] = [];
   const written: PageRange[] = [];
   const zero: PageRange[] = [];
   const notThere = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
-  for (const stretch of unprotectedStretches(pagemap, { start, end })) {
+  for (const stretch of known ?? unprotectedStretches(pagemap, { start, end })) {
     pagemapScanEach(pagemap, { ...stretch, inverted: notThere, mask: notThere, returned: guard }, (from, to, categories) => {
       absent.push({ start: from, end: to });
       if ((categories & guard) !== 0n) guards.push({ start: from, end: to });

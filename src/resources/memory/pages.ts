@@ -130,7 +130,7 @@ class TaskPages {
     const copied = sharesItsSpace(task, session.tasks) ? undefined : session.precopied.get(task.traced.pid);
     const scratch = copied === undefined ? undefined : session.images.scratch();
     const pre = scratch === undefined ? undefined : copied;
-    const { runs, guards } = findRuns(task.traced.pid, task.vmas, pre?.layout);
+    const { runs, guards } = findRuns(task.traced.pid, task.vmas, pre?.layout, session.unprotected);
     if (guards.length > 0) noteGuards(task, guards);
     if (session.leave !== undefined) {
       this.#left = runs.filter((run) => mayBeLeft(run, task.vmas));

@@ -25,6 +25,7 @@ import {
   pagemapScanEach,
   unprotectedStretches,
 } from "../../linux/pagemap.js";
+import type { UnprotectedAhead } from "../../linux/unprotected.js";
 import { readMaps, readSharedAnonymousBytes } from "../../linux/proc/read.js";
 import { WriteBehind, isTooLargeForCache } from "../../images/page-cache.js";
 import type { Vma } from "../../linux/proc/maps.js";
@@ -279,9 +280,16 @@ function isLargeEnough(vma: Vma): boolean {
   return vma.end - vma.start >= SMALLEST_MAPPING_BYTES && vma.read && isPlainMemory(vma);
 }
 
-/** Protects the pages that are there, or those of them that were written since; returns them. The process stands still. */
-export function protect(pid: number, mappings: readonly PageRange[], writtenOnly = false): PageRange[] {
-  return scan(pid, mappings, { writtenOnly, flags: PM_SCAN_WP_MATCHING });
+/**
+ * Protects the pages that are there, or those of them that were written since; returns them. The process stands still. `ahead`: a look that
+ * has been taken; what was written behind it, by the kernel in our calls, counts as written later.
+ */
+export function protect(
+  pid: number,
+  mappings: readonly PageRange[],
+  { writtenOnly = false, ahead }: { writtenOnly?: boolean; ahead?: UnprotectedAhead | undefined } = {},
+): PageRange[] {
+  return scan(pid, mappings, { writtenOnly, flags: PM_SCAN_WP_MATCHING, ahead });
 }
 
 /** Bytes written since pages were protected. */
@@ -293,13 +301,20 @@ export function writtenBytes({ pid, mappings }: Tracked): number {
   }
 }
 
-function scan(pid: number, mappings: readonly PageRange[], { writtenOnly, flags }: { writtenOnly: boolean; flags: bigint }): PageRange[] {
+interface Scan {
+  readonly writtenOnly: boolean;
+  readonly flags: bigint;
+  readonly ahead?: UnprotectedAhead | undefined;
+}
+
+function scan(pid: number, mappings: readonly PageRange[], { writtenOnly, flags, ahead }: Scan): PageRange[] {
   const ranges: PageRange[] = [];
   const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
   try {
     const inverted = PAGE_IS_PFNZERO;
     const mask = writtenOnly ? inverted | PAGE_IS_WRITTEN : inverted;
-    for (const { start, end } of writtenOnly ? mappings.flatMap((one) => unprotectedStretches(pagemap, one)) : mappings) {
+    const stretchesOf = (one: PageRange) => ahead?.of(pid, one) ?? unprotectedStretches(pagemap, one);
+    for (const { start, end } of writtenOnly ? mappings.flatMap(stretchesOf) : mappings) {
       const what = { start, end, flags, inverted, mask, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
       pagemapScanEach(pagemap, what, (from, to) => ranges.push({ start: from, end: to }));
     }
