@@ -85,11 +85,22 @@ test("tcp.listen, sk.udp, tcp.established: everything at one address comes back 
 
 test("tcp.closed: a connection that is over comes back where its address is gone", { skip }, async () => {
   const { report, folder } = await run(`
-    setsid $policies over 10.77.0.2 7460 </dev/null >over.out 2>&1 & O=$!; until_line ready over.out
+    setsid $policies over 10.77.0.2 7460 127.0.0.1 </dev/null >over.out 2>&1 & O=$!; until_line ready over.out
     floe dump -t $O -o dump.log
     ip addr del 10.77.0.2/32 dev lo
     floe restore -d -o restore.log
     kill -USR1 $O; until_line "PASS\\|FAIL" over.out; cat over.out`);
+  assert.match(report, /^PASS$/m, report);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("tcp.closed: one that waits (TIME-WAIT) comes back at another address", { skip }, async () => {
+  const { report, folder } = await run(`
+    setsid $policies over 10.77.0.2 7460 10.77.0.3 </dev/null >over.out 2>&1 & O=$!; until_line ready over.out
+    grep -c " 06 " /proc/net/tcp; floe dump -t $O -o dump.log
+    floe restore -d -o restore.log --map-ip 10.77.0.2=10.77.0.3
+    kill -USR1 $O; until_line "PASS\\|FAIL" over.out; cat over.out`);
+  assert.match(report, /^1$/m, `it does not wait: ${report}`);
   assert.match(report, /^PASS$/m, report);
   rmSync(folder, { recursive: true, force: true });
 });

@@ -4,7 +4,7 @@
  *   policies server PORT                 three listening sockets at PORT and above; tells how each connection ended
  *   policies client ADDRESS PORT         a connection to each; after SIGUSR1 the first is alive, the second is closed with what had
  *                                        arrived, the third is broken off; a fourth, to itself, is alive
- *   policies over ADDRESS PORT           connections that are over; after SIGUSR1 they still are
+ *   policies over ADDRESS PORT [NEW]     connections that are over; after SIGUSR1 they still are, at NEW
  *   policies skipped PORT                a connection to itself that it has not accepted; after SIGUSR1 it is gone
  *   policies moved6 DEVICE OLD OLD4 NEW NEW4
  *                                        the same for IPv6, an IPv4 address in it, and an address of a link
@@ -190,7 +190,7 @@ static void skip(int port)
 }
 
 /* Connections that are over, one with something to read, one broken off; nobody else has their address. */
-static void over(const char *address, int port)
+static void over(const char *address, int port, const char *new)
 {
 	struct linger at_once = {1, 0};
 	int server = listening(at(address, port)), fds[2], state = 0;
@@ -220,6 +220,9 @@ static void over(const char *address, int port)
 	}
 	must(write(1, "ready\n", 6));
 	await_signal();
+	/* The first has closed first: its address is kept from use for a while (TIME-WAIT). */
+	for (int i = 0; i < 2; i++)
+		expect_place(fds[i], false, at(new ? new : address, 0));
 	expect_text(fds[0], "last");
 	check(recv(fds[0], &byte, 1, MSG_DONTWAIT) == 0, "it does not end: %s", strerror(errno));
 	expect_text(fds[1], "last");
@@ -287,7 +290,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(argv[1], "client"))
 		ask(argv[2], atoi(argv[3]));
 	else if (!strcmp(argv[1], "over"))
-		over(argv[2], atoi(argv[3]));
+		over(argv[2], atoi(argv[3]), argc > 4 ? argv[4] : NULL);
 	else if (!strcmp(argv[1], "skipped"))
 		skip(atoi(argv[2]));
 	else if (!strcmp(argv[1], "moved6"))
