@@ -43,7 +43,9 @@ const BYTES_PER_MS = 256n << 20n;
 /** So much is copied in the freeze in a millisecond or two. */
 const FEW_BYTES = 2 << 20;
 /** Less is copied in the freeze in less time than it takes to stop the process once more. */
-const WORTH_LAST_ROUND_BYTES = 1 << 20;
+const WORTH_LAST_ROUND_BYTES = 256 << 10;
+/** Of more, part by part is copied before. */
+const MUCH_FOR_LAST_ROUND_BYTES = 4 << 20;
 /** Another round is worth it if at most this part of what was written during the one before is left. */
 const LESS = 0.7;
 
@@ -158,7 +160,29 @@ function whileItLives<T>({ pid, startTime }: { pid: number; startTime: bigint | 
 }
 
 function lastRoundOf(tracked: Tracked, copied: PreCopied, options: DumpOptions): PreCopied {
-  return writtenBytes(tracked) < WORTH_LAST_ROUND_BYTES ? copied : copyRound(tracked, copied, options, true);
+  const written = writtenBytes(tracked);
+  if (written < WORTH_LAST_ROUND_BYTES) return copied;
+  return copyAtOnce(tracked, written < MUCH_FOR_LAST_ROUND_BYTES ? copied : copyRound(tracked, copied, options, true), options);
+}
+
+/**
+ * All parts in one stop, which takes about as long as the look at the page tables in the freeze. Part by part the first is written to
+ * again before the last is copied.
+ */
+function copyAtOnce(tracked: Tracked, copied: PreCopied, options: DumpOptions): PreCopied {
+  const { pid, mappings } = tracked;
+  using ahead = UnprotectedAhead.prepare([tracked]);
+  if (ahead === undefined) return copyRound(tracked, copied, options, true);
+  const tree = stop(pid, options);
+  if (tree === undefined) return copied;
+  let ranges: ReturnType<typeof protect>;
+  try {
+    ahead.begin();
+    ranges = protect(pid, mappings, { writtenOnly: true, ahead });
+  } finally {
+    releaseTree(tree);
+  }
+  return copyProtected(copied, ranges);
 }
 
 export interface PreCopyTools {

@@ -35,9 +35,9 @@ export class Ready implements Disposable {
     try {
       learnKinds({ prepared: this.texts, pids }, fileKinds, { options, mounts: copies.mounts });
       this.threads = PreparedThreads.of(pids);
-      copies.lastRound(options);
-      shared?.lastRound(options);
       this.unprotected = copies.lookAhead(isRehearsal);
+      shared?.lastRound(options);
+      copies.lastRound(options);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;

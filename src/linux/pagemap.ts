@@ -51,6 +51,9 @@ export interface PageRegion {
 const ARG_BYTES = 96;
 const REGION_BYTES = 24;
 const REGIONS = 4096;
+/** Offsets in struct pm_scan_arg. */
+const START = 16;
+const END = 24;
 const WALK_END = 32;
 /** PAGEMAP_SCAN and where its argument tells how far it came, for those who make the call otherwise. */
 export const SCAN = { request: PAGEMAP_SCAN, walkEnd: WALK_END, regionBytes: REGION_BYTES };
@@ -86,15 +89,43 @@ const regionMemory = new BigUint64Array(REGIONS * 3);
  * regions): what was reported already is cut off here. `fd` is /proc/PID/pagemap. With PM_SCAN_WP_MATCHING the regions are write-protected in the same pass; the range must
  * then be registered with a userfaultfd in WP_ASYNC mode. EINVAL or ENOTTY: the kernel has no PAGEMAP_SCAN.
  */
-export function pagemapScanEach(fd: number, scan: PagemapScan, found: (start: bigint, end: bigint, categories: bigint) => void): void {
+export function pagemapScanEach(fd: number, scan: PagemapScan, found: Found): void {
+  pagemapScanRanges(fd, scan, [scan], found);
+}
+
+/** The same for many ranges, each in ascending order. */
+export function pagemapScanRanges(
+  fd: number,
+  what: Omit<PagemapScan, "start" | "end">,
+  ranges: Iterable<Readonly<Stretch>>,
+  found: Found,
+): void {
   const bytes = new Uint8Array(regionMemory.buffer);
-  const arg = encodePagemapScan(scan, { address: addressOf(bytes), count: REGIONS });
-  let reported = scan.start;
-  for (let at = scan.start; at < scan.end; ) {
-    arg.writeBigUInt64LE(at, 16);
+  const encoded = encodePagemapScan({ ...what, start: 0n, end: 0n }, { address: addressOf(bytes), count: REGIONS });
+  const words = new BigUint64Array(ARG_BYTES / 8);
+  const arg = new Uint8Array(words.buffer);
+  arg.set(encoded);
+  for (const range of ranges) scanRange(fd, range, { words, arg, isLimited: (what.maxPages ?? 0n) !== 0n, found });
+}
+
+type Found = (start: bigint, end: bigint, categories: bigint) => void;
+
+interface Scanning {
+  readonly words: BigUint64Array;
+  /** The same memory. */
+  readonly arg: Uint8Array;
+  readonly isLimited: boolean;
+  readonly found: Found;
+}
+
+function scanRange(fd: number, range: Readonly<Stretch>, { words, arg, isLimited, found }: Scanning): void {
+  let reported = range.start;
+  words[END / 8] = range.end;
+  for (let at = range.start; at < range.end; ) {
+    words[START / 8] = at;
     const count = checked(
       syscallNumber(SYS.ioctl, fd, PAGEMAP_SCAN, arg),
-      () => `ioctl(${fd}, PAGEMAP_SCAN, 0x${at.toString(16)}-0x${scan.end.toString(16)})`,
+      () => `ioctl(${fd}, PAGEMAP_SCAN, 0x${at.toString(16)}-0x${range.end.toString(16)})`,
     );
     for (let i = 0; i < count * 3; i += 3) {
       const start = regionMemory[i] ?? 0n;
@@ -103,8 +134,8 @@ export function pagemapScanEach(fd: number, scan: PagemapScan, found: (start: bi
       found(start > reported ? start : reported, end, regionMemory[i + 2] ?? 0n);
       reported = end;
     }
-    const walked = arg.readBigUInt64LE(WALK_END);
-    if (walked <= at || (scan.maxPages ?? 0n) !== 0n) return;
+    const walked = words[WALK_END / 8] ?? at;
+    if (walked <= at || isLimited) return;
     at = walked;
   }
 }

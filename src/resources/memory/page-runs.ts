@@ -12,12 +12,12 @@ import {
   PAGE_IS_WRITTEN,
   guardCategory,
   pagemapScanEach,
+  pagemapScanRanges,
   unprotectedStretches,
 } from "../../linux/pagemap.js";
 import type { Vma } from "../../linux/proc/maps.js";
 import type { UnprotectedAhead } from "../../linux/unprotected.js";
 import { TASK_END, areaKind } from "./area.js";
-import { difference, intersection } from "./page-ranges.js";
 import { withoutMarks } from "./watched-pages.js";
 import { isProbed, withoutBreakpoints } from "./uprobes.js";
 
@@ -102,30 +102,27 @@ function findPresent({ pieces, runs, guards }: Found, of: Scanned & { isFile: bo
 
 /**
  * The same for memory in which nearly all pages are there and were not written: those are looked for that are not there, and
- * those that were written, and only where there is any such page.
+ * those that were written, by one look at each stretch where there is any such page.
  */
 function findChanged({ pieces, runs, guards }: Found, { pagemap, guard, start, end }: Scanned, known?: readonly PageRange[]): void {
-  const absent: PageRange[] = [];
-  const written: PageRange[] = [];
-  const zero: PageRange[] = [];
-  const notThere = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
-  for (const stretch of known ?? unprotectedStretches(pagemap, { start, end })) {
-    pagemapScanEach(pagemap, { ...stretch, inverted: notThere, mask: notThere, returned: guard }, (from, to, categories) => {
-      absent.push({ start: from, end: to });
-      if ((categories & guard) !== 0n) guards.push({ start: from, end: to });
-    });
-    pagemapScanEach(pagemap, { ...stretch, mask: PAGE_IS_WRITTEN, returned: PAGE_IS_PFNZERO }, (from, to, categories) => {
-      // A page of zeros that nobody has written to since is as good as none; it has not been protected.
-      (categories === 0n ? written : zero).push({ start: from, end: to });
-    });
-  }
-  const present = difference(difference([{ start, end }], absent), zero);
-  const all = [
-    ...difference(present, written).map((range) => ({ ...range, unwritten: true })),
-    ...intersection(present, written).map((range) => ({ ...range, unwritten: false })),
-  ];
-  all.sort((a, b) => (a.start < b.start ? -1 : 1));
-  for (const range of all) pieces.split(runs, range);
+  let at = start;
+  const unwrittenUntil = (to: bigint) => {
+    if (at < to) pieces.split(runs, { start: at, end: to, unwritten: true });
+  };
+  const stretches = known ?? unprotectedStretches(pagemap, { start, end });
+  const returned = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_WRITTEN | PAGE_IS_PFNZERO | guard;
+  pagemapScanRanges(pagemap, { returned }, stretches, (from, to, categories) => {
+    const isWritten = (categories & PAGE_IS_WRITTEN) !== 0n;
+    const isGuard = (categories & guard) !== 0n;
+    const isThere = (categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)) !== 0n;
+    if (isThere && !isWritten && !isGuard) return;
+    unwrittenUntil(from);
+    at = to;
+    if (isGuard) guards.push({ start: from, end: to });
+    // A page of zeros that nobody has written to since is as good as none; it has not been protected.
+    else if (isThere && (categories & PAGE_IS_PFNZERO) === 0n) pieces.split(runs, { start: from, end: to, unwritten: false });
+  });
+  unwrittenUntil(end);
 }
 
 const NONE: ReadonlySet<Vma> = new Set();

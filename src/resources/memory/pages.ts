@@ -171,7 +171,8 @@ class TaskPages {
   /** Copies the pages, or hands over the descriptor of the pages image. */
   prepare(): void {
     if (this.#toWrite.length === 0) return;
-    this.#copied = this.#session.room?.copy(this.#task.traced.pid, this.#toWrite);
+    const isShared = this.#session.precopied.get(this.#task.traced.pid)?.isShared ?? true;
+    this.#copied = this.#session.room?.copy(this.#task.traced.pid, this.#toWrite, isShared);
     if (this.#copied !== undefined) return;
     try {
       this.#remote = handOver(this.#task.traced.leader, [this.#pagesFd]);

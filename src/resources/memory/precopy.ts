@@ -22,7 +22,7 @@ import {
   PAGE_IS_SWAPPED,
   PAGE_IS_WRITTEN,
   PM_SCAN_WP_MATCHING,
-  pagemapScanEach,
+  pagemapScanRanges,
   unprotectedStretches,
 } from "../../linux/pagemap.js";
 import type { UnprotectedAhead } from "../../linux/unprotected.js";
@@ -43,6 +43,7 @@ import { makeInside } from "../../target/hand-over.js";
 import type { TracedTask } from "../../target/thread.js";
 import { TASK_END, areaKind } from "./area.js";
 import { COPY_CHUNK_BYTES, type CopyJob, MemoryCopier, type Placement, type PreparedCopy } from "./copy-lanes.js";
+import { copySparse } from "./copy-sparse.js";
 import { difference, intersection, union } from "./page-ranges.js";
 import { type PageRange, findRuns, hasOwnPages } from "./page-runs.js";
 
@@ -314,10 +315,8 @@ function scan(pid: number, mappings: readonly PageRange[], { writtenOnly, flags,
     const inverted = PAGE_IS_PFNZERO;
     const mask = writtenOnly ? inverted | PAGE_IS_WRITTEN : inverted;
     const stretchesOf = (one: PageRange) => ahead?.of(pid, one) ?? unprotectedStretches(pagemap, one);
-    for (const { start, end } of writtenOnly ? mappings.flatMap(stretchesOf) : mappings) {
-      const what = { start, end, flags, inverted, mask, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
-      pagemapScanEach(pagemap, what, (from, to) => ranges.push({ start: from, end: to }));
-    }
+    const what = { flags, inverted, mask, anyOf: PAGE_IS_PRESENT | PAGE_IS_SWAPPED, returned: 0n };
+    pagemapScanRanges(pagemap, what, writtenOnly ? mappings.flatMap(stretchesOf) : mappings, (start, end) => ranges.push({ start, end }));
   } finally {
     closeSync(pagemap);
   }
@@ -340,6 +339,10 @@ export function copyRanges(
   to: { layout: readonly PlacedRange[]; fd: number; isShared: boolean },
   done?: (bytes: number) => void,
 ): PageRange[] {
+  if (!to.isShared && copySparse(pid, [...batches(ranges)], { places: new Places(to.layout), fd: to.fd })) {
+    done?.(bytesOf(ranges));
+    return [...ranges];
+  }
   const memory = to.isShared ? openMemory(pid) : undefined;
   try {
     return copyBatches(pid, ranges, { ...to, memory, done });

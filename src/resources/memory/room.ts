@@ -8,12 +8,13 @@
  * handed a descriptor (five round trips). The room is made before the freeze, of the size that the tree seems to need; what
  * does not fit goes the other way.
  *
- * Not by process_vm_readv(2), twice as fast: it pins pages, for which the kernel first makes a copy of every page that the
+ * As a rule not by process_vm_readv(2), twice as fast: it pins pages, for which the kernel first makes a copy of every page that the
  * process shares with a relative since a fork (or by KSM), and the two have it twice from then on.
  */
 import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { kernelError } from "../../linux/errno.js";
-import { populate } from "../../linux/memory.js";
+import { UIO_MAXIOV, populate } from "../../linux/memory.js";
+import { gatherFromProcess } from "../../linux/ptrace.js";
 import type { PageRun } from "./page-runs.js";
 
 /** At most so much, and at most this part of the memory that is free. */
@@ -44,12 +45,15 @@ export class Room {
     return this.#memory.subarray(this.#used - bytes, this.#used);
   }
 
-  /** Copies pages of process `pid`; undefined where there is no room for them, or not all of them can be read like this. */
-  copy(pid: number, runs: readonly PageRun[]): Buffer | undefined {
+  /**
+   * Copies pages of process `pid`; undefined where there is no room for them, or not all of them can be read like this. `isShared`: it
+   * shares pages with relatives.
+   */
+  copy(pid: number, runs: readonly PageRun[], isShared: boolean): Buffer | undefined {
     const bytes = runs.reduce((sum, run) => sum + Number(run.end - run.start), 0);
     const before = this.#used;
     const memory = this.#take(bytes);
-    if (memory !== undefined && copyInto(memory, pid, runs)) return memory;
+    if (memory !== undefined && (isGathered(memory, pid, runs, isShared) || copyInto(memory, pid, runs))) return memory;
     this.#used = before;
     return undefined;
   }
@@ -75,6 +79,23 @@ function ownBytes(pid: number): number {
 function availableBytes(): number {
   const kib = /^MemAvailable:\s*(\d+) kB$/m.exec(readFileSync("/proc/meminfo", "latin1"))?.[1];
   return Number(kib ?? 0) * 1024;
+}
+
+/** Fewer are read one by one as soon. */
+const MANY_RUNS = 32;
+
+/** Many pages by few calls, of a process that shares next to nothing (its memory was copied ahead in the same way). */
+function isGathered(memory: Buffer, pid: number, runs: readonly PageRun[], isShared: boolean): boolean {
+  if (isShared || runs.length < MANY_RUNS) return false;
+  let at = 0;
+  for (let first = 0; first < runs.length; first += UIO_MAXIOV) {
+    const ranges = runs.slice(first, first + UIO_MAXIOV).flatMap(({ start, end }) => [Number(start), Number(end - start)]);
+    let bytes = 0;
+    for (let i = 1; i < ranges.length; i += 2) bytes += ranges[i] ?? 0;
+    if (gatherFromProcess(pid, memory.subarray(at, at + bytes), ranges) !== bytes) return false;
+    at += bytes;
+  }
+  return true;
 }
 
 function copyInto(memory: Buffer, pid: number, runs: readonly PageRun[]): boolean {
