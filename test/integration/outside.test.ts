@@ -43,6 +43,26 @@ def go():
     open("go.new", "w").write("restored\\n"); os.rename("go.new", "go")
 `;
 
+/** A process in the middle of a pipeline, which has a pipe of its own besides. */
+const PIPELINE = `
+before, after, inside = os.pipe(), os.pipe(), os.pipe()
+def middle():
+    os.setsid()
+    null = os.open(os.path.abspath("empty"), os.O_RDWR | os.O_CREAT)
+    for fd, n in ((os.dup(before[0]), 0), (os.dup(after[1]), 1), (null, 2), (os.dup(inside[0]), 3), (os.dup(inside[1]), 4)): os.dup2(fd, n)
+    os.closerange(5, 100)
+    os.execv("/bin/sleep", ["sleep", "100"])
+pid = os.fork()
+if pid == 0: middle()
+while open("/proc/%d/comm" % pid).read() != "sleep\\n": time.sleep(0.01)
+print(tool(dump, target(pid) + ["--leave-running"]), "--- without a writer", flush=True)
+os.close(before[1])
+images = dump[dump.index("--output") + 1]
+for name in os.listdir(images): os.unlink(images + "/" + name)
+print(tool(dump, target(pid)))
+os.waitpid(pid, 0)
+`;
+
 const FILES = `
 def nothing(): os.setsid(); os.closerange(3, 200)
 pid = start(nothing)
@@ -162,6 +182,20 @@ for (const way of WAYS) {
     });
   });
 }
+
+test("file.pipe: a dump tells of pipes whose other end is outside the tree", { skip: isRoot ? false : "needs root" }, async () => {
+  const said = await drive(PIPELINE, "files2/given", { dump: "floe", restore: "floe", own: true });
+  const [both = "", one = ""] = said.split("--- without a writer");
+  assert.equal(both.match(/an end of a pipe whose other end is open outside/g)?.length, 2, said);
+  assert.match(
+    both,
+    /fd 0 of process \d+ \(sleep\) .* as in process \d+ \(python3[^)]*\): after a restore there is no more to be read/,
+    said,
+  );
+  assert.match(both, /fd 1 of process \d+ \(sleep\) .* as in process \d+ .*SIGPIPE\. .*--inherit-fd fd\[N\]:pipe:\[\d+\]/, said);
+  assert.equal(one.match(/an end of a pipe whose other end is open outside/g)?.length, 1, said);
+  assert.ok(one.includes("fd 1 of process"), said);
+});
 
 const LIBRARY = `
 import { closeSync, existsSync, readFileSync, readSync, writeFileSync, writeSync } from "node:fs";

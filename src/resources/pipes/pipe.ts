@@ -11,6 +11,7 @@ import { dupFrom, getPipeSize, setPipeSize, setStatusFlags } from "../../linux/f
 import { O_ACCMODE, O_CLOEXEC, O_DIRECT, O_LARGEFILE, O_NONBLOCK, O_RDONLY, O_WRONLY, openat } from "../../linux/files.js";
 import { bytesToRead, pipe2, tee } from "../../linux/pipes.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
+import { noteEnd } from "./outside.js";
 import { type PipeDataEntry, pipeDataEntry } from "./pipe-data.schema.js";
 import type { PipeEntry } from "./pipe.schema.js";
 
@@ -173,6 +174,7 @@ export const pipes: FileKind<PipeEntry> = {
   matches: ({ link }) => link.startsWith("pipe:["),
   dump(file, session) {
     const pipeId = Number(file.stat.ino);
+    noteEnd(file, session);
     savePipeData(file, session, { kind: "PIPES_DATA", pipeId });
     return { id: file.id, pipe_id: pipeId, flags: file.info.flags, fown: file.fown };
   },
