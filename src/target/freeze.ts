@@ -31,12 +31,16 @@ import { TracedTask, TracedThread } from "./thread.js";
 const EPERM = 1;
 const ESRCH = 3;
 const SIGTRAP = 5;
+/** SIGURG: a task that catches every signal, and has no other that can be ignored meanwhile, gets one if we are killed. */
+export const LAST_CHOICE = 23;
 /** Signals that are ignored by default: candidates for the end of a program (asm-generic/signal.h). */
-const TRAP_CANDIDATES = [23 /* SIGURG */, 28 /* SIGWINCH */, 17 /* SIGCHLD */, 18 /* SIGCONT */] as const;
+const TRAP_CANDIDATES = [LAST_CHOICE, 28 /* SIGWINCH */, 17 /* SIGCHLD */, 18 /* SIGCONT */] as const;
 
 /** Sending one of these takes a pending SIGCONT away, even when it is ignored. */
 const STOP_SIGNALS: readonly number[] = [19, 20, 21, 22];
 const LAST_SIGNAL = 64;
+/** The kernel's SIGRTMIN. */
+const FIRST_OF_LIBRARIES = 32;
 
 /** A process of the tree that is dead but not yet waited for. */
 export interface ZombieTask {
@@ -332,7 +336,11 @@ function readIdentity(state: Seized, task: TracedTask): void {
   for (const info of [...task.sharedPending, ...task.threads.flatMap((t) => t.pending)]) {
     taken |= 1n << BigInt(info.readInt32LE(0) - 1);
   }
-  task.trapSignal = trapSignal(taken, status.sigIgn);
+  const harmless = harmlessSignal(taken, status.sigIgn);
+  const unused = harmless === undefined ? unusedSignal(taken | task.threads.reduce((all, { sigmask }) => all | sigmask, 0n)) : undefined;
+  task.trapSignal = harmless ?? unused ?? LAST_CHOICE;
+  task.isTrapUnused = unused !== undefined;
+  if (state.isAlone) task.hasOwnMemory = true;
   if (readlinkSync(`/proc/${task.pid}/ns/pid`) === state.ownPidNs) return;
   task.isInOurPidNamespace = false;
   task.nsPid = status.nsTgid.at(-1) ?? task.pid;
@@ -340,14 +348,20 @@ function readIdentity(state: Seized, task: TracedTask): void {
 }
 
 /** A signal that harms nobody should the task get it after our death: ignored by default, or else because the task says so. */
-function trapSignal(taken: bigint, ignored: bigint): number {
+function harmlessSignal(taken: bigint, ignored: bigint): number | undefined {
   const isFree = (signal: number) => (taken & (1n << BigInt(signal - 1))) === 0n;
   const isIgnored = (signal: number) => (ignored & (1n << BigInt(signal - 1))) !== 0n && !STOP_SIGNALS.includes(signal);
-  const candidate = TRAP_CANDIDATES.find(isFree);
-  if (candidate !== undefined) return candidate;
-  const others = Array.from({ length: LAST_SIGNAL }, (_, i) => i + 1).filter((signal) => isFree(signal) && isIgnored(signal));
-  // A task that catches every one of them gets a stray signal if we are killed; there is none better.
-  return others[0] ?? TRAP_CANDIDATES[0];
+  const all = Array.from({ length: LAST_SIGNAL }, (_, i) => i + 1);
+  return TRAP_CANDIDATES.find(isFree) ?? all.find((signal) => isFree(signal) && isIgnored(signal));
+}
+
+/**
+ * One that would end the task, so that nobody sends it, and that nobody waits for, as it would be blocked then: it can be ignored while we
+ * hold the task. Those that C libraries keep for themselves come first (33, 32): these set their handlers when they need them.
+ */
+function unusedSignal(taken: bigint): number | undefined {
+  const all = Array.from({ length: LAST_SIGNAL - FIRST_OF_LIBRARIES + 1 }, (_, i) => FIRST_OF_LIBRARIES + i);
+  return [FIRST_OF_LIBRARIES + 1, ...all].find((signal) => (taken & (1n << BigInt(signal - 1))) === 0n);
 }
 
 function readStat(pid: number): { comm: string; state: string; ppid: number; threads: number } | undefined {

@@ -20,6 +20,7 @@ import {
 import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import type { AddressRange, CodeRanges } from "./code-ranges.js";
+import { LAST_CHOICE } from "./freeze.js";
 import { Program } from "./program.js";
 import { CODE_BYTES, type Slot, freeRegionPlace, regionBytes, regionHeader, slotAt } from "./region.js";
 import { resumeStrayStop, run, writeTarget } from "./run.js";
@@ -208,8 +209,47 @@ function* placeStub(task: TracedTask, memory: number, ranges: CodeRanges): Steps
   task.region = { address, length };
   const header = regionHeader(arch.stubCode);
   writeSync(memory, header, 0, header.length, Number(address));
+  if (task.isTrapUnused) yield* ignoreTrap(task, memory, slotAt(address, 0).table);
   parkThreads(task, address);
   clearCave(task, memory);
+}
+
+/** struct kernel_sigaction: handler, flags, restorer, mask. */
+const ACTION_BYTES = 32;
+const SIGSET_BYTES = 8n;
+const IGNORED = Buffer.alloc(ACTION_BYTES);
+IGNORED.writeBigUInt64LE(1n, 0);
+
+/**
+ * Has the process ignore the signal that ends programs, which would end it otherwise. Should we die it goes on to: threads may still be on
+ * their way to the end of a program. `at`: memory for it.
+ */
+function* ignoreTrap(task: TracedTask, memory: number, at: bigint): Steps {
+  const old = at + BigInt(ACTION_BYTES);
+  // Who shares its memory may share its actions, and is not to be without what we need when the other is let go.
+  if (task.hasOwnMemory) {
+    writeSync(memory, IGNORED, 0, ACTION_BYTES, Number(at));
+    const args = [BigInt(task.trapSignal), at, old, SIGSET_BYTES];
+    if ((yield* callThroughCave(task, memory, { nr: SYS.rt_sigaction, args })) === 0n) {
+      task.actionOfTrap = Buffer.alloc(ACTION_BYTES);
+      readSync(memory, task.actionOfTrap, 0, ACTION_BYTES, Number(old));
+      return;
+    }
+  }
+  task.isTrapUnused = false;
+  task.trapSignal = LAST_CHOICE;
+}
+
+/**
+ * Gives the signal its action back; the leader alone is still ours, and no thread is on its way to the end of a program. To have it ignored
+ * once more takes away any that is queued.
+ */
+function* restoreTrap(task: TracedTask, memory: number, at: bigint): Steps {
+  if (task.actionOfTrap === undefined) return;
+  for (const action of [IGNORED, task.actionOfTrap]) {
+    writeSync(memory, action, 0, ACTION_BYTES, Number(at));
+    yield* callThroughCave(task, memory, { nr: SYS.rt_sigaction, args: [BigInt(task.trapSignal), at, 0n, SIGSET_BYTES] });
+  }
 }
 
 /** Frames of so many threads are written by one call. */
@@ -290,6 +330,7 @@ function* detaching(task: TracedTask): Steps {
   }
   const { address, length } = task.region;
   const result = yield* withMemory(task.pid, function* (memory) {
+    yield* restoreTrap(task, memory, slotAt(address, 0).table);
     const unmapped = yield* callThroughCave(task, memory, { nr: SYS.munmap, args: [address, BigInt(length)] });
     task.region = undefined;
     task.leader.slot = undefined;

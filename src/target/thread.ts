@@ -73,6 +73,10 @@ export class TracedTask {
   needsStub = true;
   /** Signal that ends a program: ignored by the task, not caught, not pending. */
   trapSignal = 23;
+  /** Whether it is one that would end the task, and so has to be ignored while the stub is in place. */
+  isTrapUnused = false;
+  /** The action that it had before it was ignored (struct kernel_sigaction). */
+  actionOfTrap: Buffer | undefined;
   /** Descriptor in it by which it takes others from Floe (lending.ts); undefined: it has none, or may not. */
   lender: number | undefined;
 

@@ -61,10 +61,16 @@ interface Setting {
   readonly node?: boolean;
   /** Half of the memory is shared memory. */
   readonly shared?: boolean;
+  /** It catches every signal that can be caught. */
+  readonly catching?: boolean;
 }
 
-function withSteady(mib: number, work: (subject: Subject) => Promise<void>, { node = false, shared = false }: Setting = {}): Promise<void> {
-  const words = [String(mib), ...(shared ? ["shared"] : [])];
+function withSteady(
+  mib: number,
+  work: (subject: Subject) => Promise<void>,
+  { node = false, shared = false, catching = false }: Setting = {},
+): Promise<void> {
+  const words = [String(mib), ...(shared ? ["shared"] : catching ? ["all", "killed"] : [])];
   return withSubject(Subject.withWorkload("harm/steady", words), async (subject) => {
     subject.isOnNode = node;
     await work(subject);
@@ -118,6 +124,18 @@ describe("never harm", { concurrency: 2, skip: isRoot ? false : "needs root" }, 
         assert.equal(late, 1, "There are more steps than were tried");
       }));
   }
+
+  test("a kill before every fourth call that touches a process that catches every signal", (context) =>
+    withSteady(
+      16,
+      async (subject) => {
+        const { held, late } = await strike(subject, { mode: "step", from: 1, count: 100, window: 4, fault: "dump-threads" });
+        context.diagnostic(`${held} steps`);
+        assert.ok(held > 10, `Only ${held} steps were seen`);
+        assert.equal(late, 1, "There are more steps than were tried");
+      },
+      { catching: true },
+    ));
 
   test("a kill before every fourth call that touches a process whose memory is copied ahead", (context) =>
     withSteady(16, async (subject) => {

@@ -24,17 +24,20 @@ export const actions: ThreadPart = {
   stage: "process",
   uniform: "later",
 
-  dump({ isLeader, program, core }) {
+  dump({ isLeader, program, core, thread }) {
     if (!isLeader) return undefined;
     const memory = program.buffer(SIGNALS.length * ACTION_BYTES);
     SIGNALS.forEach((signal, i) => {
       program.call(SYS.rt_sigaction, signal, 0, memory.at(i * ACTION_BYTES), SIGSET_BYTES).must("reading signal actions");
     });
+    // One may be another while we hold the process.
+    const { actionOfTrap, trapSignal } = thread.task;
+    const own = actionOfTrap && { signal: trapSignal, action: actionOfTrap };
     return () => {
       const compat = core.thread_info?.gpregs.cs === 0x23n;
       if (core.tc === undefined) return;
-      core.tc.sigactions = SIGNALS.map((_, i) => {
-        const at = memory.bytes().subarray(i * ACTION_BYTES);
+      core.tc.sigactions = SIGNALS.map((signal, i) => {
+        const at = own?.signal === signal ? own.action : memory.bytes().subarray(i * ACTION_BYTES);
         return {
           sigaction: at.readBigUInt64LE(0),
           flags: at.readBigUInt64LE(8),

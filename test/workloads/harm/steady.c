@@ -4,7 +4,8 @@
  * must never be interrupted, signal masks that must stay, signals of which none may arrive.
  *
  * Its counters lie in the file "progress" of the working directory, one for each thread: whoever harms us looks there
- * whether we still go on. Arguments: the go file, MiB of memory (default 256), "shared" if half of it is to be shared memory.
+ * whether we still go on. Arguments: the go file, MiB of memory (default 256), "shared" if half of it is to be shared memory, or "all" if
+ * all signals are to be caught, and then anything if a dumper is to be killed.
  */
 #include <linux/futex.h>
 #include <poll.h>
@@ -30,13 +31,13 @@ static void on_signal(int number)
 	__atomic_add_fetch(&signals_seen, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Every signal that a program may catch but one that is ignored by default: whoever needs a harmless signal takes that. */
-static void catch_signals(void)
+/* Every signal that a program may catch but one that is ignored by default: whoever needs a harmless signal takes that. With `all` that one too. */
+static void catch_signals(bool all)
 {
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
 	for (int number = 1; number <= 64; number++)
-		if (number != SIGKILL && number != SIGSTOP && number != 32 && number != 33 && number != SIGWINCH)
+		if (number != SIGKILL && number != SIGSTOP && number != 32 && number != 33 && (all || number != SIGWINCH))
 			must(sigaction(number, &action, NULL));
 }
 
@@ -299,14 +300,29 @@ static void judge(void)
 	check(sigismember(&pending, SIGUSR1) == 1, "the signal that was pending is not any more");
 }
 
+/* A dumper that is killed may leave a signal ignored that would have ended us, and that nobody has a use for. */
+static void ignore_unused_signals(void)
+{
+	static char prefixes[THREADS + 1][32];
+
+	for (int i = 0; i <= THREADS; i++) {
+		snprintf(prefixes[i], sizeof *prefixes, "task %d SigIgn", getpid() + i);
+		snapshot_ignores(prefixes[i]);
+	}
+	/* Those that C libraries keep for themselves. */
+	snapshot_ignores("sigaction 32 ");
+	snapshot_ignores("sigaction 33 ");
+}
+
 int main(int argc, char **argv)
 {
+	bool all = argc > 3 && !strcmp(argv[3], "all");
 	pthread_t threads[THREADS];
 
 	map_progress();
 	must(pipe2(pipe_ends, O_CLOEXEC));
 	must(pipe2(quiet_pipe, O_CLOEXEC));
-	catch_signals();
+	catch_signals(all);
 	set_mask(THREADS);
 	make_memory(argc > 2 ? (size_t)atoi(argv[2]) : 256, argc > 3 && !strcmp(argv[3], "shared"));
 	/* Blocked in all threads, so it stays pending. */
@@ -316,6 +332,8 @@ int main(int argc, char **argv)
 	while (started < THREADS)
 		sleep_ms(1);
 	snapshot_ignores("syscall ");
+	if (argc > 4)
+		ignore_unused_signals();
 	ready();
 	wait_for_go();
 	check_state();

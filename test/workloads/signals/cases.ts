@@ -9,6 +9,12 @@ export const signalCases: readonly Case[] = [
     peerCannot: "it refuses pending SIGTRAPs",
   },
   { workload: "signals/handlers", rows: ["sig.handlers"], claim: "the dispositions of all signals are kept and work" },
+  {
+    workload: "harm/steady",
+    args: ["4", "all"],
+    rows: ["sig.handlers"],
+    claim: "a program that catches every signal gets none, and ignores none afterwards",
+  },
   { workload: "signals/altstack", rows: ["sig.altstack"], claim: "alternate stacks are kept, also one in use" },
   {
     workload: "signals/sigtrap",
