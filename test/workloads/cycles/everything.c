@@ -1,7 +1,7 @@
 /*
  * One program with something of all that belongs to processes: threads with attributes and a filter of their own, children in another
  * session, dead, stopped, asleep for long, without their main thread, sharing tables, sharing memory and ending with a signal of its
- * own; credentials and filters; signals that wait, timers; memory of every kind, huge pages, segments, contexts of asynchronous I/O; open files of many kinds. The snapshot compares nearly all of it; what it cannot know is checked at the end.
+ * own, of 32 bits; credentials and filters; signals that wait, timers; memory of every kind, huge pages, segments, contexts of asynchronous I/O; open files of many kinds. The snapshot compares nearly all of it; what it cannot know is checked at the end.
  */
 #include <asm/ldt.h>
 #include <linux/aio_abi.h>
@@ -29,7 +29,7 @@
 enum { PAGE = 4096, BIG = 1 << 20, THREADS = 6, ALT = 64 << 10, SLEEPERS = 3, COMPLETIONS = 5, HUGE = 2 << 20 };
 
 static char *private_memory, *file_memory, *shared, *sealed, *guarded, *forked;
-static pid_t leaderless, session_leader, stopped, dead, sharer, sleepers[SLEEPERS], in_memory;
+static pid_t narrow, leaderless, session_leader, stopped, dead, sharer, sleepers[SLEEPERS], in_memory;
 static aio_context_t context;
 static char *segment, *huge, *huge_segment;
 static timer_t missed;
@@ -89,6 +89,43 @@ static void *without_leader(void *unused)
 {
 	stay();
 	return unused;
+}
+
+/* For ia32, without a C library: says that it is there, waits for SIGUSR2 (12) without a limit, and ends with its number. */
+static const char narrow_program[] =
+	"static int call(int nr, int a, int b, int c, int d)\n"
+	"{\n"
+	"	int r;\n"
+	"	__asm__ volatile(\"int $0x80\" : \"=a\"(r) : \"a\"(nr), \"b\"(a), \"c\"(b), \"d\"(c), \"S\"(d) : \"memory\");\n"
+	"	return r;\n"
+	"}\n"
+	"void _start(void)\n"
+	"{\n"
+	"	int set[2] = {1 << 11, 0};\n"
+	"	call(175, 0, (int)set, 0, 8);\n"
+	"	call(4, 1, (int)set, 1, 0);\n"
+	"	call(6, 1, 0, 0, 0);\n"
+	"	call(1, call(177, (int)set, 0, 0, 8), 0, 0, 0);\n"
+	"}\n";
+
+static void make_narrow(void)
+{
+	int said[2];
+	char byte;
+	FILE *to = popen("gcc -m32 -O1 -nostdlib -static -ffreestanding -fno-pic -fno-stack-protector -w -o everything-32 -x c -", "w");
+
+	if (!to || fputs(narrow_program, to) < 0 || pclose(to) != 0)
+		fail("gcc makes no 32-bit program here");
+	must(pipe2(said, O_CLOEXEC));
+	narrow = must(fork());
+	if (narrow == 0) {
+		must(dup2(said[1], 1));
+		execl("./everything-32", "everything-32", NULL);
+		_exit(9);
+	}
+	must(close(said[1]));
+	check(read(said[0], &byte, 1) == 1, "the 32-bit program does not start");
+	must(close(said[0]));
 }
 
 static void make_children(void)
@@ -328,6 +365,9 @@ static void end_children(void)
 {
 	int status;
 
+	must(kill(narrow, SIGUSR2));
+	must(waitpid(narrow, &status, 0));
+	check(WIFEXITED(status) && WEXITSTATUS(status) == SIGUSR2, "the 32-bit program ended with %#x", status);
 	must(waitpid(dead, &status, 0));
 	check(WIFEXITED(status) && WEXITSTATUS(status) == 77, "the dead child ended with %#x", status);
 	check(comes_to(stopped, 'T'), "the stopped child is in state %c", task_state(stopped));
@@ -346,6 +386,7 @@ int main(void)
 	siginfo_t info;
 	sigset_t set;
 
+	make_narrow();
 	make_attributes();
 	make_memory();
 	make_children();
