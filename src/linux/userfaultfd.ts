@@ -83,6 +83,14 @@ export function encodeUffdioRange(range: MemoryRange): Buffer {
   return words([range.address, range.sizeBytes]);
 }
 
+/** struct uffdio_copy; the source can be filled in at {@link UFFDIO_COPY_SOURCE}. */
+export function encodeUffdioCopy(range: MemoryRange, source = 0n, mode = 0n): Buffer {
+  return words([range.address, source, range.sizeBytes, mode, 0n]);
+}
+
+/** Offset of the source address, of 8 bytes. */
+export const UFFDIO_COPY_SOURCE = 8;
+
 function request(name: string, nr: number, fd: number, arg: Buffer): void {
   checked(syscallNumber(SYS.ioctl, fd, nr, arg), () => `ioctl(${fd}, ${name}, 0x${arg.readBigUInt64LE(0).toString(16)})`);
 }
@@ -132,7 +140,7 @@ function progress(fd: number, nr: number, arg: Buffer): UffdioProgress {
 
 /** ioctl(fd, UFFDIO_COPY) — puts a copy of Floe's memory at `source` into the missing pages of `range`, and wakes waiters. */
 export function uffdioCopy(fd: number, range: MemoryRange, options: { source: bigint; mode?: bigint }): UffdioProgress {
-  return progress(fd, UFFDIO_COPY, words([range.address, options.source, range.sizeBytes, options.mode ?? 0n, 0n]));
+  return progress(fd, UFFDIO_COPY, encodeUffdioCopy(range, options.source, options.mode));
 }
 
 /** ioctl(fd, UFFDIO_ZEROPAGE) — puts the zero page at the missing pages of `range`. */

@@ -37,6 +37,8 @@ import {
 /** What the area of a lane that reads pages has in it. */
 export const PAGE_AREA = {
   vectors: 0,
+  /** For a request that a lane puts together. */
+  request: PAGE_BYTES / 2,
   plain: PAGE_BYTES,
   stored: PAGE_BYTES + CHUNK_BYTES,
   workspace: PAGE_BYTES + 2 * CHUNK_BYTES,

@@ -17,7 +17,8 @@ import type { Fd } from "../part.js";
 import { restoreContexts } from "./aio.js";
 import { AREA, TASK_END, isDroppable, isOrdinary, isPrivate } from "./area.js";
 import { type FillLanes, isWorthLanes } from "./fill-lanes.js";
-import { type PageComparison, type PageRange, compareWithParent, holes, without } from "./inherit.js";
+import { FreshMemory, addUserfaultfd, freshRanges } from "./fresh-memory.js";
+import { type PageComparison, type PageRange, clip, compareWithParent, holes, without } from "./inherit.js";
 import type { MappedObjects } from "./objects.js";
 import { type StoredRun, doneWith, placeOf } from "./page-source.js";
 import { addPolicies } from "./policies.js";
@@ -193,11 +194,13 @@ class Fill {
     const failedPolicies = addPolicies(this.program, this.#space.mm, this.#parent?.mm);
     this.#openForFilling(runs);
     const reads = byLanes ? [] : this.#read(stored, remote);
+    const ranges = byLanes ? freshRanges(fresh, stored) : [];
+    const uffd = ranges.length === 0 ? undefined : addUserfaultfd(this.program);
     giveBack(this.program, lent);
     return () => {
       leader.closeOnDeath([]);
       if (byLanes) {
-        this.#build.lanes.fill(this.#task.pid, stored);
+        this.#byLanes(stored, uffd, ranges);
         this.#build.figures.restored += Number(stored.reduce((sum, { start, end }) => sum + (end - start), 0n) / 4096n);
       }
       for (const what of failedPolicies()) this.#build.warn(`process ${this.#space.pid}: this machine does not take ${what}`);
@@ -211,6 +214,17 @@ class Fill {
       restoreContexts(this.#task, this.#space);
       return this.#opened;
     };
+  }
+
+  #byLanes(stored: readonly StoredRun[], uffd: Result | undefined, ranges: readonly PageRange[]): void {
+    const { lanes } = this.#build;
+    const memory = uffd === undefined ? undefined : FreshMemory.open(this.#task.pid, uffd, ranges);
+    try {
+      if (memory === undefined) lanes.fill(this.#task.pid, stored);
+      else lanes.fill(this.#task.pid, without(stored, ranges), { fd: memory.fd, runs: clip(stored, ranges) });
+    } finally {
+      memory?.close();
+    }
   }
 
   #descriptors(fresh: readonly VmaEntry[], runs: readonly StoredRun[]): Fd[] {

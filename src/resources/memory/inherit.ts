@@ -65,8 +65,8 @@ export function compareWithParent(
   }
 }
 
-/** The parts of `runs` inside `areas`. */
-function clip(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRun[] {
+/** The parts of `runs` inside `areas`; both ascending. */
+export function clip(runs: readonly StoredRun[], areas: readonly PageRange[]): StoredRun[] {
   const out: StoredRun[] = [];
   let at = 0;
   for (const run of runs) {

@@ -47,7 +47,7 @@ export interface LazySplit {
 /** Parts the pages of an address space. Pages that the images do not have must come later. */
 export function splitLazy(pages: PageSource, vmas: readonly VmaEntry[]): LazySplit {
   // What is not here cannot be there at once, whatever it is.
-  const candidates = vmas.filter((vma) => mayBeLazy(vma) || (isStack(vma) && pages.absent.some((range) => meets(range, vma))));
+  const candidates = vmas.filter((vma) => isPlainMemory(vma) || (isStack(vma) && pages.absent.some((range) => meets(range, vma))));
   const lazy = intersection([...pages.runs.filter((run) => run.lazy), ...pages.absent].sort(byStart), candidates);
   const later = candidates.filter((vma) => lazy.some((range) => meets(range, vma)));
   const runs = pages.runs.flatMap((run) => difference([run], run.lazy ? later : []).map(({ start, end }) => partOf(run, start, end)));
@@ -66,8 +66,11 @@ function byStart(a: PageRange, b: PageRange): number {
   return a.start < b.start ? -1 : 1;
 }
 
-/** A stack is used at once, and grows; locked memory must be there; other kinds the kernel does not take. */
-function mayBeLazy(vma: VmaEntry): boolean {
+/**
+ * Memory of a process's own whose missing pages a userfaultfd can bring. A stack is used at once, and grows; locked memory must be there;
+ * other kinds the kernel does not take.
+ */
+export function isPlainMemory(vma: VmaEntry): boolean {
   const kinds = AREA.ANON_PRIVATE | AREA.SHSTK | AREA.GUARD | AREA.AIO | AREA.VDSO | AREA.VVAR | AREA.VSYSCALL;
   if ((vma.status & kinds) !== AREA.ANON_PRIVATE || isDroppable(vma)) return false;
   return (vma.flags & (MAP_LOCKED | MAP_GROWSDOWN | MAP_HUGETLB)) === 0;
