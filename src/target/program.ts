@@ -58,8 +58,8 @@ export class Result {
     this.entry = entry;
   }
 
-  /** Makes a failure of this call end the program, and `run` throw; `doing` says what it was for. */
-  must(doing?: string): this {
+  /** Makes a failure of this call end the program, and `run` throw; `doing` says what it was for: a function, if it is asked of very many. */
+  must(doing?: string | (() => string)): this {
     this.entry.must = true;
     if (doing !== undefined) this.entry.doing = doing;
     return this;
@@ -97,7 +97,7 @@ export class Entry {
   readonly nr: number;
   readonly args: readonly ProgramArg[];
   must = false;
-  doing: string | undefined;
+  doing: string | (() => string) | undefined;
   result: bigint | undefined;
 
   constructor(nr: number, args: readonly ProgramArg[]) {
@@ -115,7 +115,7 @@ export class Entry {
   }
 
   error(): Error {
-    return kernelError(this.name(), this.result ?? 0n, this.doing);
+    return kernelError(this.name(), this.result ?? 0n, typeof this.doing === "function" ? this.doing() : this.doing);
   }
 }
 

@@ -147,6 +147,14 @@ class Reader {
   varint(end: number): boolean {
     const { bytes } = this;
     let at = this.at;
+    const first = bytes[at] as number;
+    if (at < end && first < 0x80) {
+      // Most are: tags, lengths, small numbers.
+      this.at = at + 1;
+      this.low = first;
+      this.high = 0;
+      return true;
+    }
     let low = 0;
     let high = 0;
     for (let shift = 0; shift < 70 && at < end; shift += 7) {

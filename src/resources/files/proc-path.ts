@@ -28,6 +28,7 @@ const LATE = /^\/proc\/(\d+)(?:\/task\/(\d+))?(?:\/fd(?:info)?\/(\d+))?(?:\/|$)/
 
 /** The process that a file of /proc belongs to. */
 export function procOwner(name: string): number | undefined {
+  if (!isOfProc(name)) return undefined;
   const [, pid] = /^\/proc\/(\d+)(?:\/|$)/.exec(name) ?? [];
   return pid === undefined ? undefined : Number(pid);
 }

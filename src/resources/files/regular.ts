@@ -110,7 +110,7 @@ export function openRegular(entry: RegFileEntry, session: RestoreSession, flags 
   if (flags & O_PATH && (BigInt(entry.mode ?? 0) & S_IFMT) === S_IFLNK) how |= O_NOFOLLOW;
   const proc = procOwner(entry.name);
   const openByName = () => openat(AT_FDCWD, carriedPath(entry, session), { flags: how & UNNAMED_FILE ? how & ~O_TMPFILE : how });
-  const inherited = inheritedFd(session, ...pathKeys(entry.name));
+  const inherited = session.options.inheritFd.length === 0 ? undefined : inheritedFd(session, ...pathKeys(entry.name));
   let fd: Fd;
   if (inherited !== undefined) fd = openat(AT_FDCWD, `/proc/self/fd/${inherited}`, { flags: how & ~O_NOFOLLOW });
   else if (proc !== undefined && isGone(proc, session)) fd = whileThere(proc, openByName);

@@ -440,9 +440,17 @@ function typeName(type: number): string {
   return Object.entries(fdTypes.values).find(([, n]) => n === type)?.[0] ?? String(type);
 }
 
+const kindsByType = new WeakMap<readonly AnyKind[], Map<number, AnyKind[]>>();
+
 /** The kind that an entry is of. */
 export function kindOf(entry: FileEntry, kinds: readonly AnyKind[]): AnyKind | undefined {
-  return kinds.find((k) => typeNumber(k.type) === entry.type && entry[k.field] !== undefined);
+  let byType = kindsByType.get(kinds);
+  if (byType === undefined) {
+    byType = new Map();
+    for (const kind of kinds) byType.set(typeNumber(kind.type), [...(byType.get(typeNumber(kind.type)) ?? []), kind]);
+    kindsByType.set(kinds, byType);
+  }
+  return byType.get(entry.type)?.find((k) => entry[k.field] !== undefined);
 }
 
 /** A process, and the descriptor table that it is to have. */

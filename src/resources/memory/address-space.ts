@@ -252,7 +252,7 @@ class Fill {
       protection |= PROT_READ | PROT_WRITE;
       this.#opened.add(vma);
     }
-    const what = `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    const what = () => `mapping ${vma.start.toString(16)}-${vma.end.toString(16)}`;
     this.program.call(SYS.mmap, vma.start, vma.end - vma.start, protection, flags, fd, object === undefined ? 0n : vma.pgoff).must(what);
   }
 

@@ -8,6 +8,7 @@
  */
 import { SYS } from "../../linux/syscalls.js";
 import type { ThreadPart } from "../part.js";
+import type { SaEntry } from "./actions.schema.js";
 
 const SIGKILL = 9;
 const SIGSTOP = 19;
@@ -55,14 +56,18 @@ export const actions: ThreadPart = {
     const memory = program.bytes(Buffer.alloc(SIGNALS.length * ACTION_BYTES));
     SIGNALS.forEach((signal, i) => {
       const action = saved[i];
-      if (action !== undefined) {
-        memory.content.writeBigUInt64LE(action.sigaction, i * ACTION_BYTES);
-        memory.content.writeBigUInt64LE(action.flags, i * ACTION_BYTES + 8);
-        memory.content.writeBigUInt64LE(action.restorer, i * ACTION_BYTES + 16);
-        memory.content.writeBigUInt64LE(action.mask, i * ACTION_BYTES + 24);
-      }
+      // A process is born with the default actions (CLONE.CLEAR_SIGHAND).
+      if (action === undefined || isDefault(action)) return;
+      memory.content.writeBigUInt64LE(action.sigaction, i * ACTION_BYTES);
+      memory.content.writeBigUInt64LE(action.flags, i * ACTION_BYTES + 8);
+      memory.content.writeBigUInt64LE(action.restorer, i * ACTION_BYTES + 16);
+      memory.content.writeBigUInt64LE(action.mask, i * ACTION_BYTES + 24);
       program.call(SYS.rt_sigaction, signal, memory.at(i * ACTION_BYTES), 0, SIGSET_BYTES).must(`setting the action of signal ${signal}`);
     });
     return undefined;
   },
 };
+
+function isDefault({ sigaction, flags, restorer, mask }: SaEntry): boolean {
+  return sigaction === 0n && flags === 0n && restorer === 0n && mask === 0n;
+}
