@@ -33,6 +33,7 @@ import { takeTerminal } from "../resources/ttys/session.js";
 import type { TaskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { giveClocks, wantedOffsets } from "../resources/namespaces/clocks.js";
 import { checkIpc, finishIpc, makeIpc, restoreIpc } from "../resources/ipc/own.js";
+import { addDefaults } from "../resources/signals/actions.js";
 import type { KernelIds } from "../resources/tasks/kernel-ids.js";
 import { planTree } from "../resources/tasks/tree-plan.js";
 import type { TreePlan } from "../resources/tasks/tree-steps.js";
@@ -207,7 +208,7 @@ function make(design: Design, tools: Tools): RestoreResult {
   let gone = false;
   let pidfile: string | undefined;
   try {
-    giveLender(seed);
+    giveLender(seed, addDefaults);
     if (design.clocks !== undefined) giveClocks(seed, design.clocks);
     if (session.hasOwnIpc) {
       session.ipc = makeIpc(session);

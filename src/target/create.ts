@@ -21,7 +21,6 @@ export const CLONE = {
   PARENT: 0x8000n,
   THREAD: 0x10000n,
   SYSVSEM: 0x40000n,
-  CLEAR_SIGHAND: 0x1_0000_0000n,
 } as const;
 
 const CLONE_ARGS_BYTES = 88;
@@ -60,7 +59,7 @@ export function createTasks(creator: TracedTask, wanted: readonly NewTask[]): Tr
   const results = wanted.map((w) =>
     addClone(program, {
       pid: w.pid,
-      flags: CLONE.PTRACE | (w.asSibling ? CLONE.PARENT : 0n) | sharing(w),
+      flags: CLONE.PTRACE | (w.asSibling ? CLONE.PARENT : 0n) | (w.shares ?? 0n),
       exitSignal: w.asSibling ? 0n : BigInt(w.exitSignal ?? SIGCHLD), // a sibling takes over the creator's exit signal; the kernel insists on 0
     }).must(`creating process ${w.pid} (${w.comm})`),
   );
@@ -77,11 +76,6 @@ export function createTasks(creator: TracedTask, wanted: readonly NewTask[]): Tr
   });
   if (failure !== undefined) throw new CreationError(failure, made);
   return made;
-}
-
-/** Signals that Floe ignores are ignored by the seed; whoever does not share its creator's actions begins with the default ones. */
-function sharing({ shares = 0n }: NewTask): bigint {
-  return (shares & CLONE.SIGHAND) === 0n ? shares | CLONE.CLEAR_SIGHAND : shares;
 }
 
 /** A creation that failed half-way: `made` must be killed with everything else. */

@@ -15,11 +15,12 @@ import { Program, type ProgramArg } from "./program.js";
 import { run } from "./run.js";
 import type { TracedTask, TracedThread } from "./thread.js";
 
-/** Gives the seed a descriptor of Floe, if others can be taken by it. */
-export function giveLender(seed: TracedTask): void {
+/** Gives the seed a descriptor of Floe, if others can be taken by it; `first` adds what else is done there, before. */
+export function giveLender(seed: TracedTask, first: (program: Program) => void): void {
   const own = pidfdOpen(process.pid);
   try {
     const program = new Program();
+    first(program);
     const lender = program.call(SYS.pidfd_open, process.pid, 0);
     const taken = program.call(SYS.pidfd_getfd, lender, own, 0);
     program.call(SYS.close, taken);

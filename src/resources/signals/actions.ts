@@ -7,6 +7,7 @@
  * struct kernel_sigaction on x86-64: handler, flags, restorer, mask, 8 bytes each.
  */
 import { SYS } from "../../linux/syscalls.js";
+import type { Program } from "../../target/program.js";
 import type { ThreadPart } from "../part.js";
 import type { SaEntry } from "./actions.schema.js";
 
@@ -56,7 +57,7 @@ export const actions: ThreadPart = {
     const memory = program.bytes(Buffer.alloc(SIGNALS.length * ACTION_BYTES));
     SIGNALS.forEach((signal, i) => {
       const action = saved[i];
-      // A process is born with the default actions (CLONE.CLEAR_SIGHAND).
+      // A process is born with the default actions of the seed.
       if (action === undefined || isDefault(action)) return;
       memory.content.writeBigUInt64LE(action.sigaction, i * ACTION_BYTES);
       memory.content.writeBigUInt64LE(action.flags, i * ACTION_BYTES + 8);
@@ -67,6 +68,13 @@ export const actions: ThreadPart = {
     return undefined;
   },
 };
+
+/** Adds the calls that give the seed the default actions: it has ignored what Floe ignores, and some for the C library. */
+export function addDefaults(program: Program): void {
+  const action = program.bytes(Buffer.alloc(ACTION_BYTES));
+  for (const signal of SIGNALS)
+    program.call(SYS.rt_sigaction, signal, action, 0, SIGSET_BYTES).must("setting the default action of a signal");
+}
 
 function isDefault({ sigaction, flags, restorer, mask }: SaEntry): boolean {
   return sigaction === 0n && flags === 0n && restorer === 0n && mask === 0n;
