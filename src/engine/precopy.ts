@@ -38,8 +38,10 @@ import type { DumpOptions } from "./options.js";
 import { isForkShorter } from "./snapshot.js";
 
 const MAX_ROUNDS = 4;
-/** Protecting so much takes the kernel about a millisecond. */
+/** Looking for what was written again takes the kernel about a millisecond in so much memory. */
 const BYTES_PER_MS = 256n << 20n;
+/** Protecting all pages takes longer: 2 to 4 ms for 256 MiB. */
+const FIRST_BYTES_PER_MS = 96n << 20n;
 /** So much is copied in the freeze in a millisecond or two. */
 const FEW_BYTES = 2 << 20;
 /** Less is copied in the freeze in less time than it takes to stop the process once more. */
@@ -317,9 +319,10 @@ function copyInRounds(tracked: Tracked, plan: PreCopied, how: { options: DumpOpt
 function copyRound(tracked: Tracked, plan: PreCopied, options: DumpOptions, writtenOnly: boolean): PreCopied {
   const { pid, mappings } = tracked;
   const progress = writtenOnly ? undefined : progressOf(plan, options);
+  const perMs = writtenOnly ? BYTES_PER_MS : FIRST_BYTES_PER_MS;
   let copied = plan;
   let doneBytes = 0;
-  for (const part of partsToProtect(mappings, plan.layout, BYTES_PER_MS * BigInt(Math.ceil(tracked.stopMs)))) {
+  for (const part of partsToProtect(mappings, plan.layout, perMs * BigInt(Math.ceil(tracked.stopMs)))) {
     const tree = stop(pid, options);
     if (tree === undefined) break;
     let ranges: ReturnType<typeof protect>;
