@@ -5,8 +5,10 @@
  * Nothing here is necessary: whatever does not work out is left to the ordinary way.
  */
 import { closeSync, ftruncateSync, readFileSync, readdirSync } from "node:fs";
+import { KernelError } from "../errors.js";
 import type { DumpSink } from "../images/sink.js";
 import type { DirectorySource } from "../images/source.js";
+import { ERRNO } from "../linux/errno.js";
 import { readMaps, readStat } from "../linux/proc/read.js";
 import { UnprotectedAhead } from "../linux/unprotected.js";
 import { readMappings } from "../linux/vma-flags.js";
@@ -156,6 +158,8 @@ function whileItLives<T>({ pid, startTime }: { pid: number; startTime: bigint | 
   try {
     return work();
   } catch (error) {
+    // One that is ending has given up its memory a moment before it is a zombie.
+    if (error instanceof KernelError && error.errno === ERRNO.ESRCH) return undefined;
     if (startTime !== undefined && startTimeOf(pid) === startTime) throw error;
     return undefined;
   }
