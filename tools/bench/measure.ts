@@ -62,7 +62,7 @@ async function longestGap(lane: Lane, pid: number, output: string, answers = 1):
   lane.kill(pid, "USR1");
   let gap: string | undefined;
   await until(() => {
-    gap = [...readFileSync(output, "utf8").matchAll(/^gap ([\d.]+) ms/gm)][answers - 1]?.[1];
+    gap = [...readFileSync(output, "utf8").matchAll(/^gap ([\d.]+) ms$/gm)][answers - 1]?.[1];
     return gap !== undefined;
   }, "Answer of the workload");
   return Number(gap);

@@ -4,8 +4,7 @@
  *   workload tiny|memory MIB|processes N|threads N|descriptors N|mappings N|writer MIB|increment MIB|relatives MIB|connections N
  *
  * Says "ready", waits for SIGTERM, checks that all of its state is as it was, and exits with 0 if so. At SIGUSR1 it says how
- * long it stood still at most: the longest time between two looks at the clock in which the host of a virtual machine has not taken the
- * processors away; and, behind that, the longest in which it has. At SIGUSR2 "increment" writes a page of each
+ * long it stood still at most: the longest time between two looks at the clock. At SIGUSR2 "increment" writes a page of each
  * hundred, and says "written".
  */
 #define _GNU_SOURCE
@@ -52,64 +51,23 @@ static double now_ms(void)
 	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static double last, longest, longest_stolen, pending, last_judged;
-static long long stolen;
-
-/* Ticks of 10 ms that the host has taken of all processors together. */
-static long long stolen_ticks(void)
-{
-	long long ticks = 0;
-	char text[256];
-	int fd = open("/proc/stat", O_RDONLY | O_CLOEXEC);
-	ssize_t got = read(fd, text, sizeof(text) - 1);
-
-	close(fd);
-	text[got > 0 ? got : 0] = 0;
-	sscanf(text, "cpu %*d %*d %*d %*d %*d %*d %*d %lld", &ticks);
-	return ticks;
-}
-
-/*
- * A host that gives no more than a share of its processors stops all of them for the rest of its period, whoever runs. The kernel counts
- * that at the next tick of each processor.
- */
-#define JUDGE_MS 20
-#define TICK_MS 10.0
-
-/* Whose was the longest gap since it was asked last? The host's, if that took at least half of it from each processor. */
-static void judge(void)
-{
-	long long now = stolen_ticks();
-	double stolen_ms = (double)(now - stolen) * TICK_MS / (double)sysconf(_SC_NPROCESSORS_ONLN);
-	double *whose = stolen_ms >= TICK_MS && stolen_ms * 2 > pending ? &longest_stolen : &longest;
-
-	if (pending > *whose)
-		*whose = pending;
-	pending = 0;
-	stolen = now;
-	last = last_judged = now_ms();
-}
+static double last, longest;
 
 /* Looks at the clock: the longest time between two looks is how long we stood still. */
 static void look(void)
 {
-	double now = now_ms(), gap = now - last;
+	double now = now_ms();
 
+	if (now - last > longest)
+		longest = now - last;
 	last = now;
-	if (now - last_judged > JUDGE_MS && gap < JUDGE_MS / 4)
-		judge();
-	else if (gap > pending) {
-		pending = gap;
-		last_judged = now;
-	}
 }
 
 static void say_ready(void)
 {
 	puts("ready");
 	fflush(stdout);
-	stolen = stolen_ticks();
-	last = last_judged = now_ms();
+	last = now_ms();
 }
 
 /* Tells the longest gap since the last time when asked by SIGUSR1; whether SIGTERM has come. */
@@ -124,11 +82,9 @@ static int is_over(void)
 	sigaddset(&set, SIGUSR1);
 	signal = sigtimedwait(&set, NULL, &at_once);
 	if (signal == SIGUSR1) {
-		nanosleep(&(struct timespec){ 0, JUDGE_MS * 1000000 }, NULL);
-		judge();
-		printf("gap %.3f ms, %.3f by the host\n", longest, longest_stolen);
+		printf("gap %.3f ms\n", longest);
 		fflush(stdout);
-		longest = longest_stolen = 0;
+		longest = 0;
 	}
 	return signal == SIGTERM;
 }
