@@ -192,12 +192,13 @@ export class Lanes implements Disposable {
   }
 
   /**
-   * Starts; `work` must be kept until it has been joined. `others`: the same groups in other ways; the second lane takes what it does out of
+   * Starts. `others`: the same groups in other ways; the second lane takes what it does out of
    * the first of them, and so on, so each group is done in one of the ways.
    */
   start(work: LaneWork, ...others: readonly LaneWork[]): RunningLanes {
     const control = work.control();
     const tables = [control, ...others.map((other) => other.control())];
+    const used = [work, ...others];
     this.#heads = [];
     const running: bigint[] = [];
     const before = blockSignals();
@@ -219,6 +220,7 @@ export class Lanes implements Disposable {
     return {
       join: () => {
         for (const thread of running.splice(0)) joinThread(thread);
+        used.length = 0; // until now the lanes needed what it refers to
       },
     };
   }
@@ -231,6 +233,7 @@ export class Lanes implements Disposable {
     const control = work.control();
     this.#heads = Array.from({ length: this.count }, (_, i) => headOf(control, this.#areas + BigInt(i * this.areaBytes)));
     const [own, ...others] = this.#heads;
+    const used = [work];
     const running: bigint[] = [];
     const before = blockSignals();
     try {
@@ -246,6 +249,7 @@ export class Lanes implements Disposable {
       join: () => {
         callAt(this.#code, addressOf(own));
         for (const thread of running.splice(0)) joinThread(thread);
+        used.length = 0;
       },
     };
   }
@@ -257,7 +261,10 @@ export class Lanes implements Disposable {
 
   /** Makes the calls of a control block in this thread, as often as wanted; its memory and that of its table must not move. */
   runPrepared(control: Buffer): void {
-    callAt(this.#code, addressOf(headOf(control, this.#areas)));
+    const head = headOf(control, this.#areas);
+    // Its address alone does not keep it: freed in between, the lane would count in memory that is somebody else's.
+    this.#heads = [head];
+    callAt(this.#code, addressOf(head));
   }
 
   close(): void {

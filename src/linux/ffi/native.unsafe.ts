@@ -31,8 +31,17 @@ export function syscall(nr: number, a: Arg = 0, b: Arg = 0, c: Arg = 0, d: Arg =
   return result === -1 ? -koffi.errno() : result;
 }
 
+/** More than a call has arguments. */
+const HELD = 8;
+const held: Uint8Array[] = [];
+let calls = 0;
+
+/** Memory stays reachable until the call is over, also in compiled code that has no further use for the argument. */
 function word(arg: Arg): number | bigint {
-  return typeof arg !== "object" ? arg : arg.length === 0 ? 0 : koffi.address(arg);
+  if (typeof arg !== "object") return arg;
+  if (arg.length === 0) return 0;
+  held[calls++ % HELD] = arg;
+  return koffi.address(arg);
 }
 
 /** Like {@link syscall} for calls whose result always fits a number. */

@@ -5,6 +5,7 @@ export const syscallCases: readonly Case[] = [
     workload: "syscalls/handlers",
     rows: ["cpu.syscall-restart"],
     claim: "calls that a handler ends are ended by signals that come in the freeze",
+    peerCannot: "it begins calls again behind a handler, and loses an interval timer whose signal waits",
   },
   {
     workload: "syscalls/undisturbed",
