@@ -7,9 +7,17 @@
  *   --html FILE     the results as a page with a table and plots, which needs nothing beside itself
  *   --json FILE     where every single figure goes (default build/bench.json)
  */
+import { readFileSync } from "node:fs";
+
 import { root, run, ensurePackages, fail } from "./setup.mjs";
 import { ensurePrograms, findPeer, requireRoot } from "./test-needs.mjs";
 
+if (process.argv.includes("--help")) {
+  // What it does and takes is said once: at the head of this file.
+  const [, head = ""] = /^\/\*\*\n([\s\S]*?)\n \*\/$/m.exec(readFileSync(new URL(import.meta.url), "utf8")) ?? [];
+  console.log(head.replaceAll(/^ \* ?/gm, ""));
+  process.exit(0);
+}
 ensurePackages();
 requireRoot("benchmarks");
 ensurePrograms();

@@ -44,7 +44,7 @@ import { letGo } from "../target/release.js";
 import { SEED_PAGE_BYTES, killTask, startSeed } from "../target/seed.js";
 import type { TracedTask } from "../target/thread.js";
 import { compileForImages } from "./compilation.js";
-import { faultPoint } from "./fault.js";
+import { faultPoint, isRefused } from "./fault.js";
 import type { Logger } from "./log.js";
 import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
@@ -209,6 +209,7 @@ function make(design: Design, tools: Tools): RestoreResult {
   let pidfile: string | undefined;
   try {
     giveLender(seed, addDefaults);
+    if (isRefused("lending")) seed.lender = undefined;
     if (design.clocks !== undefined) giveClocks(seed, design.clocks);
     if (session.hasOwnIpc) {
       session.ipc = makeIpc(session);

@@ -5,17 +5,11 @@
  * Objects lie one behind the other in what is copied: a head of the same length for all, then as many bytes as the head says (a name),
  * filled up to eight. Source: uapi/linux/bpf.h, linux/list.h.
  */
-import { closeSync } from "node:fs";
-import { KernelError } from "../errors.js";
-import { BPF_MAP_TYPE, bpfMapCreate } from "./bpf.js";
-import { type Line, OP, assemble, bpf, loadProgram } from "./bpf-code.js";
-import { addressOf } from "./ffi/native.unsafe.js";
+import { type Line, OP, assemble } from "./bpf-code.js";
+import { BpfLook } from "./bpf-look.js";
 
-const BPF_MAP_LOOKUP_ELEM = 1;
-const BPF_PROG_TEST_RUN = 10;
 const BPF_PSEUDO_MAP_VALUE = 2;
 const BPF_FUNC_probe_read_kernel = 113;
-const ATTR_BYTES = 128;
 
 /** What one run copies at most, behind the place that it has come to and the number of its bytes. */
 const PIECE_BYTES = 64 << 10;
@@ -85,35 +79,17 @@ function program(map: number, { placeAt, lengthAt, headBytes }: ListShape): Buff
 
 /** Copies lists of objects of one shape. */
 export class KernelList {
-  readonly #context = Buffer.alloc(CONTEXT_BYTES);
-  readonly #run = Buffer.alloc(ATTR_BYTES);
-  readonly #lookUp = Buffer.alloc(ATTR_BYTES);
-  readonly #key = Buffer.alloc(4);
-  readonly #piece = Buffer.alloc(PIECE_BYTES);
+  readonly #look: BpfLook;
 
-  private constructor(map: number, loaded: number) {
-    this.#run.writeUInt32LE(loaded, 0);
-    this.#run.writeUInt32LE(CONTEXT_BYTES, 40);
-    this.#run.writeBigUInt64LE(addressOf(this.#context), 48);
-    this.#lookUp.writeUInt32LE(map, 0);
-    this.#lookUp.writeBigUInt64LE(addressOf(this.#key), 8);
-    this.#lookUp.writeBigUInt64LE(addressOf(this.#piece), 16);
+  private constructor(look: BpfLook) {
+    this.#look = look;
   }
 
   /** Undefined where the kernel cannot, or does not let us. */
   static open(shape: ListShape): KernelList | undefined {
-    let map: number;
-    try {
-      const values = { keyBytes: 4, valueBytes: PIECE_BYTES, maxEntries: 1, flags: 0, name: "floe_list", extra: 0n };
-      map = bpfMapCreate({ type: BPF_MAP_TYPE.ARRAY, ...values });
-    } catch (error) {
-      if (error instanceof KernelError) return undefined;
-      throw error;
-    }
-    const loaded = loadProgram(program(map, shape), { name: "floe_list" });
-    if (loaded !== undefined) return new KernelList(map, loaded);
-    closeSync(map);
-    return undefined;
+    const sizes = { contextBytes: CONTEXT_BYTES, pieceBytes: PIECE_BYTES };
+    const look = BpfLook.open({ name: "floe_list", ...sizes, program: (map) => program(map, shape) });
+    return look && new KernelList(look);
   }
 
   /**
@@ -121,11 +97,12 @@ export class KernelList {
    * it has to be asked for by another call, or, when nothing was copied, its memory could not be read in one piece.
    */
   copy(place: bigint, end: bigint): { bytes: Buffer; next: bigint } | undefined {
-    this.#context.writeBigUInt64LE(place, 0);
-    this.#context.writeBigUInt64LE(end, 8);
-    if (bpf(BPF_PROG_TEST_RUN, this.#run) < 0 || bpf(BPF_MAP_LOOKUP_ELEM, this.#lookUp) < 0) return undefined;
-    const used = Number(this.#piece.readBigUInt64LE(USED_AT));
+    const { context, piece } = this.#look;
+    context.writeBigUInt64LE(place, 0);
+    context.writeBigUInt64LE(end, 8);
+    if (this.#look.run() === undefined) return undefined;
+    const used = Number(piece.readBigUInt64LE(USED_AT));
     if (used < START || used > PIECE_BYTES) return undefined;
-    return { bytes: Buffer.from(this.#piece.subarray(START, used)), next: this.#piece.readBigUInt64LE(0) };
+    return { bytes: Buffer.from(piece.subarray(START, used)), next: piece.readBigUInt64LE(0) };
   }
 }

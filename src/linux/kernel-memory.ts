@@ -5,18 +5,12 @@
  * stop. Where the members of structures lie is known from the kernel's own type information (`btf.ts`). Needs CAP_BPF and
  * CAP_PERFMON. Source: uapi/linux/bpf.h, Documentation/bpf/.
  */
-import { closeSync } from "node:fs";
-import { KernelError } from "../errors.js";
-import { BPF_MAP_TYPE, bpfMapCreate } from "./bpf.js";
-import { type Line, OP, assemble, bpf, loadProgram } from "./bpf-code.js";
-import { addressOf } from "./ffi/native.unsafe.js";
+import { type Line, OP, assemble } from "./bpf-code.js";
+import { BpfLook } from "./bpf-look.js";
 
-const BPF_MAP_LOOKUP_ELEM = 1;
-const BPF_PROG_TEST_RUN = 10;
 const BPF_PSEUDO_MAP_VALUE = 2;
 const BPF_FUNC_get_current_task = 35;
 const BPF_FUNC_probe_read_kernel = 113;
-const ATTR_BYTES = 128;
 
 /** What one run copies. */
 const PIECE_BYTES = 4096;
@@ -80,61 +74,37 @@ export interface KernelPath {
 
 /** Reads memory of the kernel. */
 export class KernelMemory {
-  readonly #program: number;
-  readonly #map: number;
-  readonly #context = Buffer.alloc(CONTEXT_BYTES);
-  readonly #run = Buffer.alloc(ATTR_BYTES);
-  readonly #lookUp = Buffer.alloc(ATTR_BYTES);
-  readonly #key = Buffer.alloc(4);
-  readonly #piece = Buffer.alloc(PIECE_BYTES);
+  readonly #look: BpfLook;
 
-  private constructor(map: number, loaded: number) {
-    this.#map = map;
-    this.#program = loaded;
-    this.#run.writeUInt32LE(loaded, 0);
-    this.#run.writeUInt32LE(CONTEXT_BYTES, 40);
-    this.#run.writeBigUInt64LE(addressOf(this.#context), 48);
-    this.#lookUp.writeUInt32LE(map, 0);
-    this.#lookUp.writeBigUInt64LE(addressOf(this.#key), 8);
-    this.#lookUp.writeBigUInt64LE(addressOf(this.#piece), 16);
+  private constructor(look: BpfLook) {
+    this.#look = look;
   }
 
   /** Undefined where the kernel cannot, or does not let us. */
   static open(): KernelMemory | undefined {
-    let map: number;
-    try {
-      const shape = { keyBytes: 4, valueBytes: PIECE_BYTES, maxEntries: 1, flags: 0, name: "floe_look", extra: 0n };
-      map = bpfMapCreate({ type: BPF_MAP_TYPE.ARRAY, ...shape });
-    } catch (error) {
-      if (error instanceof KernelError) return undefined;
-      throw error;
-    }
-    const loaded = loadProgram(program(map), { name: "floe_look" });
-    if (loaded !== undefined) return new KernelMemory(map, loaded);
-    closeSync(map);
-    return undefined;
+    const look = BpfLook.open({ name: "floe_look", contextBytes: CONTEXT_BYTES, pieceBytes: PIECE_BYTES, program });
+    return look && new KernelMemory(look);
   }
 
   /** The bytes at the end of a way; undefined where it leads nowhere. */
   read({ start, pointers, offset }: KernelPath, length: number): Buffer | undefined {
     // The program takes 0 for the thread.
     if (start === 0n) return undefined;
+    const { context, piece } = this.#look;
     const bytes = Buffer.alloc(length);
     for (let done = 0; done < length; done += PIECE_BYTES) {
       const some = Math.min(PIECE_BYTES, length - done);
-      this.#context.writeBigUInt64LE(start === "task" ? 0n : start, 0);
-      for (let i = 0; i < STEPS; i++) this.#context.writeBigInt64LE(BigInt(pointers[i] ?? NO_STEP), (i + 1) * 8);
-      this.#context.writeBigInt64LE(BigInt(offset + done), LAST_WORD * 8);
-      this.#context.writeBigUInt64LE(BigInt(some), LENGTH_WORD * 8);
-      if (bpf(BPF_PROG_TEST_RUN, this.#run) < 0 || this.#run.readUInt32LE(4) !== 0) return undefined;
-      if (bpf(BPF_MAP_LOOKUP_ELEM, this.#lookUp) < 0) return undefined;
-      this.#piece.copy(bytes, done, 0, some);
+      context.writeBigUInt64LE(start === "task" ? 0n : start, 0);
+      for (let i = 0; i < STEPS; i++) context.writeBigInt64LE(BigInt(pointers[i] ?? NO_STEP), (i + 1) * 8);
+      context.writeBigInt64LE(BigInt(offset + done), LAST_WORD * 8);
+      context.writeBigUInt64LE(BigInt(some), LENGTH_WORD * 8);
+      if (this.#look.run() !== 0) return undefined;
+      piece.copy(bytes, done, 0, some);
     }
     return bytes;
   }
 
   close(): void {
-    closeSync(this.#program);
-    closeSync(this.#map);
+    this.#look.close();
   }
 }

@@ -5,6 +5,7 @@
  * end of a pipe; they begin when there is something in it.
  */
 import { closeSync, writeSync } from "node:fs";
+import { KernelError } from "../errors.js";
 import { addressOf } from "./ffi/native.unsafe.js";
 import { O_CLOEXEC } from "./files.js";
 import { LaneWork, Lanes, type RunningLanes, nativeFunction, usefulLanes } from "./lanes.js";
@@ -39,10 +40,10 @@ export interface TrackedMemory {
 /** A look at the tracked memory of processes that will stand still. */
 export class UnprotectedAhead implements Disposable {
   readonly #work = new LaneWork();
-  readonly #lanes = new Lanes({ areaBytes: 1, count: usefulLanes() });
   readonly #pieces = new Map<number, Piece[]>();
   readonly #pagemaps = new Map<number, number>();
   readonly #pipe = pipe2(O_CLOEXEC);
+  readonly #lanes = new Lanes({ areaBytes: 1, count: usefulLanes() });
   readonly #poll = Buffer.alloc(8);
   /** Where the piece was that was asked for last. */
   readonly #at = new Map<number, number>();
@@ -53,15 +54,17 @@ export class UnprotectedAhead implements Disposable {
   static prepare(processes: readonly TrackedMemory[], isWanted = false): UnprotectedAhead | undefined {
     const bytes = processes.reduce((sum, { mappings }) => mappings.reduce((of, { start, end }) => of + end - start, sum), 0n);
     if (bytes === 0n || (bytes < WORTH_BYTES && !isWanted) || usefulLanes() < 2 || !isBitTrustworthy()) return undefined;
-    const ahead = new UnprotectedAhead();
+    let ahead: UnprotectedAhead | undefined;
     try {
+      ahead = new UnprotectedAhead();
       for (const one of processes) ahead.#add(one);
       ahead.#running = ahead.#lanes.startBeside(ahead.#work);
       if (ahead.#running !== undefined) return ahead;
-    } catch {
-      // A limit, or a process that has ended.
+    } catch (error) {
+      // A limit, or a process that has ended. Anything else is a bug.
+      if (!(error instanceof KernelError) && !(error instanceof Error && "syscall" in error)) throw error;
     }
-    ahead.close();
+    ahead?.close();
     return undefined;
   }
 

@@ -8,6 +8,7 @@
  * takes 0.41 s. It makes small pages only: where the kernel gives large ones to all who do not ask for them, it is not used.
  */
 import { closeSync, readFileSync, readdirSync } from "node:fs";
+import { KernelError } from "../../errors.js";
 import { O_CLOEXEC } from "../../linux/files.js";
 import { pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
@@ -89,9 +90,10 @@ export class FreshMemory {
       memory = new FreshMemory(pid, Number(made.value));
       memory.#register(ranges);
       return memory;
-    } catch {
-      memory?.close(); // it is filled as any other memory
-      return undefined;
+    } catch (error) {
+      memory?.close();
+      if (!(error instanceof KernelError)) throw error;
+      return undefined; // it is filled as any other memory
     }
   }
 

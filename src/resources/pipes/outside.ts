@@ -5,16 +5,11 @@
  * Read from   poll(2), which tells of an end without its counterpart; /proc/PID/fd of all processes for who that is, when the tree has been let go
  */
 import { O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR } from "../../linux/files.js";
-import { readlinkSync } from "../../linux/named-files.js";
-import { holdersOf } from "../../linux/proc/holders.js";
-import { readFdNumbers } from "../../linux/proc/list.js";
+import { type Holder, findHolders, nameHolders } from "../../linux/proc/holders.js";
 import { readFdInfo } from "../../linux/proc/read.js";
 import { pollOnce } from "../../linux/sockets.js";
 import { POLLERR, POLLHUP } from "../../linux/streams.js";
 import type { DumpSession, OpenFile } from "../part.js";
-
-/** How many of them are named. */
-const MOST_NAMES = 5;
 
 /** The ends of a pipe that the tree holds, and the first one seen. */
 interface Held {
@@ -43,28 +38,28 @@ export function noteEnd({ task, fd, link, info, local }: OpenFile, session: Dump
 
 function tellLater(pipes: ReadonlyMap<string, Held>, session: DumpSession): void {
   const tell = () => {
-    for (const held of pipes.values()) if (held.hasCounterpart && held.ends.size === 1) session.warn(textFor(held, session));
+    const alone = [...pipes.values()].filter((held) => held.hasCounterpart && held.ends.size === 1);
+    const holders: ReturnType<typeof findHolders> = alone.length === 0 ? new Map() : findHolders("pipe:[");
+    for (const held of alone) session.warn(textFor(held, { holders: holders.get(held.first.link) ?? [], session }));
   };
   if (session.livesOn) session.later(tell);
   else session.afterDeath(tell);
 }
 
 /** Whether a process has the other end, as well or alone. */
-function hasOther(pid: number, link: string, end: number): boolean {
+function hasOther({ pid, fds }: Holder, end: number): boolean {
   try {
-    const fds = readFdNumbers(pid).filter((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === link);
     return fds.some((fd) => (readFdInfo(pid, fd).flags & O_ACCMODE) !== end);
   } catch {
     return false; // it has ended, or closes what it had
   }
 }
 
-function textFor({ first: { task, fd, link }, ends }: Held, { tasks }: DumpSession): string {
-  const own = new Set(tasks.map(({ traced }) => traced.pid));
+function textFor({ first: { task, fd, link }, ends }: Held, on: { holders: readonly Holder[]; session: DumpSession }): string {
+  const own = new Set([process.pid, ...on.session.tasks.map(({ traced }) => traced.pid)]);
   const [end = O_RDONLY] = ends;
-  const names = holdersOf(link).filter(({ pid }) => !own.has(pid) && pid !== process.pid && hasOther(pid, link, end));
-  const some = names.slice(0, MOST_NAMES).map(({ pid, comm }) => `${pid} (${comm})`);
-  const who = some.length === 0 ? "" : `, as in process ${some.join(", ")}${names.length > MOST_NAMES ? " and others" : ""}`;
+  const names = nameHolders(on.holders.filter((holder) => !own.has(holder.pid) && hasOther(holder, end)));
+  const who = names === undefined ? "" : `, as in process ${names}`;
   const then = end === O_RDONLY ? "there is no more to be read from it" : "nobody reads it, and writing to it ends in SIGPIPE";
   return (
     `fd ${fd} of process ${task.pid} (${task.comm}) is an end of a pipe whose other end is open outside the tree alone${who}: ` +

@@ -10,7 +10,7 @@
  */
 import { statSync } from "../../linux/named-files.js";
 import { Refusal } from "../../errors.js";
-import { holdersOf } from "../../linux/proc/holders.js";
+import { findHolders, nameHolders } from "../../linux/proc/holders.js";
 import { type UnixSocketInfo, SOCKET_STATE } from "../../linux/sock-diag.js";
 import { SOCK_DGRAM } from "../../linux/sockets.js";
 import type { DumpSession, FileUse } from "../part.js";
@@ -53,11 +53,16 @@ export function findOutside(outside: UnixSkEntry, present: readonly UnixSocketIn
   return present.find((s) => serves(s) && s.name !== undefined && s.node?.inode === inode);
 }
 
-/** Who has a socket outside, as a clause; undefined where no process is found: it is in flight, or of another pid namespace. */
-export function describeHolders(inode: number): string | undefined {
-  const names = holdersOf(`socket:[${inode}]`).map(({ pid, comm }) => `${pid} (${comm})`);
-  if (names.length === 0) return undefined;
-  return `that one is open in process ${names.slice(0, 5).join(", ")}${names.length > 5 ? ` and ${names.length - 5} more` : ""}`;
+/** Who has sockets outside. All are looked for when somebody asks first: when the tree has been let go. */
+export class OutsideHolders {
+  #found: ReturnType<typeof findHolders> | undefined;
+
+  /** As a clause; undefined where no process is found: it is in flight, or of another pid namespace. */
+  describe(inode: number): string | undefined {
+    this.#found ??= findHolders("socket:[");
+    const names = nameHolders(this.#found.get(`socket:[${inode}]`) ?? []);
+    return names && `that one is open in process ${names}`;
+  }
 }
 
 /** A peer outside that is not there any more. */

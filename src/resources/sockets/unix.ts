@@ -33,7 +33,7 @@ import { peerOfTask, readPeer } from "./unix-donors.js";
 import { OUTSIDE } from "./unix-making.js";
 import { findRights, lookAtQueue, lookAtWaiting } from "./unix-unseen.js";
 import { openUnixSocket } from "./unix-restore.js";
-import { type OutsideRule, describeHolders, ruleFor } from "./unix-outside.js";
+import { OutsideHolders, type OutsideRule, ruleFor } from "./unix-outside.js";
 import type { UnixSkEntry } from "./unix.schema.js";
 import { textOf } from "../../linux/text.js";
 
@@ -48,6 +48,7 @@ interface Survey {
   readonly dumped: Set<number>;
   /** What becomes of connections to peers outside, by the inodes of these. */
   readonly outside: Map<number, NonNullable<OutsideRule>>;
+  readonly holders: OutsideHolders;
 }
 
 const surveys = new WeakMap<DumpSession, Survey>();
@@ -57,7 +58,7 @@ function surveyOf(session: DumpSession): Survey {
   if (survey === undefined) {
     const sockets = unixSockets();
     const waitsAt = new Map([...sockets.values()].flatMap((s) => s.pending.map((client) => [client, s.inode] as const)));
-    survey = { sockets, waitsAt, dumped: new Set(), outside: new Map() };
+    survey = { sockets, waitsAt, dumped: new Set(), outside: new Map(), holders: new OutsideHolders() };
     surveys.set(session, survey);
   }
   return survey;
@@ -178,12 +179,12 @@ function checkWaiting(file: OpenFile, info: UnixSocketInfo, { entry, session, st
   // Those that the user leaves outside are broken off when the listening socket goes.
   entry.pending = entry.pending.filter((client) => client === 0 || !isLeftOutside(client, session));
   afterFiles(session, () => {
-    const { dumped } = surveyOf(session);
+    const { dumped, holders } = surveyOf(session);
     const foreign = entry.pending.find((client) => client !== 0 && !dumped.has(client));
     if (foreign === undefined) return;
     stop(
       "UNIX_PEER_OUTSIDE",
-      { because: "a client outside the tree waits to be accepted", besides: () => describeHolders(foreign) },
+      { because: "a client outside the tree waits to be accepted", besides: () => holders.describe(foreign) },
       "Let the server accept the connection, then dump both ends",
       "Have it broken off: --external unix[]",
     );
@@ -289,7 +290,7 @@ function checkPeer(info: UnixSocketInfo, session: DumpSession, stop: Stop): void
   const title = other === undefined ? "a socket" : unixSocketTitle(other.type, other.name ?? new Uint8Array());
   stop(
     "UNIX_PEER_OUTSIDE",
-    { because: `it is connected to ${title} (inode ${peer}) outside the tree`, besides: () => describeHolders(peer) },
+    { because: `it is connected to ${title} (inode ${peer}) outside the tree`, besides: () => survey.holders.describe(peer) },
     "Dump the process at the other end too, as part of one tree",
     `Leave the peer outside: --external unix[${peer}] connects again by its name, --external unix[${peer}]:close comes back closed`,
     ...(info.type === SOCK_DGRAM ? ["Leave it outside with --ext-unix-sk, if it has an absolute name"] : []),

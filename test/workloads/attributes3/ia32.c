@@ -3,7 +3,7 @@
  * robust-futex list, its mappings below 4 GiB. It answers one byte for each byte it gets. gcc makes it here, without a C library. With
  * "leaderless" a second thread answers, and the first has ended.
  */
-#include "workload.h"
+#include "ia32.h"
 
 static const char program[] =
 	"typedef unsigned int u32;\n"
@@ -61,17 +61,6 @@ static const char program[] =
 	"__asm__(\".globl _start\\n_start: mov %esp,%eax\\npush %eax\\ncall run\\n\");\n"
 	;
 
-static void compile(const char *name)
-{
-	char command[512];
-	FILE *to;
-
-	snprintf(command, sizeof command, "gcc -m32 -O1 -nostdlib -static -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -w -o %s -x c -", name);
-	to = popen(command, "w");
-	if (!to || fputs(program, to) < 0 || pclose(to) != 0)
-		fail("gcc makes no 32-bit program here");
-}
-
 static int to[2], from[2];
 static bool leaderless;
 
@@ -102,7 +91,7 @@ int main(int argc, char **argv)
 	pid_t child;
 
 	leaderless = argc > 2 && !strcmp(argv[2], "leaderless");
-	compile("ia32");
+	compile_ia32(program, "ia32");
 	must(pipe2(to, O_CLOEXEC));
 	must(pipe2(from, O_CLOEXEC));
 	child = must(fork());

@@ -24,6 +24,7 @@
 #include <sys/timerfd.h>
 #include <sys/un.h>
 
+#include "ia32.h"
 #include "workload.h"
 
 enum { PAGE = 4096, BIG = 1 << 20, THREADS = 6, ALT = 64 << 10, SLEEPERS = 3, COMPLETIONS = 5, HUGE = 2 << 20 };
@@ -112,10 +113,8 @@ static void make_narrow(void)
 {
 	int said[2];
 	char byte;
-	FILE *to = popen("gcc -m32 -O1 -nostdlib -static -ffreestanding -fno-pic -fno-stack-protector -w -o everything-32 -x c -", "w");
 
-	if (!to || fputs(narrow_program, to) < 0 || pclose(to) != 0)
-		fail("gcc makes no 32-bit program here");
+	compile_ia32(narrow_program, "everything-32");
 	must(pipe2(said, O_CLOEXEC));
 	narrow = must(fork());
 	if (narrow == 0) {

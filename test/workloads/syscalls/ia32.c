@@ -2,7 +2,7 @@
  * Calls of 32-bit programs (ia32), made here by gcc without a C library: those that every stop ends go on waiting if they have no limit;
  * those that a handler ends are ended by signals that come in a freeze. Each copy of the program says how its call has ended.
  */
-#include "workload.h"
+#include "ia32.h"
 
 static const char program[] =
 	"typedef unsigned int u32;\n"
@@ -76,17 +76,6 @@ static const char program[] =
 	"}\n"
 	"__asm__(\".globl _start\\n_start: mov %esp,%eax\\npush %eax\\ncall run\\n\");\n";
 
-static void compile(const char *name)
-{
-	char command[512];
-	FILE *to;
-
-	snprintf(command, sizeof command, "gcc -m32 -O1 -nostdlib -static -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -w -o %s -x c -", name);
-	to = popen(command, "w");
-	if (!to || fputs(program, to) < 0 || pclose(to) != 0)
-		fail("gcc makes no 32-bit program here");
-}
-
 static const struct kind {
 	const char *name, *letter;
 	/* 0: a byte to read. */
@@ -121,7 +110,7 @@ int main(void)
 {
 	int result, before = 0;
 
-	compile("ia32");
+	compile_ia32(program, "ia32");
 	for (int i = 0; i < KINDS; i++)
 		start(&kinds[i], &copies[i]);
 	for (int i = 0; i < KINDS; i++)
