@@ -1,6 +1,6 @@
 /** What `npm run demo` shows, once everything it needs is there: every real program frozen, killed and brought back. */
 import { programs } from "./programs.js";
-import { type Freeze, runProgram } from "./run.js";
+import { type Freeze, runTwice } from "./run.js";
 
 /** Memory of the largest program. */
 const mib = Number(process.env["FLOE_PROGRAM_MIB"] ?? "1024");
@@ -29,11 +29,11 @@ for (const [i, program] of programs(mib).entries()) {
     continue;
   }
   try {
-    const started = performance.now();
-    const undisturbed = await runProgram(program, { freeze: false });
-    say(`   left alone: done in ${seconds(performance.now() - started)}`);
-    const { result } = await runProgram(program, { freeze: true, tell });
-    if (result !== undisturbed.result) throw new Error(`the result is another:\n${result}\ninstead of\n${undisturbed.result}`);
+    await runTwice(program, {
+      undisturbed: (ms) => say(`   left alone: done in ${seconds(ms)}`),
+      frozen: tell,
+      again: (times) => say(`   it was done before it could be frozen once more: both again, with ${times} times the work`),
+    });
     say("   it went on as if nothing had happened: the result is the same");
   } catch (error) {
     failed += 1;

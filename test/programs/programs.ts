@@ -16,8 +16,8 @@ export interface Program {
   readonly name: string;
   /** What it does, in plain words. */
   readonly story: string;
-  /** Puts into the folder what it needs, and returns its command line. */
-  prepare(folder: string): readonly string[];
+  /** Puts into the folder what it needs, and returns its command line. `times`: how many times the usual work it has to do. */
+  prepare(folder: string, times: number): readonly string[];
   /** Whether the moment has come to freeze it: one moment for each freeze. */
   readonly moments: readonly ((folder: string) => boolean)[];
   /** Whether it waits for the file "go" after the last freeze. */
@@ -46,10 +46,10 @@ function compile(name: string): string {
   return program;
 }
 
-function writeInput(path: string): void {
+function writeInput(path: string, lineCount = 80_000): void {
   const random = randomNumbers(1);
   const lines: string[] = [];
-  for (let i = 0; i < 80_000; i++) {
+  for (let i = 0; i < lineCount; i++) {
     lines.push(Array.from({ length: 10 }, () => random(1 << 24).toString(36)).join(" "));
   }
   writeFileSync(path, `${lines.join("\n")}\n`);
@@ -58,8 +58,8 @@ function writeInput(path: string): void {
 const pipeline: Program = {
   name: "shell pipeline",
   story: "a shell pipeline of nine programs that counts the words of a large text",
-  prepare(folder) {
-    writeInput(join(folder, "input.txt"));
+  prepare(folder, times) {
+    writeInput(join(folder, "input.txt"), 80_000 * times);
     return ["sh", join(here, "pipeline.sh")];
   },
   // While sort still reads, with its temporary files; and while the result is being written.
@@ -73,7 +73,7 @@ const pipeline: Program = {
 const python: Program = {
   name: "python3",
   story: "a Python program with four threads, each computing a chain of hashes",
-  prepare: () => ["python3", join(here, "hashes.py"), "1500000"],
+  prepare: (_, times) => ["python3", join(here, "hashes.py"), String(1_500_000 * times)],
   moments: [(folder) => Number(text(join(folder, "progress"))) > 100_000, (folder) => Number(text(join(folder, "progress"))) > 600_000],
   result: output,
 };
@@ -81,7 +81,7 @@ const python: Program = {
 const node: Program = {
   name: "node",
   story: "a Node program with timers and a worker thread that talk to each other",
-  prepare: () => [process.execPath, join(here, "ticks.mjs"), "150"],
+  prepare: (_, times) => [process.execPath, join(here, "ticks.mjs"), String(150 * times)],
   moments: [(folder) => linesOf(folder) > 20, (folder) => linesOf(folder) > 80],
   result: output,
 };
@@ -94,9 +94,9 @@ const piecesIn = (folder: string): string[] =>
 const archive: Program = {
   name: "tar, gzip, split",
   story: "an archive that tar writes, gzip compresses and split cuts into pieces",
-  prepare(folder) {
+  prepare(folder, times) {
     writeInput(join(folder, "input.txt"));
-    const names = ["a.txt", "b.txt", "c.txt", "d.txt"];
+    const names = Array.from({ length: 4 * times }, (_, i) => `${i}.txt`);
     for (const name of names) copyFileSync(join(folder, "input.txt"), join(folder, name));
     const tar = `tar --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - ${names.join(" ")}`;
     return ["sh", "-c", `${tar} | gzip -9n | split -b 100k - piece-`];
@@ -138,8 +138,8 @@ const objectsIn = (folder: string): number => readdirSync(folder).filter((name) 
 const build: Program = {
   name: "gcc and make",
   story: "a build by make and gcc, two compilers at a time",
-  prepare(folder) {
-    writeSources(folder, 16);
+  prepare(folder, times) {
+    writeSources(folder, 16 * times);
     return ["make", "-j2", "-s"];
   },
   moments: [2, 5, 8, 10, 12].map((count) => (folder) => objectsIn(folder) >= count),
@@ -152,7 +152,7 @@ const build: Program = {
 const family: Program = {
   name: "100 processes",
   story: "a tree of 100 processes that pass a token around a ring of pipes",
-  prepare: () => [compile("family"), "100", "3500"],
+  prepare: (_, times) => [compile("family"), "100", String(3500 * times)],
   moments: [(folder) => linesOf(folder) > 100, (folder) => linesOf(folder) > 700],
   result: output,
 };
@@ -160,7 +160,7 @@ const family: Program = {
 const crowd: Program = {
   name: "500 threads",
   story: "a process of 500 threads that compute and sleep by turns",
-  prepare: () => [compile("crowd"), "500", "250"],
+  prepare: (_, times) => [compile("crowd"), "500", String(250 * times)],
   moments: [(folder) => linesOf(folder) > 10, (folder) => linesOf(folder) > 50],
   result: output,
 };
