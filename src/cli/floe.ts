@@ -17,6 +17,7 @@ const OPERANDS: Readonly<Record<string, string | undefined>> = {
   restore: "DIR",
   show: "DIR",
   check: undefined,
+  lock: "DIR",
   unlock: "[ID|stale]",
   help: undefined,
 };
@@ -53,6 +54,8 @@ async function run(command: string, request: { settings: Settings; operands: rea
       return (await import("./commands/own-restore.js")).ownRestore(operand, settings);
     case "show":
       return (await import("./show/show.js")).show(operand, settings);
+    case "lock":
+      return (await import("./commands/lock.js")).lockCommand(operand, settings);
     case "unlock":
       return (await import("./commands/unlock.js")).unlockCommand(operand);
     default:

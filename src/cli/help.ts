@@ -49,6 +49,7 @@ Usage:
   floe restore DIR [-d]     bring it back; without -d, wait for its end
   floe show DIR [--json]    what is in a directory of images
   floe check                see whether the kernel has what is needed
+  floe lock DIR             hold back the connections in it, on the machine that will restore it
   floe unlock [ID|stale]    locks on connections that dumps have left
   floe criu ...             the command line of CRIU
   floe crit ...             the command line of CRIT

@@ -82,7 +82,8 @@ export function loadTasks(images: DirectorySource, isLazy = false): SavedTask[] 
   return tasks.filter((t) => t !== undefined);
 }
 
-function checkInventory(images: DirectorySource): void {
+/** Throws where the images are of a version that is not understood. */
+export function checkInventory(images: DirectorySource): void {
   const { img_version } = images.single("INVENTORY", [], inventoryEntry);
   if (VERSIONS.includes(img_version)) return;
   throw new ImageError({

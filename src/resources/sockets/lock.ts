@@ -124,6 +124,12 @@ function last(connections: readonly Connection[], session: DumpSession): void {
   session.takeBack(() => unsilence(table));
 }
 
+/** Holds connections back that are not there yet: until they are restored, or by `floe unlock`. */
+export function lockBefore(connections: readonly Connection[], isByIptables: boolean): void {
+  if (isByIptables) for (const { here, there } of connections) dropSegments({ here, there });
+  else silence(HELD + freshName(), connections);
+}
+
 /** Lifts a lasting lock; false: there is none. */
 export function unlock(id: string): boolean {
   try {

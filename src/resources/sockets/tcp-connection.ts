@@ -33,7 +33,18 @@ import { afterFiles } from "../files/table.js";
 import type { DumpSession, Fd, OpenFile, RestoreSession } from "../part.js";
 import { addressOf, unmapped } from "./inet-address.js";
 import type { InetSkEntry } from "./inet.schema.js";
-import { type Ending, TCP_STATE, hasHeardEnd, hasSaidEnd, hearConfirmation, hearEnd, hearReset, heardFirst } from "./tcp-states.js";
+import { isTcp } from "./inet-socket.js";
+import {
+  type Ending,
+  TCP_STATE,
+  isConnection,
+  hasHeardEnd,
+  hasSaidEnd,
+  hearConfirmation,
+  hearEnd,
+  hearReset,
+  heardFirst,
+} from "./tcp-states.js";
 import { lock, lockId, unlockAtRestore } from "./lock.js";
 import { liftLimits } from "./options.js";
 import { type Reading, readConnections } from "./tcp-reading.js";
@@ -92,6 +103,15 @@ export function saveConnection(file: OpenFile, entry: InetSkEntry, { session, st
     take: (stream) => session.images.append("TCP_STREAM", [entry.ino], { type: tcpStreamEntry, ...stream }),
   };
   all.push({ here: endOf(entry, "src"), there: endOf(entry, "dst"), reading, stop });
+}
+
+/** The connections among the entries whose other end is not: those that are held back until the restore. */
+export function connectionsOutward(entries: readonly InetSkEntry[]): Connection[] {
+  const all = entries
+    .filter((entry) => isTcp(entry) && isConnection(entry.state))
+    .map((entry) => ({ here: endOf(entry, "src"), there: endOf(entry, "dst") }));
+  const known = new Set(all.map(({ here, there }) => `${endText(here)}-${endText(there)}`));
+  return all.filter(({ here, there }) => !known.has(`${endText(there)}-${endText(here)}`));
 }
 
 function saveConnections(savings: readonly Saving[], session: DumpSession): void {
@@ -198,7 +218,9 @@ function smaller(snd_wnd: number): { snd_wnd: number; max_window: number } {
 /** network_lock_method of the inventory. */
 const BY_IPTABLES = 1;
 
-const isByIptables = ({ images }: RestoreSession) => images.single("INVENTORY", [], inventoryEntry).network_lock_method === BY_IPTABLES;
+/** Whether the dump has held connections back by rules of iptables; a restore lifts no others then. */
+export const isByIptables = ({ images }: Pick<RestoreSession, "images">): boolean =>
+  images.single("INVENTORY", [], inventoryEntry).network_lock_method === BY_IPTABLES;
 
 type Ends = Pick<Ending, "own" | "peer">;
 
