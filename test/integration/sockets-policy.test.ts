@@ -158,17 +158,20 @@ test("net.lock: by iptables where it is asked for; gone after a failure, a resto
   const { report, folder } = await run(`${meet}
     rules() { iptables -w -S | grep -c "^-A floe-lock-.*DROP"; }
     dump() { ${COMMAND} dump -t $C -D images -o dump.log ${POLICY} --network-lock iptables; }
+    floe_lock() { ${COMMAND.replace(/ criu$/, "")} lock images; }
     floe_unlock() { ${COMMAND.replace(/ criu$/, "")} unlock "$@"; }
     FLOE_FAULT=dump-written dump; echo "failed: $(rules)"
     FLOE_FAULT=kill:dump-written dump; echo "killed: $(rules)"
     floe_unlock >unlock.out; floe_unlock $(grep -o "[0-9a-f]\\{8\\}[.][0-9]*-[0-9a-f]\\{8\\}[.][0-9]*" unlock.out | head -1); echo "lifted: $(rules)"
     dump || cat images/dump.log; echo "locked: $(rules)"
+    floe_unlock $(floe_unlock | cut -d" " -f1) && floe_lock && floe_lock; echo "as on another machine: $(rules)"
     floe restore -d -o restore.log ${POLICY}; echo "restored: $(rules)"; iptables -w -S | grep -c floe
     kill -USR1 $C; until_line "PASS\\|FAIL" client.out; until_line "PASS\\|FAIL" server.out; cat server.out client.out unlock.out`);
   assert.match(report, /^failed: 0$/m, report);
   assert.match(report, /^killed: 2$/m, report);
   assert.match(report, /^lifted: 0$/m, report);
   assert.match(report, /^locked: 2$/m, report);
+  assert.match(report, /^1 lifted\n1 locked\n0 locked\nas on another machine: 2$/m, report);
   assert.match(report, /^restored: 0\n0$/m, report);
   assert.equal(report.match(/^PASS$/gm)?.length, 2, report);
   rmSync(folder, { recursive: true, force: true });
