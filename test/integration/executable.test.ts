@@ -11,9 +11,21 @@ import { casePatienceMs } from "../harness/patience.js";
 
 const executable = join(projectRoot, "dist", "floe");
 
+/** What scripts wait with, for process $pid. */
+const WAITS = `
+# Until file $1 has $2; fails when the process has ended without saying it.
+says() { until grep -q "$2" $1; do kill -0 $pid 2> /dev/null || { grep -q "$2" $1; return; }; sleep 0.05; done; }
+# Until file $1 has more than $2 lines.
+grows() { until [ $(wc -l < $1) -gt $2 ]; do kill -0 $pid || exit 10; sleep 0.05; done; }
+# Until it is the program $1, and not setsid(1) or the shell any more, and sleeps.
+becomes() { until [ "$(ps -o comm=,stat= -p $pid | tr -s ' ' | cut -c-$((\${#1} + 2)))" = "$1 S" ]; do sleep 0.05; done; }
+# Its state once that is $1, or after a minute.
+state() { for i in $(seq 1200); do [ "$(ps -o stat= -p $pid | cut -c1)" = $1 ] && break; sleep 0.05; done; ps -o stat= -p $pid | cut -c1; }
+`;
+
 /** Runs a script in a pid namespace of its own, with the executable's names in PATH. */
 function inNamespace(folder: string, script: string): { status: number | null; stdout: string; stderr: string } {
-  const command = ["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script];
+  const command = ["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", `${WAITS}\n${script}`];
   const env = { PATH: `${folder}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: folder };
   return spawnSync("unshare", command, { cwd: folder, env, encoding: "utf8", timeout: casePatienceMs });
 }
@@ -85,11 +97,11 @@ describe("the executable", () => {
     const { status, stdout, stderr } = inNamespace(
       folder,
       `setsid python3 large.py < /dev/null > large.out 2>&1 & pid=$!
-       until grep -q ready large.out; do sleep 0.05; done; mkdir large
+       says large.out ready; mkdir large
        criu dump -t $pid -D large -o dump.log -v4 || exit 11
        wait $pid
        criu restore -d -D large -o restore.log -v4 || exit 12
-       touch go; until [ $(wc -l < large.out) = 2 ]; do kill -0 $pid 2>/dev/null || break; sleep 0.05; done; sleep 0.1; cat large.out; rm go`,
+       touch go; says large.out "same\\|DIFFERS"; cat large.out; rm go`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.equal(stdout, "ready\nsame\n");
@@ -125,11 +137,11 @@ describe("the executable", () => {
     const { status, stdout, stderr } = inNamespace(
       folder,
       `setsid python3 refused.py $PWD/told < /dev/null > refused.out 2>&1 & pid=$!
-       until grep -q ready refused.out; do sleep 0.05; done; mkdir refused
+       says refused.out ready; mkdir refused
        criu dump -t $pid -D refused -o dump.log || exit 11
        wait $pid
        FLOE_FAULT=refuse:lending python3 filter.py criu restore -d -D refused -o restore.log || exit 12
-       touch told; until grep -q "same\\|DIFFERS" refused.out; do kill -0 $pid || break; sleep 0.05; done; tail -1 refused.out`,
+       touch told; says refused.out "same\\|DIFFERS"; tail -1 refused.out`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.equal(stdout, "same\n", stderr);
@@ -140,11 +152,11 @@ describe("the executable", () => {
     const { status, stdout, stderr } = inNamespace(
       folder,
       `setsid sh streamed.sh < /dev/null > streamed.out 2>&1 & pid=$!
-       until grep -q ready streamed.out; do sleep 0.05; done
+       says streamed.out ready
        floe dump $pid -o - > stream || exit 11
        wait $pid
        floe restore - --detach < stream > /dev/null || exit 12
-       touch on; until grep -q on streamed.out; do kill -0 $pid || exit 13; sleep 0.05; done; sleep 0.2; cat streamed.out`,
+       touch on; says streamed.out on || exit 13; cat streamed.out`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.equal(stdout, "ready\non\n");
@@ -155,11 +167,11 @@ describe("the executable", () => {
     const { status, stdout, stderr } = inNamespace(
       folder,
       `setsid sh count.sh < /dev/null > numbers 2>&1 & pid=$!
-       sleep 0.5; mkdir images
+       grows numbers 3; mkdir images
        criu dump -t $pid -D images -o dump.log -v4 || exit 11
        wait $pid; cp numbers before
        criu restore -d -D images -o restore.log -v4 --pidfile root.pid || exit 12
-       sleep 0.5; kill -STOP $pid; echo $pid; cat images/root.pid; echo; crit show images/pstree.img; kill -KILL $pid`,
+       grows numbers $(($(wc -l < before) + 3)); kill -STOP $pid; echo $pid; cat images/root.pid; echo; crit show images/pstree.img; kill -KILL $pid`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     const [pid, pidfile] = stdout.split("\n");
@@ -167,7 +179,7 @@ describe("the executable", () => {
     assert.match(stdout, new RegExp(`"pid": ${pid},`));
     const numbers = readFileSync(join(folder, "numbers"), "utf8").trimEnd().split("\n").map(Number);
     const before = readFileSync(join(folder, "before"), "utf8").trimEnd().split("\n").length;
-    assert.ok(numbers.length > before, "the shell did not go on counting");
+    assert.ok(numbers.length > before + 3, "the shell did not go on counting");
     assert.deepEqual(
       numbers,
       [...numbers.keys()].map((n) => n + 1),
@@ -189,11 +201,11 @@ describe("the executable", () => {
     writeFileSync(join(folder, "connected.py"), program.join("\n"));
     const { status, stdout, stderr } = inNamespace(
       folder,
-      `unshare --net bash -c 'ip link set lo up; exec setsid python3 connected.py' < /dev/null > connected.out 2>&1 & sleep 0.1
-       until grep -q ready connected.out; do sleep 0.05; done; pid=$(pgrep -f "^python3 connected.py"); export BUN_JSC_slowPathAllocsBetweenGCs=40
+      `unshare --net bash -c 'ip link set lo up; exec setsid python3 connected.py' < /dev/null > connected.out 2>&1 & pid=$!
+       says connected.out ready; pid=$(pgrep -f "^python3 connected.py"); export BUN_JSC_slowPathAllocsBetweenGCs=40
        for i in 1 2 3 4 5; do rm -rf garbage; mkdir garbage
          nsenter --net --target $pid criu dump -t $pid -D garbage -o dump.log --tcp-established --leave-running || exit 11; done
-       touch tell; until grep -q same connected.out; do kill -0 $pid || exit 12; sleep 0.05; done; cat connected.out`,
+       touch tell; says connected.out same || exit 12; cat connected.out`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.equal(stdout, "ready\nsame\n");
@@ -202,47 +214,48 @@ describe("the executable", () => {
   test("leaves stopped what it is asked to, after a dump and after a restore", () => {
     const { status, stdout, stderr } = inNamespace(
       folder,
-      `state() { ps -o stat= -p $1 | cut -c1; }
-       setsid sleep 100 < /dev/null > /dev/null 2>&1 & pid=$!
-       sleep 0.3; mkdir stopped
+      `setsid sleep 100 < /dev/null > /dev/null 2>&1 & pid=$!
+       becomes sleep; mkdir stopped
        criu dump -t $pid -D stopped -o dump.log --leave-stopped || exit 11
-       state $pid; kill -CONT $pid; sleep 0.1; state $pid
+       state T; kill -CONT $pid; state S
        kill -KILL $pid; wait $pid 2> /dev/null
        criu restore -d -D stopped -o restore.log --leave-stopped || exit 12
-       sleep 0.1; state $pid; kill -CONT $pid; sleep 0.1; state $pid; kill -KILL $pid`,
+       state T; kill -CONT $pid; state S; kill -KILL $pid`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.deepEqual(stdout.split("\n").slice(0, 4), ["T", "S", "T", "S"]);
   });
 
   test("waits for the restored tree unless told not to, and --exec-cmd becomes its parent", () => {
+    writeFileSync(join(folder, "ticks.sh"), "until [ -e end ]; do mkdir -p ticks; sleep 0.05; done");
     const { status, stdout, stderr } = inNamespace(
       folder,
-      `setsid sleep 1.5 < /dev/null > /dev/null 2>&1 & pid=$!
-       sleep 0.3; mkdir waits
+      `setsid sh ticks.sh < /dev/null > /dev/null 2>&1 & pid=$!
+       until [ -e ticks ]; do sleep 0.05; done; mkdir waits
        criu dump -t $pid -D waits -o dump.log || exit 11
        wait $pid 2> /dev/null
-       criu restore -D waits -o restore.log; echo "waited $?"; ps -o pid= -p $pid
+       rmdir ticks; criu restore -D waits -o restore.log & floe=$!
+       until [ -e ticks ]; do kill -0 $floe || exit 12; sleep 0.05; done; kill -0 $floe && echo waits
+       touch end; wait $floe; echo "waited $?"; ps -o pid= -p $pid; rm end
        criu restore -D waits -o again.log --exec-cmd -- sh -c 'echo parent $$; ps -o ppid= -p '$pid'; env'`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.doesNotMatch(stdout, /BUN_/, "what the executable tells its own engine is not passed on");
-    const [waited, parent, ppid] = stdout.split("\n").filter((line) => line.trim() !== "");
-    assert.equal(waited, "waited 0");
+    const [waits, waited, parent, ppid] = stdout.split("\n").filter((line) => line.trim() !== "");
+    assert.deepEqual([waits, waited], ["waits", "waited 0"]);
     assert.equal(ppid?.trim(), parent?.replace("parent ", ""));
   });
 
   test("a dump for which there is no room fails and leaves nothing open in the process", () => {
     const { status, stdout, stderr } = inNamespace(
       folder,
-      `setsid python3 -c 'b = b"x" * (64 << 20); import time; time.sleep(100)' < /dev/null > /dev/null 2>&1 & pid=$!
-       while [ "$(awk '/VmRSS/ { print ($2 > 60000) }' /proc/$pid/status)" != 1 ]; do sleep 0.05; done
-       sleep 0.3; mkdir full; open() { echo $(ls /proc/$pid/fd); }; before=$(open)
+      `setsid python3 -c 'b = b"x" * (64 << 20); import time; print("ready", flush=True); time.sleep(1000)' < /dev/null > full.out 2>&1 & pid=$!
+       says full.out ready; becomes python3; mkdir full; open() { echo $(ls /proc/$pid/fd); }; before=$(open)
        for when in never always; do
          unshare --mount bash -c "mount -t tmpfs -o size=4m t full && mkdir full/i && criu dump -t $pid -D full/i -o d.log --pre-copy $when"
          echo "$when $?"; [ "$(open)" = "$before" ] && echo same
        done
-       ps -o stat= -p $pid | cut -c1; kill -KILL $pid`,
+       state S; kill -KILL $pid`,
     );
     assert.equal(status, 0, `${stdout}\n${stderr}`);
     assert.deepEqual(stdout.trim().split("\n"), ["never 1", "same", "always 1", "same", "S"], stderr);
