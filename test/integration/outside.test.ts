@@ -16,7 +16,7 @@ program, dump, restore = sys.argv[1], sys.argv[2].split("\\n"), sys.argv[3].spli
 def report(): return open("out").read() if os.path.exists("out") else ""
 plain = sys.argv[4:]
 def die(*words): print(*words, report(), flush=True); os._exit(1)
-def until(text, seconds=20):
+def until(text, seconds=60):
     end = time.time() + seconds
     while text not in report():
         if time.time() > end or "FAIL" in report(): die("no", text)
@@ -205,6 +205,10 @@ const common = { ...DEFAULT_POLICY, imagesDir: images, workDir: images, displayS
 const forDump = { ...common, tree: Number(pid), leaveRunning: false, leaveStopped: false, timeoutS: 10 };
 dump({ ...forDump, orphanPtsMaster: true }, SILENT);
 const masters = new Map();
+const until = (isSo) => {
+  for (const end = Date.now() + 60000; !isSo() && Date.now() < end; ) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+};
+until(() => existsSync("closed"));
 const forRestore = { ...common, restoreDetached: true, leaveStopped: false, pidfile: undefined, execCmd: undefined };
 try {
   restore(forRestore, SILENT);
@@ -215,7 +219,7 @@ restore({ ...forRestore, takeOrphanMaster: ({ fd, index }) => masters.set(index,
 for (const fd of masters.values()) writeSync(fd, "typed\\n");
 writeFileSync("go", "restored\\n");
 const report = () => (existsSync("out") ? readFileSync("out", "utf8") : "");
-for (const end = Date.now() + 20000; !report().includes("PASS") && Date.now() < end; ) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+until(() => report().includes("PASS"));
 for (const [index, fd] of masters) {
   const text = Buffer.alloc(99);
   console.log(index, JSON.stringify(text.toString("utf8", 0, readSync(fd, text))));
@@ -235,6 +239,7 @@ line = dump + [str(pid)]
 done = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 os.waitpid(pid, 0)
 for master, slave in pairs: os.close(master)
+open("closed", "w").close()
 print(done.communicate()[0], flush=True)
 `;
 
