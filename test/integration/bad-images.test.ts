@@ -19,11 +19,12 @@ import { pstreeEntry } from "../../src/resources/tasks/tree.schema.js";
 import { compileWorkload } from "../harness/compile.js";
 import { ImageFolder, randomNumbers } from "../harness/images.js";
 import { describeExit } from "../harness/lane.js";
+import { patienceMs } from "../harness/patience.js";
 import { isRoot, type Outcome, Subject } from "../harness/subject.js";
 
 /** Images that a restore does not need: without them, and whatever is in them, all is well. */
 const unneeded = ["seccomp.img", "stats-dump", "timens-0.img"];
-const hangMs = 30_000;
+const hangMs = patienceMs;
 const mutationsRead = 2000;
 const mutationsRestored = Number(process.env["FLOE_MUTATIONS"] ?? "60");
 const skip = isRoot ? false : "needs root";

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 
 import { withTimeout } from "../harness/lane.js";
+import { patienceMs } from "../harness/patience.js";
 import { type Combination, allPairs } from "../harness/pairs.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 import { floeOfFile } from "../harness/tool.js";
@@ -78,7 +79,7 @@ async function dump(subject: Subject, { way, pages, copied }: Way, chain: readon
   } else {
     await subject.must(subject.dumpLine([...PAGES[pages], ...COPIED[copied], ...chain]));
   }
-  assert.equal((await withTimeout(end, 10_000, "The end of the dumped process")).signal, 9);
+  assert.equal((await withTimeout(end, patienceMs, "The end of the dumped process")).signal, 9);
   await subject.untilAlone([]);
 }
 

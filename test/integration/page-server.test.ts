@@ -139,6 +139,8 @@ describe("page server", { concurrency: 2, skip: isRoot ? false : "needs root" },
     withStill(async (subject) => {
       const server = await startServer(subject, floe());
       await subject.must(subject.commandLine(["pre-dump", "-t", String(subject.pid), "--track-mem", ...server]));
+      // The next server writes the same log.
+      await subject.untilAlone([subject.pid]);
       renameSync(subject.images, join(subject.folder, "first"));
       mkdirSync(subject.images, { mode: 0o700 });
       const previous = ["--prev-images-dir", "../first"];

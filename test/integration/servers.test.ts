@@ -70,9 +70,9 @@ function serve({ kind, port, files = {}, before = "", command }: Server): { repo
     ip link set lo up || exit 7
     ${before}
     setsid ${command} </dev/null >server.out 2>&1 & S=$!
-    for i in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/${port}) 2>/dev/null && break; sleep 0.05; done
+    for i in $(seq 1200); do (exec 3<>/dev/tcp/127.0.0.1/${port}) 2>/dev/null && break; sleep 0.05; done
     node ${resolve("test/programs/ask.mjs")} ${kind} ${port} >client.out 2>&1 & C=$!
-    for i in $(seq 200); do grep -q ready client.out && break; sleep 0.05; done
+    for i in $(seq 1200); do grep -q ready client.out && break; sleep 0.05; done
     for round in 1 2; do
       rm -rf images; mkdir images
       floe dump -t $S -o dump.log

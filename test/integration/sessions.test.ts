@@ -34,7 +34,7 @@ function run(steps: string): string {
     cd ${folder}
     floe() { ${floe.command.join(" ")} $1 -D images --tcp-established "\${@:2}" >tool.out 2>&1 || { cat tool.out images/*.log; exit 8; }; }
     thaw() { rm -rf images; mkdir images; floe dump -t $S -o dump.log; sleep 0.2; floe restore -d -o restore.log; }
-    until_line() { for i in $(seq 200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat *.out; exit 9; }
+    until_line() { for i in $(seq 1200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat *.out; exit 9; }
     ip link set lo up || exit 7
     mkfifo in; exec 5<>in
     ${steps}`;
@@ -57,7 +57,7 @@ describe("sessions", { ...(why === undefined ? {} : { skip: why }) }, () => {
       as() { setpriv --reuid postgres --regid postgres --clear-groups "$@"; }
       as initdb -D data -A trust --no-sync --no-instructions >initdb.out 2>&1 || { cat initdb.out; exit 7; }
       setsid setpriv --reuid postgres --regid postgres --clear-groups postgres -D data -p 7505 -h 127.0.0.1 -k '' -F </dev/null >server.out 2>&1 & S=$!
-      for i in $(seq 200); do as psql -h 127.0.0.1 -p 7505 -c 'create table t(n int)' postgres >/dev/null 2>&1 && break; sleep 0.05; done
+      for i in $(seq 1200); do as psql -h 127.0.0.1 -p 7505 -c 'create table t(n int)' postgres >/dev/null 2>&1 && break; sleep 0.05; done
       as psql -h 127.0.0.1 -p 7505 -At postgres <&5 >client.out 2>&1 &
       echo "begin; insert into t select generate_series(1, 1000); select 'begun', count(*) from t;" >&5; until_line begun client.out
       for round in 1 2; do
@@ -89,7 +89,7 @@ describe("sessions", { ...(why === undefined ? {} : { skip: why }) }, () => {
           'StrictModes no' 'UsePAM no' 'PermitRootLogin yes' >conf
         mkdir -p /run/sshd
         setsid $(command -v sshd) -D -e -f conf </dev/null >server.out 2>&1 & S=$!
-        for i in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/7506) 2>/dev/null && break; sleep 0.05; done
+        for i in $(seq 1200); do (exec 3<>/dev/tcp/127.0.0.1/7506) 2>/dev/null && break; sleep 0.05; done
         ssh ${option} -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i key -p 7506 root@127.0.0.1 \\
           'n=0; while read word; do n=$((n+1)); echo "$n: $word, shell $$"; done; echo the end' <&5 >client.out 2>&1 & C=$!
         say() { echo "$1" >&5; until_line ": $1, shell" client.out; }

@@ -19,7 +19,7 @@ async function run(steps: string): Promise<{ report: string; folder: string }> {
   const folder = mkdtempSync(join(tmpdir(), "floe-policy-"));
   const script = `
     cd ${folder}; mkdir images
-    until_line() { for i in $(seq 200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat $2; exit 9; }
+    until_line() { for i in $(seq 1200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat $2; exit 9; }
     floe() { ${floe.command.join(" ")} "$1" -D images -v4 "\${@:2}" || { cat images/*.log; exit 8; }; }
     # A restore that is refused.
     refused() { ${floe.command.join(" ")} restore -d -D images -o refused.log "$@"; echo "refused: $?"; }

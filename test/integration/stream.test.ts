@@ -71,7 +71,7 @@ describe("streams", { concurrency: 2, skip: isRoot ? false : "needs root" }, () 
         "child = subprocess.Popen(sys.argv[1:], start_new_session=True)",
         "print('is', child.pid, flush=True)",
         "os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)",
-        "time.sleep(0.5); child.wait(); open('reaped', 'w').close(); time.sleep(1000)",
+        "time.sleep(0.5); open('reaped', 'w').close(); child.wait(); time.sleep(1000)",
       ].join("\n");
       const argv = [await compileWorkload("memory/still"), join(subject.folder, "go"), "1"];
       // Which of the two speaks first is open.

@@ -95,7 +95,7 @@ async function script(steps: string): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "floe-unix-"));
   const text = `
     cd ${folder}; mkdir images
-    until_line() { for i in $(seq 400); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat $2; exit 9; }
+    until_line() { for i in $(seq 1200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat $2; exit 9; }
     floe() { ${floe.command.join(" ")} "$1" -D images -v4 "\${@:2}" || { cat images/*.log; exit 8; }; }
     refused() { ${floe.command.join(" ")} "$1" -D images -o refused.log "\${@:2}"; echo "refused: $?"; }
     outside="${program}"; orphan="${orphan}"; programs=${join(import.meta.dirname, "../programs")}
