@@ -49,7 +49,7 @@ Usage:
   floe restore DIR [-d]     bring it back; without -d, wait for its end
   floe show DIR [--json]    what is in a directory of images
   floe check                see whether the kernel has what is needed
-  floe lock DIR             hold back the connections in it, on the machine that will restore it
+  floe lock DIR             hold its connections back where it will be restored
   floe unlock [ID|stale]    locks on connections that dumps have left
   floe criu ...             the command line of CRIU
   floe crit ...             the command line of CRIT
