@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -55,11 +55,16 @@ async function make(name: string, parts: { files: readonly string[]; flags: read
   await slot();
   try {
     mkdirSync(folder, { recursive: true });
-    // Another test file may compile the same program now: make it under a name of our own, then put it in place at once.
+    // Another test file may compile the same program now: make it under a name of our own, then put it in place at once. Whoever
+    // comes second leaves the first one in place: it may be running already, and its file would be a deleted one.
     const temporary = `${made}.${process.pid}`;
     await compile(temporary);
-    renameSync(temporary, made);
-    rmSync(temporary, { force: true });
+    try {
+      linkSync(temporary, made);
+    } catch (error) {
+      if (!existsSync(made)) throw error;
+    }
+    rmSync(temporary);
   } finally {
     freeSlot();
   }
