@@ -47,8 +47,6 @@ export interface Case {
   readonly peerLoses?: readonly string[];
   /** Time for the whole case. */
   readonly timeoutMs?: number;
-  /** Time to wait after `ready` before the first dump, for a workload that has to get into its blocking call. */
-  readonly settleMs?: number;
 }
 
 /** One shape of each workload, for what does not differ by the shape. */
@@ -161,7 +159,6 @@ export class CaseRun {
     this.#exit = this.#lane.nextExit(this.#pid);
     await this.#untilReady();
     this.#filesAtReady = readdirSync(join(this.folder, "work")).sort();
-    await pause(this.#case.settleMs ?? 0);
   }
 
   async throughDeath(images: string, options: readonly string[] = []): Promise<void> {

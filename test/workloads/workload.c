@@ -271,11 +271,15 @@ bool comes_to(pid_t tid, char state)
 
 void until_asleep(pid_t tid)
 {
-	for (int i = 0; i < 30000 && task_state(tid) != 'S'; i++)
-		sleep_ms(1);
-	sleep_ms(5);
-	if (task_state(tid) != 'S')
-		fail("task %d does not go to sleep", tid);
+	for (int i = 0; i < 30000; i++) {
+		bool sleeps = task_state(tid) == 'S';
+
+		/* On its way into the call it may sleep for a moment, too. */
+		sleep_ms(sleeps ? 5 : 1);
+		if (sleeps && task_state(tid) == 'S')
+			return;
+	}
+	fail("task %d does not go to sleep", tid);
 }
 
 /* The number of the system call in which a task sleeps, -1 when it runs. */

@@ -8,7 +8,6 @@ function fullTable(room: string): Case {
     claim: `a descriptor table with ${room} free places is kept, and nothing is put into the wrong one`,
     modes: room === "0" ? ["alone", "left-running", "killed-restored"] : ["left-running", "killed-restored"],
     peerCannot: "it needs free places in the table",
-    settleMs: 150,
   };
 }
 

@@ -18,11 +18,13 @@ int main(int argc, char **argv)
 	must(setrlimit(RLIMIT_NOFILE, &limit));
 	snapshot_ignores("fd ");
 	snapshot_ignores("fds ");
-	ready();
+	/* With a full table there is no looking into it. */
+	keep_state();
 	while ((fd = open("/dev/null", O_RDWR)) >= 0)
 		last = fd;
 	for (int i = 0; i < room; i++)
 		must(close(last--));
+	must(write(1, "ready\n", 6));
 	while (!go_given()) {
 		struct timespec nap = {0, 10000000};
 

@@ -25,7 +25,7 @@ static int state_of(int fd)
 
 static void await_state(int fd, int state)
 {
-	for (int i = 0; i < 1000 && state_of(fd) != state; i++)
+	for (int i = 0; i < 12000 && state_of(fd) != state; i++)
 		sleep_ms(5);
 	check(state_of(fd) == state, "fd %d is in state %d, not %d", fd, state_of(fd), state);
 }
@@ -42,7 +42,7 @@ static void hear(int fd, const char *text)
 {
 	struct pollfd ready_to_read = {fd, POLLIN, 0};
 
-	check(poll(&ready_to_read, 1, 10000) == 1, "fd %d: nothing comes", fd);
+	check(poll(&ready_to_read, 1, 60000) == 1, "fd %d: nothing comes", fd);
 	expect_text(fd, text);
 }
 

@@ -61,7 +61,7 @@ static void hear(int fd, const char *text)
 {
 	struct pollfd ready_to_read = {fd, POLLIN, 0};
 
-	check(poll(&ready_to_read, 1, 10000) == 1, "fd %d: nothing comes", fd);
+	check(poll(&ready_to_read, 1, 60000) == 1, "fd %d: nothing comes", fd);
 	expect_text(fd, text);
 }
 
@@ -85,7 +85,7 @@ static void serve(int port)
 		char byte[16];
 		ssize_t got;
 
-		check(poll(&ready_to_read, 1, 20000) == 1, "connection %d: nothing comes", i);
+		check(poll(&ready_to_read, 1, 120000) == 1, "connection %d: nothing comes", i);
 		got = recv(fds[i], byte, sizeof byte, 0);
 		if (i == 0)
 			check(got == 8 && !memcmp(byte, "question", 8), "the first connection is not alive: %zd", got);

@@ -13,7 +13,7 @@
 
 #include "workload.h"
 
-enum { SLEEP_MS = 4000, LATE_MS = 15000 };
+enum { SLEEP_MS = 4000, LATE_MS = 60000 };
 
 /* MAY: the kernel interrupts this call whenever the task was stopped, so a freeze may show; PEER: only the peer's may. */
 enum interruption { NEVER, PEER, MAY };
