@@ -50,6 +50,7 @@ import type { RestoreOptions } from "./options.js";
 import { Phases } from "./phases.js";
 import { punchRuns, punchShared } from "./dedup.js";
 import { requireRights } from "./rights.js";
+import { warnOfInherited } from "../resources/security/inherited.js";
 import { givePids, hasOwnIpc, hasOwnPids } from "./restore-namespaces.js";
 import { finishTasks, runStage } from "./restore-finish.js";
 import { giveOwners, linkFiles } from "./restore-links.js";
@@ -163,6 +164,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   );
   if (room === undefined) findings.add(noRoom(session.tasks[0]));
   findings.throwAny();
+  warnOfInherited(session.tasks, session);
   if (tree === undefined || room === undefined) throw new Error("internal error: a failed plan was not reported");
   return { saved, tree, kernel, room, regionBytes: bytes, shared, clocks, ownPids };
 }

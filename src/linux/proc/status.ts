@@ -32,6 +32,8 @@ export interface ProcStatus {
   readonly noNewPrivs: boolean;
   /** 0 none, 1 strict, 2 filter. */
   readonly seccomp: number;
+  /** How many filters; since 5.9, else undefined. */
+  readonly seccompFilters: number | undefined;
   /** Pending for this thread, then for the process; blocked, ignored, caught. Bit n-1 is signal n. */
   readonly sigPnd: bigint;
   readonly shdPnd: bigint;
@@ -211,5 +213,10 @@ class StatusText implements ProcStatus {
 
   get seccomp(): number {
     return this.#lines.int("Seccomp");
+  }
+
+  get seccompFilters(): number | undefined {
+    const text = this.#lines.value("Seccomp_filters");
+    return text === undefined ? undefined : Number.parseInt(text, 10);
   }
 }
