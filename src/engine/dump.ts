@@ -41,6 +41,7 @@ import { fpregsToImage } from "../resources/tasks/core-x86.js";
 import { coreEntry, taskKobjIdsEntry } from "../resources/tasks/core.schema.js";
 import { writeFilters } from "../resources/security/seccomp.js";
 import { refuseGuardedPlaces } from "../resources/watches/guards.js";
+import { hearOfLooks } from "../resources/watches/listeners.js";
 import { type FrozenTree, freezeTree, releaseTree } from "../target/freeze.js";
 import type { PreparedThreads } from "../target/prepared-threads.js";
 import { waitDeath } from "../target/seed.js";
@@ -109,8 +110,9 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
     const result = withCopies(copies, resident, () => {
       using shared = copySharedAhead(options, { log, sink });
       const pids = runningTree(options.tree);
-      learnMapped(pids, options);
-      copies.files = copyFilesAhead(pids, { options, scratch: () => sink.scratch() });
+      copies.hearsOfLooks = hearOfLooks(pids);
+      learnMapped(pids, { ...options, isHeard: copies.hearsOfLooks });
+      copies.files = copyFilesAhead(pids, { options, scratch: () => sink.scratch(), isHeard: copies.hearsOfLooks });
       copies.readMounts();
       copies.irmap = searchWatched(pids, options, { log, parent });
       copies.withoutPolicies = withoutPolicies(pids);
@@ -336,6 +338,7 @@ class Session implements DumpSession {
   readonly snapshots: DumpSession["snapshots"];
   readonly filesAhead: DumpSession["filesAhead"];
   readonly irmap: DumpSession["irmap"];
+  readonly hearsOfLooks: boolean;
   readonly mounts: DumpSession["mounts"];
   readonly withoutPolicies: DumpSession["withoutPolicies"];
   readonly parent: DumpSession["parent"];
@@ -358,6 +361,7 @@ class Session implements DumpSession {
     this.snapshots = tools.snapshots;
     this.filesAhead = tools.copies.files;
     this.irmap = tools.copies.irmap;
+    this.hearsOfLooks = tools.copies.hearsOfLooks;
     this.mounts = tools.copies.mounts;
     this.withoutPolicies = tools.copies.withoutPolicies;
     this.parent = tools.parent;

@@ -70,6 +70,8 @@ export class PreCopies {
   files: FilesAhead = new Map();
   /** Names of watched files that had to be searched for. */
   irmap: Irmap = new Map();
+  /** The tree is told when somebody opens its files. */
+  hearsOfLooks = false;
   #mounts: MountTree | undefined;
 
   /** The mounts that paths end on, as they were when they were read. */

@@ -33,7 +33,7 @@ export class Ready implements Disposable {
     this.order = kernelOrder(pids);
     this.texts = new PreparedDescriptors(pids);
     try {
-      learnKinds({ prepared: this.texts, pids }, fileKinds, { options, mounts: copies.mounts });
+      learnKinds({ prepared: this.texts, pids }, fileKinds, { options, mounts: copies.mounts, hearsOfLooks: copies.hearsOfLooks });
       this.threads = PreparedThreads.of(pids);
       this.unprotected = copies.lookAhead(isRehearsal);
       shared?.lastRound(options);

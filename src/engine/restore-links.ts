@@ -65,15 +65,17 @@ function* files(session: Session): Generator<Linked> {
 
 /** Work of the kinds that needs every process to have its files. */
 export function linkFiles(session: Session): void {
-  for (const { fd, kind, message, holders } of files(session)) kind.link?.(message, { fd, session, holders });
+  const all = [...files(session)];
+  const inOrder = [...all.filter(({ kind }) => kind.linksLast !== true), ...all.filter(({ kind }) => kind.linksLast === true)];
+  for (const { fd, kind, message, holders } of inOrder) kind.link?.(message, { fd, session, holders });
 }
 
 /** Owners of signals about I/O, and what else of files needs all threads. */
 export function giveOwners(session: Session): void {
   for (const { fd, kind, message, holders, isGiven } of files(session)) {
-    if (!isGiven) kind.finish?.(message, { fd, session, holders });
+    const made = isGiven ? undefined : kind.finish?.(message, { fd, session, holders });
     const { fown, flags = 0 } = message as Owned;
-    if (fown !== undefined) restoreOwner(fd, fown, session);
+    if (fown !== undefined) restoreOwner(made ?? fd, fown, session);
     if ((flags & O_ASYNC) !== 0) signalFromHolder(holders[0], flags);
   }
 }

@@ -142,6 +142,13 @@ export class Session implements RestoreSession {
     this.#closeLater.push(fd);
   }
 
+  closeNow(fd: Fd): void {
+    const at = this.#closeLater.indexOf(fd);
+    if (at < 0) return;
+    this.#closeLater.splice(at, 1);
+    closeSync(fd);
+  }
+
   takeBack(undo: () => void): void {
     this.#undo.push(undo);
   }

@@ -109,6 +109,8 @@ export interface DumpSession {
   readonly mounts: MountTree;
   /** Names of watched files that had to be searched for. */
   readonly irmap: Irmap;
+  /** Before the freeze the tree was told of it when somebody opened its files (watches/listeners.ts). */
+  readonly hearsOfLooks: boolean;
   /** Told which pages stay with a process that goes on standing still and is asked for them; undefined: none do. */
   readonly leave: ((task: DumpTask, pages: readonly PageRange[]) => void) | undefined;
   /** Processes, by pid, whose mappings had no NUMA policies just before the tree was frozen. */
@@ -204,6 +206,8 @@ export interface RestoreSession {
   fileEntry(id: number): FileEntry | undefined;
   /** Takes over a descriptor of ours that has to stay open until every task has its files. */
   closeLater(fd: Fd): void;
+  /** Closes one of these earlier. */
+  closeNow(fd: Fd): void;
   /** What undoes a change outside of the tree; runs when the restore fails. */
   takeBack(undo: () => void): void;
   warn(message: string): void;
@@ -300,8 +304,10 @@ export interface FileKind<E> {
   open(entry: E, session: RestoreSession): Fd;
   /** Work that needs every file and task to exist (epoll targets, owners, locks); programs run in holders. */
   link?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): void;
-  /** Work that needs every thread to exist as well. */
-  finish?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): void;
+  /** Its links come after those of all other kinds, for what these do is not to be told to whoever watches files. */
+  readonly linksLast?: true;
+  /** Work that needs every thread to exist as well. A descriptor of ours, where another file has taken the place of what `open` made. */
+  finish?(entry: E, context: { fd: Fd; session: RestoreSession; holders: readonly { task: RestoreTask; fd: number }[] }): Fd | undefined;
   /** Looks for what certainly cannot be restored, before anything is made. */
   check?(entry: E, session: RestoreSession, use: FileUse): Problem[];
   /** Open files that may be handed over from outside, with --inherit-fd: then neither `open` nor `check` nor `finish` is called. */

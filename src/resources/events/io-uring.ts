@@ -83,7 +83,10 @@ export const ioUrings: FileKind<FloeIoUringEntry> = {
     return undefined;
   },
   open: (entry, session) => rebuild(entry, session),
-  finish: (entry, { fd, session }) => giveBack(entry, fd, session),
+  finish(entry, { fd, session }) {
+    giveBack(entry, fd, session);
+    return undefined;
+  },
   check: (entry, session, use) => {
     if (!isSound(entry, session)) return [badImage(entry, use)];
     const because = whyNotHere(entry);

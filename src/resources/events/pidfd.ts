@@ -22,7 +22,6 @@ import { run } from "../../target/run.js";
 import { startIdle, waitDeath } from "../../target/seed.js";
 import type { TracedTask } from "../../target/thread.js";
 import { replaceStandIn, standIn } from "../files/replace.js";
-import { restoreOwner } from "../files/table.js";
 import { fileEntry } from "../files/table.schema.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession, RestoreTask } from "../part.js";
 import { outsidePid } from "../tasks/pid-numbers.js";
@@ -184,14 +183,14 @@ export const pidfds: FileKind<PidfdEntry> = {
   finish(entry, { session, holders }) {
     const thread = laterThread(entry, session);
     const tid = thread?.task.traced.threads[thread.index]?.tid;
-    if (tid === undefined) return;
+    if (tid === undefined) return undefined;
     const fd = pidfdOpen(tid, PIDFD_THREAD);
     session.closeLater(fd);
     setStatusFlags(fd, entry.flags);
-    restoreOwner(fd, entry.fown, session);
     replaceStandIn(fd, holders);
     // They may be watched by epolls.
     watchAgain(fd, new Set(holders.map((holder) => holder.fd)), session);
+    return fd;
   },
   check(entry, session, { process, what }) {
     if (entry.nspid === GONE || laterThread(entry, session) !== undefined) return [];

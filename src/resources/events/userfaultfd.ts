@@ -73,7 +73,10 @@ export const userfaultfds: FileKind<FloeUserfaultfdEntry> = {
     if (fd !== undefined) return fd;
     throw new KernelError({ call: "userfaultfd", errno: ERRNO.EPERM, errnoText: "EPERM", doing: `making the one of process ${entry.pid}` });
   },
-  finish: (entry, { fd, session }) => watch(entry, fd, session),
+  finish(entry, { fd, session }) {
+    watch(entry, fd, session);
+    return undefined;
+  },
   check: (entry, session, use) => (session.task(entry.pid) !== undefined && isSound(entry) ? [] : [badImage(entry, use)]),
 };
 

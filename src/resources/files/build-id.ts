@@ -4,22 +4,18 @@
  * Source: elf(5); note NT_GNU_BUILD_ID of owner "GNU" in a PT_NOTE segment.
  */
 import { closeSync, constants, readSync } from "node:fs";
-import { openSync } from "../../linux/named-files.js";
+import { openToLook } from "../watches/listeners.js";
 
 const HEAD_BYTES = 4096;
 const PT_NOTE = 4;
 const NT_GNU_BUILD_ID = 3;
 const MAX_NOTE_BYTES = 64 << 10;
 
-/** The build id as 32-bit words in memory order, as images have it; undefined when the file has none. */
-export function readBuildId(path: string): number[] | undefined {
-  let fd: number;
-  try {
-    // Looking must not show: the time of last access stays.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOATIME);
-  } catch {
-    return undefined;
-  }
+/** The build id as 32-bit words in memory order, as images have it; undefined when the file has none. `isHeard`: somebody would be told of a plain look. */
+export function readBuildId(path: string, isHeard = false): number[] | undefined {
+  // Looking must not show: the time of last access stays.
+  const fd = openToLook(path, { isHeard, flags: constants.O_RDONLY | constants.O_NOATIME });
+  if (fd === undefined) return undefined;
   try {
     return fromElf(fd);
   } finally {

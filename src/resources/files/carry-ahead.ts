@@ -8,14 +8,14 @@
 import { type BigIntStats, closeSync, fstatSync, ftruncateSync } from "node:fs";
 import { readlinkSync, statSync } from "../../linux/named-files.js";
 import { KernelError } from "../../errors.js";
-import { AT_FDCWD, O_CLOEXEC, O_NOATIME, O_NONBLOCK, SEEK_SET, lseek, openat } from "../../linux/files.js";
+import { SEEK_SET, lseek } from "../../linux/files.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { readMaps } from "../../linux/proc/read.js";
 import type { Xattr } from "../../linux/xattr.js";
 import type { Fd } from "../part.js";
 import { type PolicyOptions, policyOf } from "../policy.js";
 import { isGuardedBy, guardsOf } from "../watches/guards.js";
-import { copy, dataRanges, keptXattrs } from "./deleted.js";
+import { copy, dataRanges, keptXattrs, openToRead } from "./deleted.js";
 import { isFresh, isRegular, leasedFiles } from "./unchanged.js";
 
 /** A part of a file that has data, and where in the copy that is. */
@@ -57,7 +57,7 @@ interface Found {
 /** Copies what the processes have open or mapped and is to be carried. What does not work out is left to the dump. */
 export function copyFilesAhead(
   pids: readonly number[],
-  { options, scratch }: { options: PolicyOptions; scratch: () => Fd | undefined },
+  { options, scratch, isHeard }: { options: PolicyOptions; scratch: () => Fd | undefined; isHeard: boolean },
 ): FilesAhead {
   const copies = new Map<string, FileCopy>();
   const { general, byPath } = options.filePolicy;
@@ -72,7 +72,7 @@ export function copyFilesAhead(
     const fd = scratch();
     if (fd === undefined) return copies;
     try {
-      const made = copyFile(path, fd);
+      const made = copyFile(path, fd, isHeard);
       if (isUnchanged(made.stat, statSync(path, { bigint: true }))) copies.set(key, made);
     } catch (error) {
       // The file or its process is gone; a full disk will be met again by the dump.
@@ -108,9 +108,9 @@ function findFiles(pid: number, options: PolicyOptions, found: Map<string, Found
   }
 }
 
-/** Copies the data of the file that `path` leads to into the empty file `to`. */
-export function copyFile(path: string, to: Fd): FileCopy {
-  const reader = openat(AT_FDCWD, path, { flags: O_NOATIME | O_NONBLOCK | O_CLOEXEC });
+/** Copies the data of the file that `path` leads to into the empty file `to`. `isHeard`: the tree would be told of a plain look. */
+export function copyFile(path: string, to: Fd, isHeard: boolean): FileCopy {
+  const reader = openToRead(path, isHeard);
   try {
     const stat = fstatSync(reader, { bigint: true });
     const xattrs = keptXattrs(`/proc/self/fd/${reader}`);

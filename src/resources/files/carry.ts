@@ -16,6 +16,7 @@ import { imageFileName } from "../../images/kinds.js";
 import { readXattrs } from "../../linux/xattr.js";
 import type { DumpSession, Fd } from "../part.js";
 import { policyOf } from "../policy.js";
+import { isHeard } from "../watches/listeners.js";
 import { type FileCopy, copyFile, inodeKey, isOfKernel, isUnchanged } from "./carry-ahead.js";
 import { type FloeCarriedFile, floeCarriedFile } from "./carried.schema.js";
 import type { RegFileEntry } from "./regular.schema.js";
@@ -119,7 +120,7 @@ function contents(file: CarriedUse, { all, number }: { all: Carried; number: num
     all.named.add(to);
   }
   try {
-    return copyFile(file.openPath, to);
+    return copyFile(file.openPath, to, isHeard(session));
   } catch (error) {
     if (error instanceof KernelError && error.call.startsWith("openat")) return refuse(file, session, error.message);
     throw error;

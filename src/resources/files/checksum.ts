@@ -5,7 +5,7 @@
  * all over a long one, so that it costs milliseconds at most.
  */
 import { closeSync, constants, readSync } from "node:fs";
-import { openSync } from "../../linux/named-files.js";
+import { openToLook } from "../watches/listeners.js";
 
 /**
  * reg_file_entry.checksum_config of this kind of checksum, a number of our own: CRIU has the fields, but up to 4.2 neither
@@ -36,14 +36,11 @@ export function stepFor(sizeBytes: number): number {
 }
 
 /** The checksum of the file that `path` leads to; undefined when it cannot be read. Reading it does not show. */
-export function checksumOf(path: string, { sizeBytes, step }: { sizeBytes: number; step: number }): number | undefined {
+export function checksumOf(path: string, of: { sizeBytes: number; step: number; isHeard?: boolean }): number | undefined {
+  const { sizeBytes, step, isHeard = false } = of;
   if (step < BLOCK_BYTES || sizeBytes / step > BLOCKS + 1) return undefined;
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOATIME | constants.O_NONBLOCK);
-  } catch {
-    return undefined;
-  }
+  const fd = openToLook(path, { isHeard, flags: constants.O_RDONLY | constants.O_NOATIME | constants.O_NONBLOCK });
+  if (fd === undefined) return undefined;
   try {
     const block = Buffer.alloc(BLOCK_BYTES);
     let crc = 0;

@@ -24,6 +24,7 @@ import {
   O_CREAT,
   O_EXCL,
   O_NOATIME,
+  O_NONBLOCK,
   O_RDWR,
   O_TMPFILE,
   SEEK_DATA,
@@ -39,8 +40,10 @@ import {
   setTimesOf,
   type FileTimes,
 } from "../../linux/files.js";
+import { openQuietly } from "../../linux/quiet-open.js";
 import { type Xattr, readXattrs, setXattr } from "../../linux/xattr.js";
 import type { DumpSession, Fd, ImageSource } from "../part.js";
+import { isHeard } from "../watches/listeners.js";
 import { type GhostFileEntry, ghostChunkEntry, ghostFileEntry } from "./deleted.schema.js";
 
 const S_IFMT = 0o170000;
@@ -70,7 +73,7 @@ export function saveGhost(number: number, file: { stat: BigIntStats; local: Fd }
     writeSync(image, record(ghostFileEntry, entry));
     return;
   }
-  const reader = openat(AT_FDCWD, `/proc/self/fd/${local}`, { flags: O_NOATIME | O_CLOEXEC });
+  const reader = openToRead(`/proc/self/fd/${local}`, isHeard(session));
   try {
     const sizeBytes = Number(stat.size);
     const parts = dataRanges(reader, sizeBytes);
@@ -84,6 +87,12 @@ export function saveGhost(number: number, file: { stat: BigIntStats; local: Fd }
   } finally {
     closeSync(reader);
   }
+}
+
+/** Opens a file whose contents are needed in any case: without anybody being told, if that is possible. */
+export function openToRead(path: string, isHeard: boolean): Fd {
+  const quiet = isHeard ? openQuietly(path) : undefined;
+  return quiet ?? openat(AT_FDCWD, path, { flags: O_NOATIME | O_NONBLOCK | O_CLOEXEC });
 }
 
 /** Labels of security modules belong to the machine; whatever else there is belongs to the file. */

@@ -7,15 +7,12 @@
  *
  * Where the memory may not be looked at, a warning says that they may be lost.
  */
-import { closeSync } from "node:fs";
-import { F_NOTIFY, getOwner, getStatusFlags } from "../../linux/fcntl.js";
-import { O_PATH } from "../../linux/files.js";
+import { F_NOTIFY } from "../../linux/fcntl.js";
 import { KernelNotices, type Notice } from "../../linux/kernel-notices.js";
-import { readlinkSync, statSync } from "../../linux/named-files.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
-import { pidfdGetfd, pidfdOpen } from "../../linux/process.js";
 import { SYS } from "../../linux/syscalls.js";
 import type { DumpSession, DumpTask, OpenFile, RestoreTask, ThreadPart } from "../part.js";
+import { hasOwnedDirectory } from "../watches/listeners.js";
 import type { FdinfoEntry } from "./table.schema.js";
 
 let kernel: KernelNotices | undefined;
@@ -38,32 +35,13 @@ export function prepareNotices(pids: readonly number[]): void {
       const fds = readFdNumbers(pid);
       seen += fds.length;
       if (seen > MOST_DESCRIPTORS) return;
-      const directories = fds.filter((fd) => isDirectory(`/proc/${pid}/fd/${fd}`));
-      if (directories.length > 0 && hasOwner(pid, directories)) {
+      if (hasOwnedDirectory(pid, fds)) {
         kernelNotices();
         return;
       }
     } catch {
       // It has ended, or closes what it had.
     }
-  }
-}
-
-const isDirectory = (path: string): boolean => readlinkSync(path).startsWith("/") && statSync(path).isDirectory();
-
-function hasOwner(pid: number, fds: readonly number[]): boolean {
-  const pidfd = pidfdOpen(pid);
-  try {
-    return fds.some((fd) => {
-      const local = pidfdGetfd(pidfd, fd);
-      try {
-        return (getStatusFlags(local) & O_PATH) === 0 && getOwner(local).pid !== 0;
-      } finally {
-        closeSync(local);
-      }
-    });
-  } finally {
-    closeSync(pidfd);
   }
 }
 

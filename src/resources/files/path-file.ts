@@ -9,6 +9,7 @@ import { readlinkSync } from "../../linux/named-files.js";
 import { type FileStat, statOf } from "../../linux/statx.js";
 import type { DumpSession, PathFile } from "../part.js";
 import { isGuarded } from "../watches/guards.js";
+import { isHeard } from "../watches/listeners.js";
 import { carry } from "./carry.js";
 import { isLeased } from "./locks.js";
 import { describeFile } from "./regular.js";
@@ -54,6 +55,7 @@ function dumpPathFile(file: PathFile, stat: FileStat, session: DumpSession): num
     stat,
     openPath: mayBeRead ? openPath : undefined,
     wantsChecksum: file.isPrivate === true && session.options.fileValidation === "buildid",
+    isHeard: isHeard(session),
   });
   const reg = carry(described, { link, stat, openPath, mayBeRead, process, what }, session);
   const value = { type: fdTypes.values.REG, id, reg };

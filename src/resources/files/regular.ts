@@ -23,6 +23,7 @@ import {
 import type { DumpSession, Fd, FileKind, FileUse, OpenFile, RestoreSession } from "../part.js";
 import { policyOf } from "../policy.js";
 import { isGuarded } from "../watches/guards.js";
+import { isHeard } from "../watches/listeners.js";
 import { carry } from "./carry.js";
 import { carriedPath, checkCarried } from "./carried.js";
 import { CHECKSUM_OF_BLOCKS, stepFor } from "./checksum.js";
@@ -78,6 +79,8 @@ export interface Description {
   readonly openPath: string | undefined;
   /** Whether to tell it by a checksum when it has no build id. */
   readonly wantsChecksum?: boolean;
+  /** The tree would be told of it when the file is opened. */
+  readonly isHeard?: boolean;
 }
 
 /** The message for a file with a path. */
@@ -95,7 +98,7 @@ export function describeFile(file: Description): RegFileEntry {
   if (isRegular(stat)) {
     entry.size = stat.size;
     const isKnown = file.openPath !== undefined && (file.flags & O_PATH) === 0;
-    const { buildId, checksum } = isKnown ? identityOf(file.openPath, stat, file.wantsChecksum) : knownIdentity(stat);
+    const { buildId, checksum } = isKnown ? identityOf(file.openPath, stat, file) : knownIdentity(stat);
     if (buildId !== undefined) entry.build_id = [...buildId];
     else if (file.wantsChecksum === true && checksum !== undefined)
       Object.assign(entry, { checksum, checksum_config: CHECKSUM_OF_BLOCKS, checksum_parameter: stepFor(Number(stat.size)) });
@@ -154,16 +157,18 @@ export const regularFiles: FileKind<RegFileEntry> = {
     }
     noteGone(id, name, session);
     const mayBeRead = !isLeased(stat, session) && !isOfProc(name) && !isGuarded(openPath, session);
-    const entry = describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, openPath: mayBeRead ? openPath : undefined });
+    const way = { openPath: mayBeRead ? openPath : undefined, isHeard: isHeard(session) };
+    const entry = describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, ...way });
     return carry(entry, { link, stat, openPath, mayBeRead, process, what: `fd ${file.fd}` }, session);
   },
   open: (entry, session) => (lateFile(entry.name, session) === undefined ? openRegular(entry, session) : standIn()),
   finish(entry, { session, holders }) {
     const late = lateFile(entry.name, session);
-    if (late === undefined) return;
+    if (late === undefined) return undefined;
     const fd = whileOpen(late, () => openRegular(entry, session));
     session.closeLater(fd);
     replaceStandIn(fd, holders);
+    return fd;
   },
   outside: { names: (entry) => pathKeys(entry.name), flags: (entry) => entry.flags },
   check(entry, session, use) {

@@ -63,7 +63,7 @@ const kindsByText = new WeakMap<DescriptorText, AnyKind>();
 export function learnKinds(
   { prepared, pids }: { prepared: PreparedDescriptors; pids: readonly number[] },
   kinds: readonly AnyKind[],
-  by: Pick<DumpSession, "options" | "mounts">,
+  by: Pick<DumpSession, "options" | "mounts" | "hearsOfLooks">,
 ): void {
   const opened: OpenedFile[] = [];
   const texts = [...prepared.last].flatMap(([pid, reads]) => reads.flatMap(({ text }) => (text === undefined ? [] : { pid, text })));
@@ -84,7 +84,7 @@ export function learnKinds(
     learnTold(text, by);
     if ((text.info.flags & O_PATH) === 0 && !isOfProc(text.link)) opened.push({ pid, ...text });
   }
-  learnOpened(opened, pids);
+  learnOpened(opened, { pids, isHeard: by.hearsOfLooks });
 }
 
 function findKind(file: Parameters<AnyKind["matches"]>[0], kinds: readonly AnyKind[]): AnyKind | undefined {

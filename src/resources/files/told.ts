@@ -7,6 +7,7 @@ import type { DescriptorText } from "../../linux/descriptor-texts.js";
 import { O_CLOEXEC } from "../../linux/files.js";
 import type { DumpSession } from "../part.js";
 import { hasGuards } from "../watches/guards.js";
+import { isHeard } from "../watches/listeners.js";
 import type { Known } from "./descriptions.js";
 import { describeFile, isToldByText } from "./regular.js";
 import { type FileEntry, fdTypes, fileEntry } from "./table.schema.js";
@@ -38,7 +39,7 @@ export class ToldFiles {
   entryFor(pid: number, text: DescriptorText): Pick<Known, "id" | "type"> | undefined {
     if (this.#isGuarded || !told.has(text)) return undefined;
     // What it is known by later may be in the file, which may be another one as soon as the tree runs.
-    if (needsLook(text.stat)) identityOf(`/proc/${pid}/fd/${text.fd}`, text.stat);
+    if (needsLook(text.stat)) identityOf(`/proc/${pid}/fd/${text.fd}`, text.stat, { isHeard: isHeard(this.#session) });
     const id = this.#session.newFileId();
     this.#files.push({ id, text });
     return { id, type: REG };

@@ -2,10 +2,9 @@
  * Whether a file still is the one that a process knew: type, size, mode and build, as far as the user wants to know.
  */
 import { type BigIntStats, closeSync, fstatSync } from "node:fs";
-import { lstatSync, readlinkSync, statSync } from "../../linux/named-files.js";
+import { lstatSync, statSync } from "../../linux/named-files.js";
 import { KernelError, Refusal } from "../../errors.js";
 import { AT_FDCWD, O_CLOEXEC, O_PATH, openat } from "../../linux/files.js";
-import { readFdNumbers } from "../../linux/proc/list.js";
 import type { FileLock } from "../../linux/proc/locks.js";
 import { readLocks, readMaps } from "../../linux/proc/read.js";
 import type { FileUse, Problem, RestoreSession } from "../part.js";
@@ -57,21 +56,30 @@ export function needsLook(stat: BigIntStats): boolean {
   return isRegular(stat) && stat.size >= LEAST_WITH_BUILD_ID && !identities.has(stateKey(stat));
 }
 
-/** Reads the build id of a file, or else its checksum where that is wanted, once per state of it. */
-export function identityOf(openPath: string, stat: BigIntStats, wantsChecksum = false): Identity {
+/**
+ * Reads the build id of a file, or else its checksum where that is wanted, once per state of it. `isHeard`: the tree would be told of a
+ * plain look.
+ */
+export function identityOf(
+  openPath: string,
+  stat: BigIntStats,
+  { wantsChecksum = false, isHeard = false }: { wantsChecksum?: boolean; isHeard?: boolean } = {},
+): Identity {
   const key = stateKey(stat);
   let known = identities.get(key);
-  known ??= { buildId: stat.size < LEAST_WITH_BUILD_ID ? undefined : readBuildId(openPath), checksum: undefined };
+  known ??= { buildId: stat.size < LEAST_WITH_BUILD_ID ? undefined : readBuildId(openPath, isHeard), checksum: undefined };
   if (wantsChecksum && known.buildId === undefined && known.checksum === undefined) {
     const sizeBytes = Number(stat.size);
-    known = { ...known, checksum: checksumOf(openPath, { sizeBytes, step: stepFor(sizeBytes) }) };
+    known = { ...known, checksum: checksumOf(openPath, { sizeBytes, step: stepFor(sizeBytes), isHeard }) };
   }
   identities.set(key, known);
   return known;
 }
 
 /** Looks at mapped files and programs while the processes still run; the dump then knows them already. */
-export function learnMapped(pids: readonly number[], { fileValidation }: Pick<PolicyOptions, "fileValidation">): void {
+export function learnMapped(pids: readonly number[], by: Pick<PolicyOptions, "fileValidation"> & { readonly isHeard: boolean }): void {
+  const { fileValidation, isHeard } = by;
+  const wantsChecksum = fileValidation === "buildid";
   const leased = leasedFiles();
   const guards = guardsOf(pids);
   const seen = new Set<string>();
@@ -83,7 +91,7 @@ export function learnMapped(pids: readonly number[], { fileValidation }: Pick<Po
         seen.add(key);
         const path = `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
         const stat = statSync(path, { bigint: true });
-        if (isRegular(stat) && !isGuardedBy(guards, path)) identityOf(path, stat, fileValidation === "buildid");
+        if (isRegular(stat) && !isGuardedBy(guards, path)) identityOf(path, stat, { wantsChecksum, isHeard });
       }
     } catch {
       // The process has ended, or changed its mappings: the dump will look again.
@@ -108,35 +116,27 @@ export interface OpenedFile {
   readonly stat: BigIntStats;
 }
 
-/**
- * Looks into open files while the processes still run: in the freeze it takes 13 µs for each. Where one of the processes is told about
- * files, it would be told of this as well, and nothing is done.
- */
-export function learnOpened(files: readonly OpenedFile[], pids: readonly number[]): void {
+/** Looks into open files while the processes still run: in the freeze it takes 13 µs for each. */
+export function learnOpened(files: readonly OpenedFile[], by: { readonly pids: readonly number[]; readonly isHeard: boolean }): void {
   const unknown = files.filter(({ stat }) => needsLook(stat) && stat.nlink !== 0n && !isFresh(stat));
-  if (unknown.length === 0 || pids.some(isToldAboutFiles)) return;
+  if (unknown.length === 0) return;
   const leased = leasedFiles();
+  const guards = guardsOf(by.pids);
   for (const { pid, fd, stat } of unknown) {
     if (!needsLook(stat) || leased.has(stat.ino)) continue;
     let own: number | undefined;
     try {
       // By now the number may be that of something else, which must not be opened.
       own = openat(AT_FDCWD, `/proc/${pid}/fd/${fd}`, { flags: O_PATH | O_CLOEXEC });
-      if (stateKey(fstatSync(own, { bigint: true })) === stateKey(stat)) identityOf(`/proc/self/fd/${own}`, stat);
+      if (stateKey(fstatSync(own, { bigint: true })) === stateKey(stat)) {
+        const path = `/proc/self/fd/${own}`;
+        if (!isGuardedBy(guards, path)) identityOf(path, stat, by);
+      }
     } catch (error) {
       if (!(error instanceof KernelError)) throw error; // it was closed
     } finally {
       if (own !== undefined) closeSync(own);
     }
-  }
-}
-
-/** Whether a process has a group of inotify or fanotify; in doubt it has. */
-function isToldAboutFiles(pid: number): boolean {
-  try {
-    return readFdNumbers(pid).some((fd) => /^anon_inode:(inotify|\[fanotify\])$/.test(readlinkSync(`/proc/${pid}/fd/${fd}`)));
-  } catch {
-    return true;
   }
 }
 

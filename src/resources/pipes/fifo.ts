@@ -64,6 +64,11 @@ export const fifos: FileKind<FifoEntry> = {
     setStatusFlags(fd, reg.flags);
     return fd;
   },
+  // Every end is there by now. Whoever watches the fifo would be told of a later close.
+  link(entry, { session }) {
+    const fd = held.get(session)?.get(entry.pipe_id);
+    if (fd !== undefined) session.closeNow(fd);
+  },
   outside: {
     names: (entry, session) => pathKeys(session.fileEntry(entry.regf_id ?? 0)?.reg?.name ?? ""),
     flags: (entry, session) => session.fileEntry(entry.regf_id ?? 0)?.reg?.flags ?? 0,

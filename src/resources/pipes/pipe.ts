@@ -30,20 +30,32 @@ export function savePipeData(file: OpenFile, session: DumpSession, { kind, pipeI
   saved.set(session, seen);
   if (seen.has(pipeId)) return;
   seen.add(pipeId);
-  // An end for reading of our own, whichever end this descriptor is.
-  const reader = openSync(`/proc/self/fd/${file.local}`, constants.O_RDONLY | constants.O_NONBLOCK);
+  const size = getPipeSize(file.local);
+  const { data, packets } = peekInto(file, size);
+  if (data.length === 0 && size === DEFAULT_CAPACITY) return;
+  session.images.append(kind, [], { type: pipeDataEntry, value: { pipe_id: pipeId, bytes: data.length, size, packets }, extra: data });
+}
+
+/** Looks by the very descriptor where it can be read: who watches a fifo is told when another is opened. */
+function peekInto({ local, info }: OpenFile, size: number): Peeked {
+  if (bytesToRead(local) === 0) return { data: Buffer.alloc(0), packets: [] };
+  if ((info.flags & O_ACCMODE) !== O_WRONLY) return peek(local, size);
+  const reader = openSync(`/proc/self/fd/${local}`, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const size = getPipeSize(reader);
-    const { data, packets } = peek(reader, size);
-    if (data.length === 0 && size === DEFAULT_CAPACITY) return;
-    session.images.append(kind, [], { type: pipeDataEntry, value: { pipe_id: pipeId, bytes: data.length, size, packets }, extra: data });
+    return peek(reader, size);
   } finally {
     closeSync(reader);
   }
 }
 
-/** The bytes in a pipe, without taking them out, and how long the messages are that they came in, if they did. */
-function peek(reader: Fd, capacity: number): { data: Buffer; packets: number[] } {
+interface Peeked {
+  readonly data: Buffer;
+  /** How long the messages are that they came in, if they did. */
+  readonly packets: number[];
+}
+
+/** The bytes in a pipe, without taking them out. */
+function peek(reader: Fd, capacity: number): Peeked {
   const bytes = bytesToRead(reader);
   if (bytes === 0) return { data: Buffer.alloc(0), packets: [] };
   return withCopy(reader, { capacity, bytes }, (copy) => {

@@ -66,7 +66,10 @@ export const inetSockets: FileKind<InetSkEntry> = {
   matches: (file) => file.link.startsWith("socket:[") && isCarried(socketKindOf(file)),
   dump: (file, session) => dumpInet(file, session),
   open: (entry, session) => openInet(entry, session),
-  finish: (entry, { session }) => tellEnd(entry, session),
+  finish(entry, { session }) {
+    tellEnd(entry, session);
+    return undefined;
+  },
   check: (entry, session, use) => checkInet(entry, session, use),
   outside: { names: ({ ino }) => [`socket:[${ino}]`], flags: ({ flags }) => flags },
 };

@@ -32,6 +32,7 @@ import type { DumpSession, Fd, FileKind, FileUse, OpenFile, Problem, RestoreSess
 import { type FanotifyFileEntry, type FanotifyMarkEntry, markType } from "./fsnotify.schema.js";
 import { drain, overflow } from "./fanotify-queue.js";
 import { FANOTIFY_LINK, decides, noteGuards, whoWaits } from "./guards.js";
+import { noteListener } from "./listeners.js";
 import { findAgain, findPlace, handleEntry } from "./places.js";
 
 const { INODE, MOUNT, FILESYSTEM } = markType.values;
@@ -147,7 +148,11 @@ export const fanotifies: FileKind<FanotifyFileEntry> = {
   matches: ({ link }) => link === FANOTIFY_LINK,
   first: {
     matches: (link) => link === FANOTIFY_LINK,
-    look: ({ task, fd }, session) => noteGuards(readFdInfo(task.traced.pid, fd), session),
+    look({ task, fd }, session) {
+      const info = readFdInfo(task.traced.pid, fd);
+      noteGuards(info, session);
+      noteListener(FANOTIFY_LINK, info, session);
+    },
   },
   dump(file, session) {
     const { flags, eventFlags, marks } = fanotifyInfo(file.info);
@@ -174,6 +179,7 @@ export const fanotifies: FileKind<FanotifyFileEntry> = {
     setStatusFlags(fd, entry.flags | O_NONBLOCK);
     return fd;
   },
+  linksLast: true,
   link(entry, { fd, session }) {
     if (entry.unread === true && (entry.faflags & FAN_UNLIMITED_QUEUE) === 0) overflow(fd);
     const queued = bytesToRead(fd);

@@ -31,14 +31,14 @@ import { KernelEvents, inotifyBytes } from "../../linux/kernel-events.js";
 import { bytesToRead } from "../../linux/pipes.js";
 import { readFdNumbers } from "../../linux/proc/list.js";
 import { inotifyWatches } from "../../linux/proc/fdinfo-kinds.js";
-import { readSysctl } from "../../linux/proc/read.js";
+import { readFdInfo, readSysctl } from "../../linux/proc/read.js";
 import type { DumpSession, Fd, FileKind, OpenFile, RestoreSession } from "../part.js";
 import type { InotifyFileEntry, InotifyWdEntry } from "./fsnotify.schema.js";
 import { planQueue } from "./inotify-queue.js";
 import { drain, replay } from "./inotify-replay.js";
+import { INOTIFY_LINK, noteListener } from "./listeners.js";
 import { findAgain, findPlace, handleEntry } from "./places.js";
 
-const LINK = "anon_inode:inotify";
 /** A million events with names; the kernel's own limit is far below. */
 const MAX_QUEUE_BYTES = 256 << 20;
 
@@ -158,7 +158,7 @@ export function prepareQueues(pids: readonly number[]): void {
 
 function hasInotify(pid: number): boolean {
   try {
-    return readFdNumbers(pid).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === LINK);
+    return readFdNumbers(pid).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === INOTIFY_LINK);
   } catch {
     return false; // it has ended, or closes what it had
   }
@@ -209,13 +209,14 @@ export const inotifies: FileKind<InotifyFileEntry> = {
   type: "INOTIFY",
   field: "ify",
   isPathless: true,
-  matches: ({ link }) => link === LINK,
+  matches: ({ link }) => link === INOTIFY_LINK,
   first: {
-    matches: (link) => link === LINK,
+    matches: (link) => link === INOTIFY_LINK,
     look(file, session) {
       const known = unreadOnes.get(session) ?? new Map<string, number>();
       unreadOnes.set(session, known);
       known.set(place(file), bytesToRead(file.local));
+      noteListener(INOTIFY_LINK, readFdInfo(file.task.traced.pid, file.fd), session);
     },
   },
   dump(file, session) {
@@ -232,6 +233,7 @@ export const inotifies: FileKind<InotifyFileEntry> = {
     setStatusFlags(fd, entry.flags | IN_NONBLOCK);
     return fd;
   },
+  linksLast: true,
   // When all files are there: what the restore does to them before is not to be reported.
   link(entry, { fd, session }) {
     const saved = savedQueue(entry, session);

@@ -18,9 +18,9 @@ import type { ImageSink, ImageSource } from "../part.js";
 import type { PolicyOptions } from "../policy.js";
 import { irmapCacheEntry } from "./file-handle.schema.js";
 import { FANOTIFY_LINK, type Guards, guardsOf, isGuardedBy } from "./guards.js";
+import { INOTIFY_LINK } from "./listeners.js";
 import { type Irmap, type Watched, byHandle, isAt, isSame, pathByHandle, statDevice, watchedKey } from "./places.js";
 
-const INOTIFY_LINK = "anon_inode:inotify";
 /** Where programs watch something, and what lies in / itself. */
 const USUAL = ["/etc", "/var/log", "/var/spool", "/var/lib", "/run", "/usr/share", "/usr/lib", "/home", "/root", "/srv", "/opt"];
 /** So many files are looked at, which takes seconds, and no more. */

@@ -120,6 +120,9 @@ static void of_links(void)
 	take(&count, how, "/proc/self/map_files/%lx-%lx", (unsigned long)map, (unsigned long)map + 4096);
 	take(&count, O_RDONLY, "/proc/self/fdinfo/%d", open_one);
 	info = fds[--count];
+	/* What it is about is made late, and so is it; the snapshot has its owner. */
+	must(fcntl(info, F_SETOWN, kid));
+	must(fcntl(info, F_SETSIG, SIGRTMIN + 1));
 	must(close(closed));
 	for (int i = 0; i < count; i++)
 		target_of(fds[i], before[i]);
