@@ -3,28 +3,20 @@
  * which is there from the start, while koffi's module would have to be written to a file and loaded from it
  * (docs/decisions/0015-ffi-of-the-executable.md).
  *
- * System calls go through 26 bytes of machine code of ours, the C library's syscall() without errno: the kernel's own
- * result comes back, so nothing can overwrite errno before it is read.
+ * System calls go through 26 bytes of machine code of ours, which are in the executable (engine-options.mjs puts them there): the
+ * kernel's own result comes back, so nothing can overwrite errno before it is read.
  */
 import { CFunction, dlopen, ptr, toArrayBuffer } from "bun:ffi";
 
-const PAGE = 4096;
-const PROT_READ = 1;
-const PROT_WRITE = 2;
-const PROT_EXEC = 4;
-const MAP_PRIVATE_ANONYMOUS = 0x22;
+import { CODE_ADDRESS } from "./machine-code.mjs";
+
 const EPERM = 1;
 
 /** An integer or address either way: a number where it is exact, or else a bigint. */
 const WORD = "i64_fast";
 const words = (count) => Array(count).fill(WORD);
 
-const libc = dlopen("libc.so.6", {
-  mmap: { args: words(6), returns: WORD },
-  mprotect: { args: words(3), returns: "i32" },
-}).symbols;
-
-/** The other functions that src/linux/ffi calls, and where they are: before glibc 2.34 not all were in libc.so.6. */
+/** The functions of the C library that src/linux/ffi calls, and where they are: before glibc 2.34 not all were in libc.so.6. */
 const FUNCTIONS = {
   posix_spawn: { args: words(6), returns: "i32", libraries: ["libc.so.6"] },
   dlopen: { args: words(2), returns: WORD, libraries: ["libc.so.6", "libdl.so.2"] },
@@ -43,21 +35,9 @@ function find(name, { args, returns, libraries }) {
   }
 }
 
-/**
- * mov rax,rdi; mov rdi,rsi; mov rsi,rdx; mov rdx,rcx; mov r10,r8; mov r8,r9; mov r9,[rsp+8]; syscall; ret
- */
-const SYSCALL = {
-  x64: "4889f84889f74889d64889ca4d89c24d89c84c8b4c24080f05c3",
-};
-
 function makeSyscall() {
-  const code = SYSCALL[process.arch];
-  if (code === undefined) throw new Error(`Cannot make system calls on ${process.arch}`);
-  const at = libc.mmap(0, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
-  if (at === -1) throw new Error("Cannot map a page of memory for machine code");
-  new Uint8Array(toArrayBuffer(at, 0, PAGE)).set(Buffer.from(code, "hex"));
-  if (libc.mprotect(at, PAGE, PROT_READ | PROT_EXEC) !== 0) throw new Error("Cannot make a page of memory executable");
-  const call = CFunction({ ptr: at, args: words(7), returns: WORD });
+  if (process.arch !== "x64") throw new Error(`Cannot make system calls on ${process.arch}`);
+  const call = CFunction({ ptr: CODE_ADDRESS, args: words(7), returns: WORD });
   return (nr, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0) => call(nr, a, b, c, d, e, f);
 }
 

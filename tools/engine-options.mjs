@@ -2,13 +2,16 @@
  * Engine options in the executable itself: Bun's JavaScript engine reads its options from the environment and nowhere
  * else, and a command that lives 50 ms loses a fifth of them to compiling functions that run a few times
  * (docs/decisions/0006-engine-options.md). So the ELF entry point becomes some 60 bytes of ours, which put two more
- * variables before those that the kernel passed, and go on to where the program began.
+ * variables before those that the kernel passed, and go on to where the program began. The same page holds the few instructions of a system
+ * call, for embedded-ffi.mjs: to map memory for them would take two more functions of the C library.
  *
  * What is relied on is checked, and the build fails when it is not so: a dynamically linked ET_EXEC for x86-64 that has
  * `environ` by copy relocation (so that its address is known), and a note segment, whose program header is turned into
  * one that maps the new code.
  */
 import { readFileSync, writeFileSync } from "node:fs";
+
+import { CODE_ADDRESS, SYSCALL_CODE } from "./machine-code.mjs";
 
 const PT_LOAD = 1;
 const PT_NOTE = 4;
@@ -32,10 +35,13 @@ export function addEngineOptions(path) {
   const environ = findEnviron(elf, path);
   // At the very end of the file, on a page of its own; nothing is moved.
   const offset = Math.ceil(elf.length / PAGE) * PAGE;
-  const address = Math.ceil(programEnd / PAGE) * PAGE + PAGE;
-  const code = entryCode({ address, environ, next: Number(elf.readBigUInt64LE(24)) });
+  const address = CODE_ADDRESS;
+  if (programEnd > address) throw new Error(`${path} ends at 0x${programEnd.toString(16)}: there is no room for our code`);
+  const syscall = Buffer.from(SYSCALL_CODE, "hex");
+  const entry = address + syscall.length;
+  const code = Buffer.concat([syscall, entryCode({ address: entry, environ, next: Number(elf.readBigUInt64LE(24)) })]);
   const patched = Buffer.concat([elf, Buffer.alloc(offset - elf.length), code]);
-  patched.writeBigUInt64LE(BigInt(address), 24);
+  patched.writeBigUInt64LE(BigInt(entry), 24);
   patched.writeUInt32LE(PT_LOAD, note);
   patched.writeUInt32LE(PF_R | PF_X, note + 4);
   [offset, address, address, code.length, code.length, PAGE].forEach((value, i) => {
@@ -87,7 +93,8 @@ function readSections(elf) {
 
 /**
  * At the entry the stack holds argc, argv, 0, envp, 0, auxv. argc and argv move down by two places, which become the first
- * two of envp; rdx and everything else stay as they were.
+ * two of envp. Whatever else in envp begins with BUN_ becomes the first of ours as well: Bun would run code that BUN_OPTIONS names, and be a
+ * general command with BUN_BE_BUN, in a program that may have more rights than who calls it. rdx and everything else stay as they were.
  */
 function entryCode({ address, environ, next }) {
   const strings = ENGINE_OPTIONS.map((text) => Buffer.from(`${text}\0`));
@@ -111,6 +118,14 @@ function entryCode({ address, environ, next }) {
       word(firstString),
       opcodes("48 c7 47 08"), //       mov qword [rdi + 8], second string
       word(firstString + strings[0].length),
+      opcodes("48 8d 77 10"), //       lea rsi, [rdi + 16]
+      opcodes("48 8b 06"), //    next: mov rax, [rsi]
+      opcodes("48 85 c0 74 15"), //    test rax, rax; jz done
+      opcodes("81 38 42 55 4e 5f"), // cmp dword [rax], "BUN_"
+      opcodes("75 07"), //             jne over
+      opcodes("48 c7 06"), //          mov qword [rsi], first string
+      word(firstString),
+      opcodes("48 83 c6 08 eb e3"), // over: add rsi, 8; jmp next; done:
       opcodes("31 f6 31 ff 31 c9"), // xor esi, esi; xor edi, edi; xor ecx, ecx
       opcodes("b8"), //                mov eax, next
       word(next),

@@ -30,6 +30,19 @@ function inNamespace(folder: string, script: string): { status: number | null; s
   return spawnSync("unshare", command, { cwd: folder, env, encoding: "utf8", timeout: casePatienceMs });
 }
 
+/** A folder with everything by which Bun or Node can be made to run something. */
+function placeOfOthers(folder: string): string {
+  const place = mkdtempSync(join(folder, "place-"));
+  const preload = 'require("node:fs").writeFileSync("was-run", "");\n';
+  const variables = "BUN_OPTIONS=--preload=./preload.js\nNODE_OPTIONS=--require=./preload.js\n";
+  for (const name of [".env", ".env.local", ".env.production"]) writeFileSync(join(place, name), variables);
+  for (const name of ["bunfig.toml", ".bunfig.toml"]) writeFileSync(join(place, name), 'preload = ["./preload.js"]\n');
+  for (const name of ["preload.js", "floe.js", "index.js", "koffi.js"]) writeFileSync(join(place, name), preload);
+  writeFileSync(join(place, "package.json"), '{ "main": "./preload.js", "imports": { "#x": "./preload.js" } }\n');
+  writeFileSync(join(place, "tsconfig.json"), '{ "compilerOptions": { "baseUrl": ".", "paths": { "*": ["./preload.js"] } } }\n');
+  return place;
+}
+
 describe("the executable", () => {
   let folder: string;
 
@@ -51,14 +64,31 @@ describe("the executable", () => {
   });
 
   test("takes nothing from the folder it is started in", () => {
-    const place = mkdtempSync(join(folder, "place-"));
-    writeFileSync(join(place, "bunfig.toml"), 'preload = ["./preload.js"]\n');
-    writeFileSync(join(place, ".env"), "BUN_CONFIG=1\n");
-    writeFileSync(join(place, "preload.js"), 'require("node:fs").writeFileSync("was-run", "");\n');
-    const { status, stdout } = spawnSync(executable, ["--version"], { cwd: place, encoding: "utf8" });
-    assert.equal(status, 0);
-    assert.match(stdout, /^Floe /);
-    assert.ok(!existsSync(join(place, "was-run")), "bunfig.toml was read");
+    const place = placeOfOthers(folder);
+    for (const words of [["--version"], ["check"], ["criu", "check"]]) {
+      const { status, stdout, stderr } = spawnSync(executable, words, { cwd: place, encoding: "utf8" });
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^(Floe |Looks good)/);
+      assert.ok(!existsSync(join(place, "was-run")), "something of the folder was run");
+    }
+  });
+
+  test("takes nothing that is meant for the runtime from the environment", () => {
+    const place = placeOfOthers(folder);
+    const settings = [
+      { BUN_OPTIONS: "--preload=./preload.js" },
+      { BUN_BE_BUN: "1" },
+      { BUN_JSC_useJIT: "0" },
+      { BUN_INSPECT_PRELOAD: "./preload.js", BUN_CONFIG_PRELOAD: "./preload.js" },
+      { NODE_OPTIONS: "--require=./preload.js", NODE_PATH: place },
+      {},
+    ];
+    for (const env of settings) {
+      const { status, stdout, stderr } = spawnSync(executable, ["check"], { cwd: place, env, encoding: "utf8" });
+      assert.equal(status, 0, stderr);
+      assert.match(stdout, /^Looks good/, JSON.stringify(env));
+      assert.ok(!existsSync(join(place, "was-run")), JSON.stringify(env));
+    }
   });
 
   test("memory stays where its address was taken", async () => {
