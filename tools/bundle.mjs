@@ -5,6 +5,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 
 import { build } from "esbuild";
 
+import { constantTables } from "./constant-tables.mjs";
 import { ENGINE_OPTIONS, addEngineOptions } from "./engine-options.mjs";
 import { packageCommand } from "./setup.mjs";
 
@@ -24,6 +25,7 @@ function common(entryPoints) {
     target: "node20",
     chunkNames: "chunks/[name]-[hash]",
     define: { "process.env.FLOE_VERSION": JSON.stringify(version) },
+    plugins: [constantTables(resolve("src"))],
     legalComments: "none",
     logLevel: "warning",
     write: false,
@@ -101,7 +103,7 @@ export async function buildExecutable(entry) {
     ...common([{ in: entry, out: "floe" }]),
     outdir: work,
     minify: true,
-    plugins: [embedFfi],
+    plugins: [embedFfi, constantTables(resolve("src"))],
     // What is put into the environment for the engine is nobody else's business.
     banner: { js: ENGINE_OPTIONS.map((text) => `delete process.env.${text.split("=")[0]};`).join("") },
   });

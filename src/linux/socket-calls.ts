@@ -71,7 +71,7 @@ export class SocketCalls implements Disposable {
       else {
         const option = [BigInt(call.level), BigInt(call.name), value];
         const length = call.call === "getsockopt" ? lengths + BigInt(i * INT_BYTES) : BigInt(INT_BYTES);
-        this.#words.set([syscall, BigInt(SYS[call.call]), 0n, ...option, length], next);
+        this.#words.set([syscall, BigInt(call.call === "getsockopt" ? SYS.getsockopt : SYS.setsockopt), 0n, ...option, length], next);
         if (call.call === "setsockopt") this.#values.writeInt32LE(call.value, this.#places[i] as number);
       }
     });

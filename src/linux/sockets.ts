@@ -107,17 +107,17 @@ export function shutdown(fd: number, how: number): void {
   checked(syscallNumber(SYS.shutdown, fd, how), () => `shutdown(${fd}, ${how})`);
 }
 
-function name(call: "getsockname" | "getpeername", fd: number): number | SocketAddress {
+function name(call: typeof SYS.getsockname | typeof SYS.getpeername, fd: number): number | SocketAddress {
   const bytes = Buffer.alloc(SOCKADDR_STORAGE_BYTES);
   const length = Buffer.alloc(4);
   length.writeInt32LE(bytes.length, 0);
-  const got = syscallNumber(SYS[call], fd, bytes, length);
+  const got = syscallNumber(call, fd, bytes, length);
   return got < 0 ? got : decodeAddress(bytes.subarray(0, Math.min(bytes.length, length.readInt32LE(0))));
 }
 
 /** int getsockname(int sockfd, …). */
 export function getsockname(fd: number): SocketAddress {
-  const got = name("getsockname", fd);
+  const got = name(SYS.getsockname, fd);
   if (typeof got !== "number") return got;
   checked(got, () => `getsockname(${fd})`);
   return { family: "other", number: 0, bytes: Buffer.alloc(0) };
@@ -125,7 +125,7 @@ export function getsockname(fd: number): SocketAddress {
 
 /** int getpeername(int sockfd, …) — undefined when not connected. */
 export function getpeername(fd: number): SocketAddress | undefined {
-  const got = name("getpeername", fd);
+  const got = name(SYS.getpeername, fd);
   if (typeof got !== "number") return got;
   if (got !== -ERRNO.ENOTCONN) checked(got, () => `getpeername(${fd})`);
   return undefined;
