@@ -3,6 +3,7 @@
  */
 import { inventoryEntry } from "../images/inventory.schema.js";
 import type { DumpSink } from "../images/sink.js";
+import { randomUuid } from "../linux/random.js";
 import { activeLsm } from "../resources/security/lsm.js";
 import { namespaceIds } from "../resources/namespaces/ids.js";
 import { ROOT_CGROUP_SET } from "./collect.js";
@@ -17,7 +18,7 @@ export function writeInventory(
   marks: { tcpClose?: boolean; allowUprobes?: boolean | undefined; networkLock?: string } = {},
 ): void {
   const root_ids = { vm_id: 1, files_id: 1, fs_id: 1, sighand_id: 1, ...namespaceIds("self") };
-  const run = crypto.randomUUID();
+  const run = randomUuid();
   sink.append("INVENTORY", [], {
     type: inventoryEntry,
     value: {

@@ -59,17 +59,20 @@ export interface DumpSink {
   discard(): void;
 }
 
+const IMAGE_SUFFIX = ".img";
 const INVENTORY = imageFileName("INVENTORY", []);
 /** Images that belong to a directory, not to one dump. */
 const LASTING: readonly ImageKindName[] = ["CPUINFO", "IRMAP_CACHE", "STATS_DUMP", "STATS_RESTORE"];
 
-/** Names of images that a dump makes. */
-const dumpImage = new RegExp(
-  `^(${Object.entries(IMAGE_KINDS)
-    .filter(([kind]) => !LASTING.includes(kind as ImageKindName))
-    .map(([, { file }]) => file.replaceAll(".", "\\.").replaceAll("%u", "\\d+").replaceAll("%x", "[0-9a-f]+"))
-    .join("|")})$`,
-);
+/** Names of images that a dump makes. Not for each dump: a new directory has none, and to make and compile this takes a millisecond. */
+function imagesOfDumps(): RegExp {
+  return new RegExp(
+    `^(${Object.entries(IMAGE_KINDS)
+      .filter(([kind]) => !LASTING.includes(kind as ImageKindName))
+      .map(([, { file }]) => file.replaceAll(".", "\\.").replaceAll("%u", "\\d+").replaceAll("%x", "[0-9a-f]+"))
+      .join("|")})$`,
+  );
+}
 
 const pagesImage = /^pages-(\d+)\.img$/;
 
@@ -89,6 +92,12 @@ export function imageHead(kind: ImageKindName): Buffer {
   if (framing === "service") at = head.writeUInt32LE(SERVICE_MAGIC, at);
   if (framing !== "raw") at = head.writeUInt32LE(magic, at);
   return head.subarray(0, at);
+}
+
+/** Those of `names` that an earlier dump left there. */
+function olderImages(directory: string, names: readonly string[]): string[] {
+  const images = names.some((name) => name.endsWith(IMAGE_SUFFIX)) ? imagesOfDumps() : undefined;
+  return names.filter((name) => images?.test(name) === true || isParentLink(join(directory, name)));
 }
 
 /** Gathers images and writes them into one directory. */
@@ -111,7 +120,7 @@ export class DirectorySink implements DumpSink {
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       const names = readdirSync(directory);
-      if (supersedes) this.#older = names.filter((name) => dumpImage.test(name) || isParentLink(join(directory, name)));
+      if (supersedes) this.#older = olderImages(directory, names);
     } catch (cause) {
       throw new UsageError({
         code: "IMAGES_DIR_UNUSABLE",

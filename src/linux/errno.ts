@@ -142,7 +142,8 @@ export const ERRNO = {
   ERESTART_RESTARTBLOCK: 516,
 } as const;
 
-const TEXTS: Readonly<Record<number, string>> = {
+/** A function: what it holds is made when there is an error to tell of, and not at each start. */
+const texts = (): Readonly<Record<number, string>> => ({
   1: "operation not permitted",
   2: "no such file or directory",
   3: "no such process",
@@ -273,12 +274,12 @@ const TEXTS: Readonly<Record<number, string>> = {
   130: "owner died",
   131: "state not recoverable",
   132: "operation not possible due to rf-kill",
-};
+});
 
 /** "ENOENT (no such file or directory)" for a positive `errno`. */
 export function errnoText(errno: number): string {
   const name = Object.entries(ERRNO).find(([, value]) => value === errno)?.[0] ?? `errno ${errno}`;
-  return `${name} (${TEXTS[errno] ?? "unknown error"})`;
+  return `${name} (${texts()[errno] ?? "unknown error"})`;
 }
 
 /** Builds the typed error of a failed call; `errno` may be given negative, as the kernel returns it. */

@@ -13,3 +13,14 @@ export function fillRandomly<T extends Uint8Array>(into: T): T {
   }
   return into;
 }
+
+const UUID_BYTES = 16;
+
+/** A random UUID (RFC 9562, version 4), as crypto.randomUUID() gives it, which would bring up a generator of its own first. */
+export function randomUuid(): string {
+  const bytes = fillRandomly(Buffer.alloc(UUID_BYTES));
+  bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x40, 6);
+  bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
+  const hex = bytes.toString("hex");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

@@ -17,16 +17,23 @@ const BLOCK_BYTES = 4096;
 const BLOCKS = 256;
 const POLYNOMIAL = 0x82f63b78;
 
-const TABLE = new Uint32Array(256).map((_, byte) => {
-  let value = byte;
-  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ POLYNOMIAL : value >>> 1;
-  return value;
-});
+let table: Uint32Array | undefined;
+
+/** Of each byte; made when it is first needed, which takes longer than all else that this module does at its start. */
+function tableOfBytes(): Uint32Array {
+  table ??= new Uint32Array(256).map((_, byte) => {
+    let value = byte;
+    for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ POLYNOMIAL : value >>> 1;
+    return value;
+  });
+  return table;
+}
 
 /** CRC-32C of `bytes`, going on from that of what came before. */
 export function crc32c(bytes: Uint8Array, before = 0): number {
+  const table = tableOfBytes();
   let crc = ~before;
-  for (const byte of bytes) crc = (TABLE[(crc ^ byte) & 0xff] as number) ^ (crc >>> 8);
+  for (const byte of bytes) crc = (table[(crc ^ byte) & 0xff] as number) ^ (crc >>> 8);
   return ~crc >>> 0;
 }
 

@@ -18,7 +18,14 @@ const SIGSET_BYTES = 8;
 const ACTION_BYTES = 32;
 
 /** Signals in the order in which the image lists them. */
-export const SIGNALS = Array.from({ length: LAST_SIGNAL }, (_, i) => i + 1).filter((s) => s !== SIGKILL && s !== SIGSTOP);
+export const SIGNALS: readonly number[] = allButUncatchable();
+
+/** By a loop: Array.from is itself JavaScript that would have to be compiled first. */
+function allButUncatchable(): number[] {
+  const signals: number[] = [];
+  for (let signal = 1; signal <= LAST_SIGNAL; signal++) if (signal !== SIGKILL && signal !== SIGSTOP) signals.push(signal);
+  return signals;
+}
 
 export const actions: ThreadPart = {
   name: "signals/actions",
