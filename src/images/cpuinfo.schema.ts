@@ -9,7 +9,7 @@ export const cpuinfoX86EntryVendor = enumeration("vendor", {
   AMD: 2,
 });
 
-export const cpuinfoX86Entry = message("cpuinfo_x86_entry", {
+export const cpuinfoX86Entry = message("cpuinfo_x86_entry", () => ({
   vendor_id: required.enum(1, () => cpuinfoX86EntryVendor),
   cpu_family: required.uint32(2),
   model: required.uint32(3),
@@ -20,7 +20,7 @@ export const cpuinfoX86Entry = message("cpuinfo_x86_entry", {
   xfeatures_mask: optional.uint64(8),
   xsave_size: optional.uint32(9),
   xsave_size_max: optional.uint32(10),
-});
+}));
 export type CpuinfoX86Entry = Infer<typeof cpuinfoX86Entry>;
 
 export const cpuinfoPpc64EntryEndianness = enumeration("endianness", {
@@ -28,20 +28,20 @@ export const cpuinfoPpc64EntryEndianness = enumeration("endianness", {
   LITTLEENDIAN: 1,
 });
 
-export const cpuinfoPpc64Entry = message("cpuinfo_ppc64_entry", {
+export const cpuinfoPpc64Entry = message("cpuinfo_ppc64_entry", () => ({
   endian: required.enum(1, () => cpuinfoPpc64EntryEndianness),
   hwcap: repeated.uint64(2),
-});
+}));
 export type CpuinfoPpc64Entry = Infer<typeof cpuinfoPpc64Entry>;
 
-export const cpuinfoS390Entry = message("cpuinfo_s390_entry", {
+export const cpuinfoS390Entry = message("cpuinfo_s390_entry", () => ({
   hwcap: repeated.uint64(2),
-});
+}));
 export type CpuinfoS390Entry = Infer<typeof cpuinfoS390Entry>;
 
-export const cpuinfoEntry = message("cpuinfo_entry", {
+export const cpuinfoEntry = message("cpuinfo_entry", () => ({
   x86_entry: repeated.message(1, () => cpuinfoX86Entry),
   ppc64_entry: repeated.message(2, () => cpuinfoPpc64Entry),
   s390_entry: repeated.message(3, () => cpuinfoS390Entry),
-});
+}));
 export type CpuinfoEntry = Infer<typeof cpuinfoEntry>;

@@ -10,12 +10,12 @@ export const lsmtype = enumeration("lsmtype", {
   APPARMOR: 2,
 });
 
-export const pluginsEntry = message("plugins_entry", {
+export const pluginsEntry = message("plugins_entry", () => ({
   plugins: repeated.string(12),
-});
+}));
 export type PluginsEntry = Infer<typeof pluginsEntry>;
 
-export const inventoryEntry = message("inventory_entry", {
+export const inventoryEntry = message("inventory_entry", () => ({
   img_version: required.uint32(1),
   fdinfo_per_id: optional.bool(2),
   root_ids: optional.message(3, () => taskKobjIdsEntry),
@@ -29,5 +29,5 @@ export const inventoryEntry = message("inventory_entry", {
   plugins_entry: optional.message(12, () => pluginsEntry),
   dump_criu_run_id: optional.string(13),
   allow_uprobes: optional.bool(14),
-});
+}));
 export type InventoryEntry = Infer<typeof inventoryEntry>;

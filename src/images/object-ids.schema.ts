@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional, required } from "./codec/schema.js";
 
-export const taskKobjIdsEntry = message("task_kobj_ids_entry", {
+export const taskKobjIdsEntry = message("task_kobj_ids_entry", () => ({
   vm_id: required.uint32(1),
   files_id: required.uint32(2),
   fs_id: required.uint32(3),
@@ -16,5 +16,5 @@ export const taskKobjIdsEntry = message("task_kobj_ids_entry", {
   user_ns_id: optional.uint32(10),
   cgroup_ns_id: optional.uint32(11),
   time_ns_id: optional.uint32(12),
-});
+}));
 export type TaskKobjIdsEntry = Infer<typeof taskKobjIdsEntry>;

@@ -41,51 +41,51 @@ export const criuReqType = enumeration("criu_req_type", {
   SINGLE_PRE_DUMP: 13,
 });
 
-export const criuPageServerInfo = message("criu_page_server_info", {
+export const criuPageServerInfo = message("criu_page_server_info", () => ({
   address: optional.string(1),
   port: optional.int32(2),
   pid: optional.int32(3),
   fd: optional.int32(4),
-});
+}));
 export type CriuPageServerInfo = Infer<typeof criuPageServerInfo>;
 
-export const criuVethPair = message("criu_veth_pair", {
+export const criuVethPair = message("criu_veth_pair", () => ({
   if_in: required.string(1),
   if_out: required.string(2),
-});
+}));
 export type CriuVethPair = Infer<typeof criuVethPair>;
 
-export const extMountMap = message("ext_mount_map", {
+export const extMountMap = message("ext_mount_map", () => ({
   key: required.string(1),
   val: required.string(2),
-});
+}));
 export type ExtMountMap = Infer<typeof extMountMap>;
 
-export const joinNamespace = message("join_namespace", {
+export const joinNamespace = message("join_namespace", () => ({
   ns: required.string(1),
   ns_file: required.string(2),
   extra_opt: optional.string(3),
-});
+}));
 export type JoinNamespace = Infer<typeof joinNamespace>;
 
-export const inheritFd = message("inherit_fd", {
+export const inheritFd = message("inherit_fd", () => ({
   key: required.string(1),
   fd: required.int32(2),
-});
+}));
 export type InheritFd = Infer<typeof inheritFd>;
 
-export const cgroupRoot = message("cgroup_root", {
+export const cgroupRoot = message("cgroup_root", () => ({
   ctrl: optional.string(1),
   path: required.string(2),
-});
+}));
 export type CgroupRoot = Infer<typeof cgroupRoot>;
 
-export const unixSk = message("unix_sk", {
+export const unixSk = message("unix_sk", () => ({
   inode: required.uint32(1),
-});
+}));
 export type UnixSk = Infer<typeof unixSk>;
 
-export const criuOpts = message("criu_opts", {
+export const criuOpts = message("criu_opts", () => ({
   images_dir_fd: required.int32(1, { default: -1 }),
   images_dir: optional.string(68),
   pid: optional.int32(2),
@@ -156,43 +156,43 @@ export const criuOpts = message("criu_opts", {
   leave_stopped: optional.bool(69),
   display_stats: optional.bool(70),
   log_to_stderr: optional.bool(71),
-});
+}));
 export type CriuOpts = Infer<typeof criuOpts>;
 
-export const criuDumpResp = message("criu_dump_resp", {
+export const criuDumpResp = message("criu_dump_resp", () => ({
   restored: optional.bool(1),
-});
+}));
 export type CriuDumpResp = Infer<typeof criuDumpResp>;
 
-export const criuRestoreResp = message("criu_restore_resp", {
+export const criuRestoreResp = message("criu_restore_resp", () => ({
   pid: required.int32(1),
-});
+}));
 export type CriuRestoreResp = Infer<typeof criuRestoreResp>;
 
-export const criuNotify = message("criu_notify", {
+export const criuNotify = message("criu_notify", () => ({
   script: optional.string(1),
   pid: optional.int32(2),
-});
+}));
 export type CriuNotify = Infer<typeof criuNotify>;
 
-export const criuFeatures = message("criu_features", {
+export const criuFeatures = message("criu_features", () => ({
   mem_track: optional.bool(1),
   lazy_pages: optional.bool(2),
   pidfd_store: optional.bool(3),
-});
+}));
 export type CriuFeatures = Infer<typeof criuFeatures>;
 
-export const criuReq = message("criu_req", {
+export const criuReq = message("criu_req", () => ({
   type: required.enum(1, () => criuReqType),
   opts: optional.message(2, () => criuOpts),
   notify_success: optional.bool(3),
   keep_open: optional.bool(4),
   features: optional.message(5, () => criuFeatures),
   pid: optional.uint32(6),
-});
+}));
 export type CriuReq = Infer<typeof criuReq>;
 
-export const criuResp = message("criu_resp", {
+export const criuResp = message("criu_resp", () => ({
   type: required.enum(1, () => criuReqType),
   success: required.bool(2),
   dump: optional.message(3, () => criuDumpResp),
@@ -204,15 +204,15 @@ export const criuResp = message("criu_resp", {
   cr_errmsg: optional.string(9),
   version: optional.message(10, () => criuVersion),
   status: optional.int32(11),
-});
+}));
 export type CriuResp = Infer<typeof criuResp>;
 
-export const criuVersion = message("criu_version", {
+export const criuVersion = message("criu_version", () => ({
   major_number: required.int32(1),
   minor_number: required.int32(2),
   gitid: optional.string(3),
   sublevel: optional.int32(4),
   extra: optional.int32(5),
   name: optional.string(6),
-});
+}));
 export type CriuVersion = Infer<typeof criuVersion>;

@@ -158,7 +158,7 @@ test("every option is in the table once, and asks for nothing when not given", (
 });
 
 test("fields named for RPC exist in criu_opts", () => {
-  const fields = Object.keys(criuOpts.fields);
+  const fields = Object.keys(criuOpts.fields());
   for (const { rpc, name } of OPTIONS) if (rpc !== undefined) assert.ok(fields.includes(rpc), `${name}: ${rpc}`);
 });
 

@@ -7,8 +7,8 @@ import { enumeration, message, optional, repeated, required } from "./schema.js"
 
 const where = { file: "test.img", offsetBytes: 100 };
 const colour = enumeration("colour", { RED: 0, BLUE: -2 });
-const inner = message("inner", { a: required.uint32(1), b: optional.string(2) });
-const all = message("all", {
+const inner = message("inner", () => ({ a: required.uint32(1), b: optional.string(2) }));
+const all = message("all", () => ({
   u32: optional.uint32(1),
   i32: optional.int32(2),
   s32: optional.sint32(3),
@@ -25,7 +25,7 @@ const all = message("all", {
   many: repeated.message(14, () => inner),
   numbers: repeated.uint32(15),
   large: repeated.uint64(2047),
-});
+}));
 
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(" ", ""), "hex");
 const fails = (bytes: string, pattern: RegExp): void => {
@@ -130,7 +130,7 @@ describe("decode names what is wrong", () => {
   it("an unknown field that is cut off", () => fails("f13e 01020304", /unknown field 1006 is cut off/));
   it("a group", () => fails("f33e 00", /wire type 3/));
   it("messages nested without end", () => {
-    const nested = message("nested", { next: optional.message(1, (): typeof inner => nested as unknown as typeof inner) });
+    const nested = message("nested", () => ({ next: optional.message(1, (): typeof inner => nested as unknown as typeof inner) }));
     let bytes: Buffer = Buffer.alloc(0);
     for (let i = 0; i < 100; i++) bytes = Buffer.concat([Buffer.from([0x0a, 0x80 | (bytes.length & 0x7f), bytes.length >> 7]), bytes]);
     assert.throws(() => decode(nested, bytes, where), /nested deeper than 64/);

@@ -73,7 +73,8 @@ export interface EnumType {
 /** A message schema for values of type T. */
 export interface MessageType<T> {
   readonly name: string;
-  readonly fields: Fields;
+  /** Called when the schema is first used: a command uses a tenth of them, and each field takes time to be made. */
+  readonly fields: () => Fields;
   /** Only for inference; never set. */
   readonly value?: T;
 }
@@ -92,8 +93,8 @@ type Flat<T> = { [K in keyof T]: T[K] };
 /** The type of a schema's values. */
 export type Infer<M> = M extends MessageType<infer T> ? T : never;
 
-/** Declares a message. */
-export function message<const F extends Fields>(name: string, fields: F): MessageType<Flat<MessageValue<F>>> {
+/** Declares a message. Its fields are made on first use. */
+export function message<const F extends Fields>(name: string, fields: () => F): MessageType<Flat<MessageValue<F>>> {
   return { name, fields };
 }
 
@@ -190,24 +191,40 @@ const compiled = new WeakMap<object, Compiled>();
 export function compile(type: MessageType<unknown>): Compiled {
   const found = compiled.get(type);
   if (found !== undefined) return found;
-  const ordered = Object.entries(type.fields)
-    .map(([name, field]): CompiledField => {
-      const wire = wireType(field.kind);
-      return { ...field, name, wire, tag: (field.number << 3) | wire, repeated: field.label === "repeated", sub: undefined };
-    })
-    .sort((a, b) => a.number - b.number);
+  const ordered = compiledFields(type.fields());
   const byNumber: (CompiledField | undefined)[] = [];
-  for (let number = 0; number <= (ordered.at(-1)?.number ?? 0); number++) byNumber.push(undefined);
-  for (const field of ordered) byNumber[field.number] = field;
-  const made: Compiled = {
-    name: type.name,
-    ordered,
-    byNumber,
-    repeatedNames: ordered.filter((f) => f.repeated).map((f) => f.name),
-    requiredNames: ordered.filter((f) => f.label === "required").map((f) => f.name),
-  };
+  const repeatedNames: string[] = [];
+  const requiredNames: string[] = [];
+  for (const field of ordered) {
+    while (byNumber.length < field.number) byNumber.push(undefined);
+    byNumber.push(field);
+    if (field.repeated) repeatedNames.push(field.name);
+    if (field.label === "required") requiredNames.push(field.name);
+  }
+  const made: Compiled = { name: type.name, ordered, byNumber, repeatedNames, requiredNames };
   compiled.set(type, made);
   return made;
+}
+
+/**
+ * Fields in the order of their numbers. By a plain loop, and each from its parts: most commands do this for some forty messages and do it
+ * once, when whatever is called first costs more than the work.
+ */
+function compiledFields(fields: Fields): CompiledField[] {
+  const ordered: CompiledField[] = [];
+  for (const name in fields) {
+    const { kind, label, number, options, message, enumeration } = fields[name] as Field<unknown, Label>;
+    const wire = wireType(kind);
+    const tag = (number << 3) | wire;
+    const repeated = label === "repeated";
+    const field = { kind, label, number, options, message, enumeration, name, wire, tag, repeated, sub: undefined } as CompiledField;
+    // Nearly all schemas are written in this order.
+    let at = ordered.length;
+    while (at > 0 && (ordered[at - 1] as CompiledField).number > number) at--;
+    if (at === ordered.length) ordered.push(field);
+    else ordered.splice(at, 0, field);
+  }
+  return ordered;
 }
 
 /** The tables of the message in a field of kind `message`. */

@@ -4,7 +4,7 @@
 import { type Infer, message, optional, required } from "../../images/codec/schema.js";
 import { fownEntry } from "../files/owner.schema.js";
 
-export const bpfmapFileEntry = message("bpfmap_file_entry", {
+export const bpfmapFileEntry = message("bpfmap_file_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { flags: "rfile.flags" }),
   pos: required.uint64(3),
@@ -21,5 +21,5 @@ export const bpfmapFileEntry = message("bpfmap_file_entry", {
   ifindex: required.uint32(14, { default: 0 }),
   mnt_id: optional.sint32(15, { default: -1 }),
   map_extra: optional.uint64(16),
-});
+}));
 export type BpfmapFileEntry = Infer<typeof bpfmapFileEntry>;

@@ -4,7 +4,7 @@
 import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
 import { fownEntry } from "../files/owner.schema.js";
 
-export const floeRingMapping = message("floe_ring_mapping", {
+export const floeRingMapping = message("floe_ring_mapping", () => ({
   pid: required.uint32(1),
   start: required.uint64(2, { hex: true }),
   bytes: required.uint64(3),
@@ -12,29 +12,29 @@ export const floeRingMapping = message("floe_ring_mapping", {
   offset: required.uint64(4, { hex: true }),
   prot: required.uint32(5),
   dont_fork: optional.bool(6),
-});
+}));
 export type FloeRingMapping = Infer<typeof floeRingMapping>;
 
-export const floeRingFile = message("floe_ring_file", {
+export const floeRingFile = message("floe_ring_file", () => ({
   slot: required.uint32(1),
   /** A descriptor of process `pid` of the ring. */
   fd: required.uint32(2),
-});
+}));
 
-export const floeRingBuffer = message("floe_ring_buffer", {
+export const floeRingBuffer = message("floe_ring_buffer", () => ({
   slot: required.uint32(1),
   start: required.uint64(2, { hex: true }),
   bytes: required.uint64(3),
-});
+}));
 
 /** A thread that has registered the ring's descriptor, and under which number. */
-export const floeRingUser = message("floe_ring_user", {
+export const floeRingUser = message("floe_ring_user", () => ({
   pid: required.uint32(1),
   tid: required.uint32(2),
   index: required.uint32(3),
-});
+}));
 
-export const floeIoUringEntry = message("floe_io_uring_entry", {
+export const floeIoUringEntry = message("floe_io_uring_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { hex: true }),
   fown: required.message(3, () => fownEntry),
@@ -55,5 +55,5 @@ export const floeIoUringEntry = message("floe_io_uring_entry", {
   buffer_slots: required.uint32(14),
   buffers: repeated.message(15, () => floeRingBuffer),
   users: repeated.message(16, () => floeRingUser),
-});
+}));
 export type FloeIoUringEntry = Infer<typeof floeIoUringEntry>;

@@ -4,15 +4,15 @@
 import { type Infer, message, repeated, required } from "../../images/codec/schema.js";
 import { fownEntry } from "../files/owner.schema.js";
 
-export const floeMemoryRange = message("floe_memory_range", {
+export const floeMemoryRange = message("floe_memory_range", () => ({
   start: required.uint64(1, { hex: true }),
   bytes: required.uint64(2),
   /** UFFDIO_REGISTER_MODE_…, of registered ranges. */
   modes: required.uint32(3),
-});
+}));
 export type FloeMemoryRange = Infer<typeof floeMemoryRange>;
 
-export const floeUserfaultfdEntry = message("floe_userfaultfd_entry", {
+export const floeUserfaultfdEntry = message("floe_userfaultfd_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { hex: true }),
   fown: required.message(3, () => fownEntry),
@@ -27,5 +27,5 @@ export const floeUserfaultfdEntry = message("floe_userfaultfd_entry", {
   protected: repeated.message(8, () => floeMemoryRange),
   /** Pages of shared memory that are mapped, and raise no fault. */
   mapped: repeated.message(9, () => floeMemoryRange),
-});
+}));
 export type FloeUserfaultfdEntry = Infer<typeof floeUserfaultfdEntry>;

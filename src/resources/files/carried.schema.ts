@@ -8,14 +8,14 @@ import { type Infer, message, optional, repeated, required } from "../../images/
 import { floeXattr } from "./deleted.schema.js";
 
 /** Bytes `off` to `off + len` of the file are at `at` in its contents. */
-export const floeCarriedPart = message("floe_carried_part", {
+export const floeCarriedPart = message("floe_carried_part", () => ({
   off: required.uint64(1),
   len: required.uint64(2),
   at: required.uint64(3),
-});
+}));
 export type FloeCarriedPart = Infer<typeof floeCarriedPart>;
 
-export const floeCarriedFile = message("floe_carried_file", {
+export const floeCarriedFile = message("floe_carried_file", () => ({
   /** What reg_file_entry.carried says; 0: a directory above a file, known by its path. */
   number: required.uint32(1),
   mode: required.uint32(2),
@@ -34,5 +34,5 @@ export const floeCarriedFile = message("floe_carried_file", {
   dev: optional.uint64(12),
   ino: optional.uint64(13),
   ctime_ns: optional.sint64(14),
-});
+}));
 export type FloeCarriedFile = Infer<typeof floeCarriedFile>;

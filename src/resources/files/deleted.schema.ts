@@ -5,12 +5,12 @@ import { type Infer, message, optional, repeated, required } from "../../images/
 import { timeval } from "../timers/time.schema.js";
 
 /** An extended attribute. */
-export const floeXattr = message("floe_xattr", {
+export const floeXattr = message("floe_xattr", () => ({
   name: required.string(1),
   value: required.bytes(2),
-});
+}));
 
-export const ghostFileEntry = message("ghost_file_entry", {
+export const ghostFileEntry = message("ghost_file_entry", () => ({
   uid: required.uint32(1),
   gid: required.uint32(2),
   mode: required.uint32(3),
@@ -26,11 +26,11 @@ export const ghostFileEntry = message("ghost_file_entry", {
   atim_below_usec: optional.uint32(1000, { floe: true }),
   mtim_below_usec: optional.uint32(1001, { floe: true }),
   xattrs: repeated.message(1002, () => floeXattr, { floe: true }),
-});
+}));
 export type GhostFileEntry = Infer<typeof ghostFileEntry>;
 
-export const ghostChunkEntry = message("ghost_chunk_entry", {
+export const ghostChunkEntry = message("ghost_chunk_entry", () => ({
   len: required.uint64(1),
   off: required.uint64(2),
-});
+}));
 export type GhostChunkEntry = Infer<typeof ghostChunkEntry>;

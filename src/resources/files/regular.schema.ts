@@ -4,7 +4,7 @@
 import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
 import { fownEntry } from "./owner.schema.js";
 
-export const regFileEntry = message("reg_file_entry", {
+export const regFileEntry = message("reg_file_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { flags: "rfile.flags" }),
   pos: required.uint64(3),
@@ -20,5 +20,5 @@ export const regFileEntry = message("reg_file_entry", {
   checksum_parameter: optional.uint32(14),
   /** Its record in floe-carried.img. */
   carried: optional.uint32(1000, { floe: true }),
-});
+}));
 export type RegFileEntry = Infer<typeof regFileEntry>;

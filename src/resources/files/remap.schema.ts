@@ -9,9 +9,9 @@ export const remapType = enumeration("remap_type", {
   PROCFS: 2,
 });
 
-export const remapFilePathEntry = message("remap_file_path_entry", {
+export const remapFilePathEntry = message("remap_file_path_entry", () => ({
   orig_id: required.uint32(1),
   remap_id: required.uint32(2),
   remap_type: optional.enum(3, () => remapType),
-});
+}));
 export type RemapFilePathEntry = Infer<typeof remapFilePathEntry>;

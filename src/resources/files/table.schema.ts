@@ -53,7 +53,7 @@ export const fdTypes = enumeration("fd_types", {
   AUTOFS_PIPE: 65535,
 });
 
-export const fdinfoEntry = message("fdinfo_entry", {
+export const fdinfoEntry = message("fdinfo_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2),
   type: required.enum(3, () => fdTypes),
@@ -61,10 +61,10 @@ export const fdinfoEntry = message("fdinfo_entry", {
   xattr_security_selinux: optional.string(5),
   /** Floe's own, of a directory: what the process is told of it by signals (DN_… of fcntl(2) F_NOTIFY). */
   notify: optional.uint32(1000, { floe: true, hex: true }),
-});
+}));
 export type FdinfoEntry = Infer<typeof fdinfoEntry>;
 
-export const fileEntry = message("file_entry", {
+export const fileEntry = message("file_entry", () => ({
   type: required.enum(1, () => fdTypes),
   id: required.uint32(2),
   reg: optional.message(3, () => regFileEntry),
@@ -89,5 +89,5 @@ export const fileEntry = message("file_entry", {
   pidfd: optional.message(22, () => pidfdEntry),
   ufd: optional.message(1000, () => floeUserfaultfdEntry, { floe: true }),
   ring: optional.message(1001, () => floeIoUringEntry, { floe: true }),
-});
+}));
 export type FileEntry = Infer<typeof fileEntry>;

@@ -4,7 +4,7 @@
 import { type Infer, message, optional, required } from "../../images/codec/schema.js";
 import { ipcDescEntry } from "./descriptor.schema.js";
 
-export const ipcShmEntry = message("ipc_shm_entry", {
+export const ipcShmEntry = message("ipc_shm_entry", () => ({
   desc: required.message(1, () => ipcDescEntry),
   size: required.uint64(2),
   in_pagemaps: optional.bool(3),
@@ -13,5 +13,5 @@ export const ipcShmEntry = message("ipc_shm_entry", {
   removed: optional.bool(1000, { floe: true }),
   /** shmctl(SHM_LOCK) */
   locked: optional.bool(1001, { floe: true }),
-});
+}));
 export type IpcShmEntry = Infer<typeof ipcShmEntry>;

@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
 
-export const ipcVarEntry = message("ipc_var_entry", {
+export const ipcVarEntry = message("ipc_var_entry", () => ({
   sem_ctls: repeated.uint32(1),
   msg_ctlmax: required.uint32(2),
   msg_ctlmnb: required.uint32(3),
@@ -21,5 +21,5 @@ export const ipcVarEntry = message("ipc_var_entry", {
   msg_next_id: optional.uint32(15),
   sem_next_id: optional.uint32(16),
   shm_next_id: optional.uint32(17),
-});
+}));
 export type IpcVarEntry = Infer<typeof ipcVarEntry>;

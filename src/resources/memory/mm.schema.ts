@@ -4,28 +4,28 @@
 import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
 import { vmaEntry } from "./vma.schema.js";
 
-export const aioRingEntry = message("aio_ring_entry", {
+export const aioRingEntry = message("aio_ring_entry", () => ({
   id: required.uint64(1),
   nr_req: required.uint32(2),
   ring_len: required.uint32(3),
-});
+}));
 export type AioRingEntry = Infer<typeof aioRingEntry>;
 
-export const floeGuardEntry = message("floe_guard_entry", {
+export const floeGuardEntry = message("floe_guard_entry", () => ({
   start: required.uint64(1, { hex: true }),
   end: required.uint64(2, { hex: true }),
-});
+}));
 
 /** The NUMA policy of a range: mode and its flags, and a bit for each node. */
-export const floePolicyEntry = message("floe_policy_entry", {
+export const floePolicyEntry = message("floe_policy_entry", () => ({
   start: required.uint64(1, { hex: true }),
   end: required.uint64(2, { hex: true }),
   mode: required.uint32(3, { hex: true }),
   nodes: required.bytes(4),
-});
+}));
 export type FloePolicyEntry = Infer<typeof floePolicyEntry>;
 
-export const mmEntry = message("mm_entry", {
+export const mmEntry = message("mm_entry", () => ({
   mm_start_code: required.uint64(1, { hex: true }),
   mm_end_code: required.uint64(2, { hex: true }),
   mm_start_data: required.uint64(3, { hex: true }),
@@ -51,5 +51,5 @@ export const mmEntry = message("mm_entry", {
   thp_disabled_but: optional.uint32(1003, { floe: true }),
   /** What mbind(2) said of mappings or parts of them. */
   policies: repeated.message(1002, () => floePolicyEntry, { floe: true }),
-});
+}));
 export type MmEntry = Infer<typeof mmEntry>;

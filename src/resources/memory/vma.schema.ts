@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional, required } from "../../images/codec/schema.js";
 
-export const vmaEntry = message("vma_entry", {
+export const vmaEntry = message("vma_entry", () => ({
   start: required.uint64(1, { hex: true }),
   end: required.uint64(2, { hex: true }),
   pgoff: required.uint64(3),
@@ -18,5 +18,5 @@ export const vmaEntry = message("vma_entry", {
   locked_on_fault: optional.bool(1000, { floe: true }),
   /** Of an anonymous mapping: what the process calls it (PR_SET_VMA_ANON_NAME). */
   anon_name: optional.string(1001, { floe: true }),
-});
+}));
 export type VmaEntry = Infer<typeof vmaEntry>;

@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional, required } from "../../images/codec/schema.js";
 
-export const binfmtMiscEntry = message("binfmt_misc_entry", {
+export const binfmtMiscEntry = message("binfmt_misc_entry", () => ({
   name: required.string(1),
   enabled: required.bool(2),
   interpreter: required.string(3),
@@ -12,5 +12,5 @@ export const binfmtMiscEntry = message("binfmt_misc_entry", {
   magic: optional.string(6),
   mask: optional.string(7),
   offset: optional.int32(8),
-});
+}));
 export type BinfmtMiscEntry = Infer<typeof binfmtMiscEntry>;

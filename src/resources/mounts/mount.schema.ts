@@ -27,7 +27,7 @@ export const fstype = enumeration("fstype", {
   CGROUP2: 23,
 });
 
-export const mntEntry = message("mnt_entry", {
+export const mntEntry = message("mnt_entry", () => ({
   fstype: required.uint32(1),
   mnt_id: required.uint32(2),
   root_dev: required.uint32(3, { dev: true }),
@@ -46,5 +46,5 @@ export const mntEntry = message("mnt_entry", {
   deleted: optional.bool(16),
   sb_flags: optional.uint32(17, { hex: true }),
   ext_key: optional.string(18),
-});
+}));
 export type MntEntry = Infer<typeof mntEntry>;

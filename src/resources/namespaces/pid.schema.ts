@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional } from "../../images/codec/schema.js";
 
-export const pidnsEntry = message("pidns_entry", {
+export const pidnsEntry = message("pidns_entry", () => ({
   ext_key: optional.string(1),
-});
+}));
 export type PidnsEntry = Infer<typeof pidnsEntry>;

@@ -18,7 +18,7 @@ export const ndType = enumeration("nd_type", {
   SIT: 8,
 });
 
-export const netDeviceEntry = message("net_device_entry", {
+export const netDeviceEntry = message("net_device_entry", () => ({
   type: required.enum(1, () => ndType),
   ifindex: required.uint32(2),
   mtu: required.uint32(3),
@@ -34,16 +34,16 @@ export const netDeviceEntry = message("net_device_entry", {
   peer_nsid: optional.uint32(13),
   master: optional.uint32(14),
   sit: optional.message(15, () => sitEntry),
-});
+}));
 export type NetDeviceEntry = Infer<typeof netDeviceEntry>;
 
-export const netnsId = message("netns_id", {
+export const netnsId = message("netns_id", () => ({
   target_ns_id: required.uint32(1),
   netnsid_value: required.int32(2),
-});
+}));
 export type NetnsId = Infer<typeof netnsId>;
 
-export const netnsEntry = message("netns_entry", {
+export const netnsEntry = message("netns_entry", () => ({
   def_conf: repeated.int32(1),
   all_conf: repeated.int32(2),
   def_conf4: repeated.message(3, () => sysctlEntry),
@@ -54,5 +54,5 @@ export const netnsEntry = message("netns_entry", {
   ext_key: optional.string(8),
   unix_conf: repeated.message(9, () => sysctlEntry),
   ipv4_sysctl: repeated.message(10, () => sysctlEntry),
-});
+}));
 export type NetnsEntry = Infer<typeof netnsEntry>;

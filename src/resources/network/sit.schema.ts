@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional, repeated } from "../../images/codec/schema.js";
 
-export const sitEntry = message("sit_entry", {
+export const sitEntry = message("sit_entry", () => ({
   link: optional.uint32(1),
   local: repeated.uint32(2, { ipadd: true }),
   remote: repeated.uint32(3, { ipadd: true }),
@@ -20,5 +20,5 @@ export const sitEntry = message("sit_entry", {
   rd_prefix: repeated.uint32(14, { ipadd: true }),
   relay_prefixlen: optional.uint32(15),
   relay_prefix: repeated.uint32(16, { ipadd: true }),
-});
+}));
 export type SitEntry = Infer<typeof sitEntry>;

@@ -8,9 +8,9 @@ export const sysctlType = enumeration("SysctlType", {
   CTL_32: 6,
 });
 
-export const sysctlEntry = message("sysctl_entry", {
+export const sysctlEntry = message("sysctl_entry", () => ({
   type: required.enum(1, () => sysctlType),
   iarg: optional.int32(2),
   sarg: optional.string(3),
-});
+}));
 export type SysctlEntry = Infer<typeof sysctlEntry>;

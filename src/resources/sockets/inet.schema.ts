@@ -6,56 +6,56 @@ import { fownEntry } from "../files/owner.schema.js";
 import { floeOption, floeOptionBytes, skOptsEntry, skShutdown } from "./options.schema.js";
 import { tcpOptsEntry } from "./tcp.schema.js";
 
-export const ipOptsRawEntry = message("ip_opts_raw_entry", {
+export const ipOptsRawEntry = message("ip_opts_raw_entry", () => ({
   hdrincl: optional.bool(1),
   nodefrag: optional.bool(2),
   checksum: optional.bool(3),
   icmpv_filter: repeated.uint32(4),
   /** IPV6_CHECKSUM. */
   checksum_at: optional.uint32(1000, { floe: true }),
-});
+}));
 export type IpOptsRawEntry = Infer<typeof ipOptsRawEntry>;
 
-export const ipOptsEntry = message("ip_opts_entry", {
+export const ipOptsEntry = message("ip_opts_entry", () => ({
   freebind: optional.bool(1),
   raw: optional.message(4, () => ipOptsRawEntry),
   pktinfo: optional.bool(5),
   tos: optional.uint32(6),
   ttl: optional.uint32(7),
-});
+}));
 export type IpOptsEntry = Infer<typeof ipOptsEntry>;
 
 /** A multicast group that a socket is in. */
-export const floeMembership = message("floe_membership", {
+export const floeMembership = message("floe_membership", () => ({
   ifindex: required.uint32(1),
   device: required.string(2),
   group: required.bytes(3),
   /** MCAST_EXCLUDE 0: from all but these sources; MCAST_INCLUDE 1: from these only. */
   mode: required.uint32(4),
   sources: repeated.bytes(5),
-});
+}));
 export type Membership = Infer<typeof floeMembership>;
 
 /** A control message, cmsg(3). */
-export const floeControl = message("floe_control", {
+export const floeControl = message("floe_control", () => ({
   level: required.uint32(1),
   type: required.uint32(2),
   data: required.bytes(3),
-});
+}));
 
 /** Part of a datagram that waits for the rest of it (UDP_CORK, MSG_MORE). */
-export const floeCork = message("floe_cork", {
+export const floeCork = message("floe_cork", () => ({
   data: required.bytes(1),
   /** Where it goes and where it comes from, as in struct sockaddr. */
   to: required.bytes(2),
   from: optional.bytes(3),
   /** What the datagram was given on its way that may differ from the options of the socket. */
   control: repeated.message(4, () => floeControl),
-});
+}));
 export type Cork = Infer<typeof floeCork>;
 
 /** A policy of IPsec of a socket, xfrm_userpolicy_info in uapi/linux/xfrm.h. */
-export const floeXfrmPolicy = message("floe_xfrm_policy", {
+export const floeXfrmPolicy = message("floe_xfrm_policy", () => ({
   /** XFRM_POLICY_IN 0, XFRM_POLICY_OUT 1. */
   direction: required.uint32(1),
   action: required.uint32(2),
@@ -64,11 +64,11 @@ export const floeXfrmPolicy = message("floe_xfrm_policy", {
   /** As in struct xfrm_selector and xfrm_lifetime_cfg. */
   selector: required.bytes(5),
   limits: required.bytes(6),
-});
+}));
 export type XfrmPolicy = Infer<typeof floeXfrmPolicy>;
 
 /** A message of ICMP or ICMPv6 in the error queue of a socket (IP_RECVERR). */
-export const floeSkError = message("floe_sk_error", {
+export const floeSkError = message("floe_sk_error", () => ({
   type: required.uint32(1),
   code: required.uint32(2),
   info: required.uint32(3),
@@ -78,10 +78,10 @@ export const floeSkError = message("floe_sk_error", {
   to: required.bytes(5),
   port: required.uint32(6),
   data: required.bytes(7),
-});
+}));
 export type FloeSkError = Infer<typeof floeSkError>;
 
-export const inetSkEntry = message("inet_sk_entry", {
+export const inetSkEntry = message("inet_sk_entry", () => ({
   id: required.uint32(1),
   ino: required.uint32(2),
   family: required.uint32(3, { dict: "sk.family" }),
@@ -122,5 +122,5 @@ export const inetSkEntry = message("inet_sk_entry", {
   /** An error of a datagram socket that its program has not been told of (SO_ERROR). */
   so_error: optional.uint32(1012, { floe: true }),
   errors: repeated.message(1013, () => floeSkError, { floe: true }),
-});
+}));
 export type InetSkEntry = Infer<typeof inetSkEntry>;

@@ -5,7 +5,7 @@ import { type Infer, message, optional, repeated, required } from "../../images/
 import { fownEntry } from "../files/owner.schema.js";
 import { skOptsEntry } from "./options.schema.js";
 
-export const netlinkSkEntry = message("netlink_sk_entry", {
+export const netlinkSkEntry = message("netlink_sk_entry", () => ({
   id: required.uint32(1),
   ino: required.uint32(2),
   protocol: required.uint32(3),
@@ -22,5 +22,5 @@ export const netlinkSkEntry = message("netlink_sk_entry", {
   is_dgram: optional.bool(1000, { floe: true }),
   /** Options of the netlink level that are on. */
   switches: repeated.uint32(1001, { floe: true }),
-});
+}));
 export type NetlinkSkEntry = Infer<typeof netlinkSkEntry>;

@@ -11,22 +11,22 @@ export const skShutdown = enumeration("sk_shutdown", {
 });
 
 /** An option with an integer value, by its numbers in setsockopt(2). */
-export const floeOption = message("floe_option", {
+export const floeOption = message("floe_option", () => ({
   level: required.uint32(1),
   name: required.uint32(2),
   value: required.int32(3),
-});
+}));
 export type FloeOption = Infer<typeof floeOption>;
 
 /** An option with a value of another type. */
-export const floeOptionBytes = message("floe_option_bytes", {
+export const floeOptionBytes = message("floe_option_bytes", () => ({
   level: required.uint32(1),
   name: required.uint32(2),
   value: required.bytes(3),
-});
+}));
 export type FloeOptionBytes = Infer<typeof floeOptionBytes>;
 
-export const skOptsEntry = message("sk_opts_entry", {
+export const skOptsEntry = message("sk_opts_entry", () => ({
   so_sndbuf: required.uint32(1),
   so_rcvbuf: required.uint32(2),
   so_snd_tmo_sec: required.uint64(3),
@@ -62,5 +62,5 @@ export const skOptsEntry = message("sk_opts_entry", {
   more_bytes: repeated.message(1005, () => floeOptionBytes, { floe: true }),
   /** SO_LOCK_FILTER. */
   lock_filter: optional.bool(1006, { floe: true }),
-});
+}));
 export type SkOptsEntry = Infer<typeof skOptsEntry>;

@@ -5,14 +5,14 @@ import { type Infer, message, optional, repeated, required } from "../../images/
 import { fownEntry } from "../files/owner.schema.js";
 import { skOptsEntry } from "./options.schema.js";
 
-export const packetMclist = message("packet_mclist", {
+export const packetMclist = message("packet_mclist", () => ({
   index: required.uint32(1),
   type: required.uint32(2),
   addr: required.bytes(3),
-});
+}));
 export type PacketMclist = Infer<typeof packetMclist>;
 
-export const packetRing = message("packet_ring", {
+export const packetRing = message("packet_ring", () => ({
   block_size: required.uint32(1),
   block_nr: required.uint32(2),
   frame_size: required.uint32(3),
@@ -20,10 +20,10 @@ export const packetRing = message("packet_ring", {
   retire_tmo: required.uint32(5),
   sizeof_priv: required.uint32(6),
   features: required.uint32(7),
-});
+}));
 export type PacketRing = Infer<typeof packetRing>;
 
-export const packetSockEntry = message("packet_sock_entry", {
+export const packetSockEntry = message("packet_sock_entry", () => ({
   id: required.uint32(1),
   type: required.uint32(2),
   protocol: required.uint32(3),
@@ -51,5 +51,5 @@ export const packetSockEntry = message("packet_sock_entry", {
   qdisc_bypass: optional.bool(1002, { floe: true }),
   ignore_outgoing: optional.bool(1003, { floe: true }),
   tx_has_off: optional.bool(1004, { floe: true }),
-});
+}));
 export type PacketSockEntry = Infer<typeof packetSockEntry>;

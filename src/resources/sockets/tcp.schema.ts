@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional, required } from "../../images/codec/schema.js";
 
-export const tcpOptsEntry = message("tcp_opts_entry", {
+export const tcpOptsEntry = message("tcp_opts_entry", () => ({
   cork: optional.bool(1),
   nodelay: optional.bool(2),
   keepcnt: optional.uint32(3),
@@ -11,10 +11,10 @@ export const tcpOptsEntry = message("tcp_opts_entry", {
   keepintvl: optional.uint32(5),
   /** Name of the congestion control. */
   congestion: optional.string(1000, { floe: true }),
-});
+}));
 export type TcpOptsEntry = Infer<typeof tcpOptsEntry>;
 
-export const tcpStreamEntry = message("tcp_stream_entry", {
+export const tcpStreamEntry = message("tcp_stream_entry", () => ({
   inq_len: required.uint32(1),
   inq_seq: required.uint32(2),
   outq_len: required.uint32(3),
@@ -32,5 +32,5 @@ export const tcpStreamEntry = message("tcp_stream_entry", {
   max_window: optional.uint32(15),
   rcv_wnd: optional.uint32(16),
   rcv_wup: optional.uint32(17),
-});
+}));
 export type TcpStreamEntry = Infer<typeof tcpStreamEntry>;

@@ -5,23 +5,23 @@ import { type Infer, message, optional, repeated, required } from "../../images/
 import { fownEntry } from "../files/owner.schema.js";
 import { skOptsEntry, skShutdown } from "./options.schema.js";
 
-export const filePermsEntry = message("file_perms_entry", {
+export const filePermsEntry = message("file_perms_entry", () => ({
   mode: required.uint32(1),
   uid: required.uint32(2),
   gid: required.uint32(3),
-});
+}));
 export type FilePermsEntry = Infer<typeof filePermsEntry>;
 
 /** Process, effective ids and groups of whoever made a connection, as the other end sees them. */
-export const floeUnixPeer = message("floe_unix_peer", {
+export const floeUnixPeer = message("floe_unix_peer", () => ({
   pid: required.uint32(1),
   uid: required.uint32(2),
   gid: required.uint32(3),
   groups: repeated.uint32(4),
-});
+}));
 export type FloeUnixPeer = Infer<typeof floeUnixPeer>;
 
-export const unixSkEntry = message("unix_sk_entry", {
+export const unixSkEntry = message("unix_sk_entry", () => ({
   id: required.uint32(1),
   ino: required.uint32(2),
   type: required.uint32(3, { dict: "sk.type" }),
@@ -55,5 +55,5 @@ export const unixSkEntry = message("unix_sk_entry", {
   root: optional.string(1006, { floe: true }),
   /** Where its node is, if its name does not lead there: it was moved since, or the name is from another place. */
   node: optional.string(1007, { floe: true }),
-});
+}));
 export type UnixSkEntry = Infer<typeof unixSkEntry>;

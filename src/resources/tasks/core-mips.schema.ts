@@ -3,7 +3,7 @@
  */
 import { type Infer, message, required } from "../../images/codec/schema.js";
 
-export const userMipsRegsEntry = message("user_mips_regs_entry", {
+export const userMipsRegsEntry = message("user_mips_regs_entry", () => ({
   r0: required.uint64(1),
   r1: required.uint64(2),
   r2: required.uint64(3),
@@ -42,10 +42,10 @@ export const userMipsRegsEntry = message("user_mips_regs_entry", {
   cp0_badvaddr: required.uint64(36),
   cp0_status: required.uint64(37),
   cp0_cause: required.uint64(38),
-});
+}));
 export type UserMipsRegsEntry = Infer<typeof userMipsRegsEntry>;
 
-export const userMipsFpregsEntry = message("user_mips_fpregs_entry", {
+export const userMipsFpregsEntry = message("user_mips_fpregs_entry", () => ({
   r0: required.uint64(1),
   r1: required.uint64(2),
   r2: required.uint64(3),
@@ -82,13 +82,13 @@ export const userMipsFpregsEntry = message("user_mips_fpregs_entry", {
   hi: required.uint64(34),
   fpu_fcr31: required.uint32(35),
   fpu_id: required.uint32(36),
-});
+}));
 export type UserMipsFpregsEntry = Infer<typeof userMipsFpregsEntry>;
 
-export const threadInfoMips = message("thread_info_mips", {
+export const threadInfoMips = message("thread_info_mips", () => ({
   clear_tid_addr: required.uint64(1, { hex: true }),
   tls: required.uint64(2),
   gpregs: required.message(3, () => userMipsRegsEntry, { hex: true }),
   fpregs: required.message(4, () => userMipsFpregsEntry, { hex: true }),
-});
+}));
 export type ThreadInfoMips = Infer<typeof threadInfoMips>;

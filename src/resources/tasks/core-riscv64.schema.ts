@@ -3,7 +3,7 @@
  */
 import { type Infer, message, repeated, required } from "../../images/codec/schema.js";
 
-export const userRiscv64RegsEntry = message("user_riscv64_regs_entry", {
+export const userRiscv64RegsEntry = message("user_riscv64_regs_entry", () => ({
   pc: required.uint64(1),
   ra: required.uint64(2),
   sp: required.uint64(3),
@@ -36,19 +36,19 @@ export const userRiscv64RegsEntry = message("user_riscv64_regs_entry", {
   t4: required.uint64(30),
   t5: required.uint64(31),
   t6: required.uint64(32),
-});
+}));
 export type UserRiscv64RegsEntry = Infer<typeof userRiscv64RegsEntry>;
 
-export const userRiscv64DExtEntry = message("user_riscv64_d_ext_entry", {
+export const userRiscv64DExtEntry = message("user_riscv64_d_ext_entry", () => ({
   f: repeated.uint64(1),
   fcsr: required.uint32(2),
-});
+}));
 export type UserRiscv64DExtEntry = Infer<typeof userRiscv64DExtEntry>;
 
-export const threadInfoRiscv64 = message("thread_info_riscv64", {
+export const threadInfoRiscv64 = message("thread_info_riscv64", () => ({
   clear_tid_addr: required.uint64(1, { hex: true }),
   tls: required.uint64(2),
   gpregs: required.message(3, () => userRiscv64RegsEntry, { hex: true }),
   fpsimd: required.message(4, () => userRiscv64DExtEntry),
-});
+}));
 export type ThreadInfoRiscv64 = Infer<typeof threadInfoRiscv64>;

@@ -8,7 +8,7 @@ export const userX86RegsMode = enumeration("user_x86_regs_mode", {
   COMPAT: 2,
 });
 
-export const userX86RegsEntry = message("user_x86_regs_entry", {
+export const userX86RegsEntry = message("user_x86_regs_entry", () => ({
   r15: required.uint64(1),
   r14: required.uint64(2),
   r13: required.uint64(3),
@@ -37,16 +37,16 @@ export const userX86RegsEntry = message("user_x86_regs_entry", {
   fs: required.uint64(26),
   gs: required.uint64(27),
   mode: optional.enum(28, () => userX86RegsMode, { default: 1 }),
-});
+}));
 export type UserX86RegsEntry = Infer<typeof userX86RegsEntry>;
 
-export const userX86CetEntry = message("user_x86_cet_entry", {
+export const userX86CetEntry = message("user_x86_cet_entry", () => ({
   cet: required.uint64(1),
   ssp: required.uint64(2),
-});
+}));
 export type UserX86CetEntry = Infer<typeof userX86CetEntry>;
 
-export const userX86XsaveEntry = message("user_x86_xsave_entry", {
+export const userX86XsaveEntry = message("user_x86_xsave_entry", () => ({
   xstate_bv: required.uint64(1),
   ymmh_space: repeated.uint32(2),
   bndreg_state: repeated.uint64(3),
@@ -59,10 +59,10 @@ export const userX86XsaveEntry = message("user_x86_xsave_entry", {
   /** Components 17 and 18 (AMX), which other readers skip: xstate_bv has no bits of theirs. */
   tile_config: optional.bytes(1000, { floe: true }),
   tile_data: optional.bytes(1001, { floe: true }),
-});
+}));
 export type UserX86XsaveEntry = Infer<typeof userX86XsaveEntry>;
 
-export const userX86FpregsEntry = message("user_x86_fpregs_entry", {
+export const userX86FpregsEntry = message("user_x86_fpregs_entry", () => ({
   cwd: required.uint32(1),
   swd: required.uint32(2),
   twd: required.uint32(3),
@@ -75,10 +75,10 @@ export const userX86FpregsEntry = message("user_x86_fpregs_entry", {
   xmm_space: repeated.uint32(10),
   padding: repeated.uint32(11),
   xsave: optional.message(13, () => userX86XsaveEntry),
-});
+}));
 export type UserX86FpregsEntry = Infer<typeof userX86FpregsEntry>;
 
-export const userDescT = message("user_desc_t", {
+export const userDescT = message("user_desc_t", () => ({
   entry_number: required.uint32(1),
   base_addr: required.uint32(2),
   limit: required.uint32(3),
@@ -89,13 +89,13 @@ export const userDescT = message("user_desc_t", {
   limit_in_pages: required.bool(8),
   seg_not_present: required.bool(9, { default: true }),
   usable: required.bool(10),
-});
+}));
 export type UserDescT = Infer<typeof userDescT>;
 
-export const threadInfoX86 = message("thread_info_x86", {
+export const threadInfoX86 = message("thread_info_x86", () => ({
   clear_tid_addr: required.uint64(1, { hex: true }),
   gpregs: required.message(2, () => userX86RegsEntry, { hex: true }),
   fpregs: required.message(3, () => userX86FpregsEntry),
   tls: repeated.message(4, () => userDescT),
-});
+}));
 export type ThreadInfoX86 = Infer<typeof threadInfoX86>;

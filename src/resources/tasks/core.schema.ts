@@ -24,7 +24,7 @@ export const seccompMode = enumeration("seccomp_mode", {
   filter: 2,
 });
 
-export const taskCoreEntry = message("task_core_entry", {
+export const taskCoreEntry = message("task_core_entry", () => ({
   task_state: required.uint32(1, { dict: "task_state" }),
   exit_code: required.uint32(2),
   personality: required.uint32(3),
@@ -56,17 +56,17 @@ export const taskCoreEntry = message("task_core_entry", {
   exit_signal: optional.uint32(1005, { floe: true }),
   /** The local descriptor table, as the processor has it: 8 bytes an entry. */
   segment_table: optional.bytes(1006, { floe: true }),
-});
+}));
 export type TaskCoreEntry = Infer<typeof taskCoreEntry>;
 
-export const threadSasEntry = message("thread_sas_entry", {
+export const threadSasEntry = message("thread_sas_entry", () => ({
   ss_sp: required.uint64(1),
   ss_size: required.uint64(2),
   ss_flags: required.uint32(3),
-});
+}));
 export type ThreadSasEntry = Infer<typeof threadSasEntry>;
 
-export const threadCoreEntry = message("thread_core_entry", {
+export const threadCoreEntry = message("thread_core_entry", () => ({
   futex_rla: required.uint64(1),
   futex_rla_len: required.uint32(2),
   sched_nice: optional.sint32(3),
@@ -112,27 +112,27 @@ export const threadCoreEntry = message("thread_core_entry", {
   /** set_mempolicy(2), and its nodes as the kernel has them. */
   memory_policy: optional.uint32(1020, { floe: true, hex: true }),
   memory_nodes: optional.bytes(1021, { floe: true }),
-});
+}));
 /** A timed call that was interrupted: its number, and the time that was left; its arguments are in the registers. */
-export const floeRestartEntry = message("floe_restart_entry", {
+export const floeRestartEntry = message("floe_restart_entry", () => ({
   nr: required.uint32(1),
   left_ns: required.uint64(2),
-});
+}));
 export type RestartEntry = Infer<typeof floeRestartEntry>;
 
 /** Syscall user dispatch as PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG takes it. */
-export const floeUserDispatchEntry = message("floe_user_dispatch_entry", {
+export const floeUserDispatchEntry = message("floe_user_dispatch_entry", () => ({
   selector: required.uint64(1, { hex: true }),
   offset: required.uint64(2, { hex: true }),
   len: required.uint64(3, { hex: true }),
-});
+}));
 export type UserDispatchEntry = Infer<typeof floeUserDispatchEntry>;
 
 export type ThreadCoreEntry = Infer<typeof threadCoreEntry>;
 
-export const taskRlimitsEntry = message("task_rlimits_entry", {
+export const taskRlimitsEntry = message("task_rlimits_entry", () => ({
   rlimits: repeated.message(1, () => rlimitEntry),
-});
+}));
 export type TaskRlimitsEntry = Infer<typeof taskRlimitsEntry>;
 
 export const coreEntryMarch = enumeration("march", {
@@ -147,7 +147,7 @@ export const coreEntryMarch = enumeration("march", {
   RISCV64: 8,
 });
 
-export const coreEntry = message("core_entry", {
+export const coreEntry = message("core_entry", () => ({
   mtype: required.enum(1, () => coreEntryMarch),
   thread_info: optional.message(2, () => threadInfoX86),
   ti_arm: optional.message(6, () => threadInfoArm),
@@ -160,7 +160,7 @@ export const coreEntry = message("core_entry", {
   tc: optional.message(3, () => taskCoreEntry),
   ids: optional.message(4, () => taskKobjIdsEntry),
   thread_core: optional.message(5, () => threadCoreEntry),
-});
+}));
 export type CoreEntry = Infer<typeof coreEntry>;
 
 // Declared below this layer because the inventory has them as well; they are looked for here.

@@ -3,7 +3,7 @@
  */
 import { type Infer, message, optional, repeated, required } from "../../images/codec/schema.js";
 
-export const credsEntry = message("creds_entry", {
+export const credsEntry = message("creds_entry", () => ({
   uid: required.uint32(1),
   gid: required.uint32(2),
   euid: required.uint32(3),
@@ -23,5 +23,5 @@ export const credsEntry = message("creds_entry", {
   apparmor_data: optional.bytes(17),
   no_new_privs: optional.uint32(18),
   cap_amb: repeated.uint32(19),
-});
+}));
 export type CredsEntry = Infer<typeof credsEntry>;

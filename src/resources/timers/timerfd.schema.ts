@@ -4,7 +4,7 @@
 import { type Infer, message, required } from "../../images/codec/schema.js";
 import { fownEntry } from "../files/owner.schema.js";
 
-export const timerfdEntry = message("timerfd_entry", {
+export const timerfdEntry = message("timerfd_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { hex: true }),
   fown: required.message(3, () => fownEntry),
@@ -15,5 +15,5 @@ export const timerfdEntry = message("timerfd_entry", {
   vnsec: required.uint64(8),
   isec: required.uint64(9),
   insec: required.uint64(10),
-});
+}));
 export type TimerfdEntry = Infer<typeof timerfdEntry>;

@@ -14,15 +14,15 @@ export const ttyType = enumeration("TtyType", {
   SERIAL: 6,
 });
 
-export const winsizeEntry = message("winsize_entry", {
+export const winsizeEntry = message("winsize_entry", () => ({
   ws_row: required.uint32(1),
   ws_col: required.uint32(2),
   ws_xpixel: required.uint32(3),
   ws_ypixel: required.uint32(4),
-});
+}));
 export type WinsizeEntry = Infer<typeof winsizeEntry>;
 
-export const termiosEntry = message("termios_entry", {
+export const termiosEntry = message("termios_entry", () => ({
   c_iflag: required.uint32(1),
   c_oflag: required.uint32(2),
   c_cflag: required.uint32(3),
@@ -31,23 +31,23 @@ export const termiosEntry = message("termios_entry", {
   c_ispeed: required.uint32(6),
   c_ospeed: required.uint32(7),
   c_cc: repeated.uint32(8),
-});
+}));
 export type TermiosEntry = Infer<typeof termiosEntry>;
 
-export const ttyPtyEntry = message("tty_pty_entry", {
+export const ttyPtyEntry = message("tty_pty_entry", () => ({
   index: required.uint32(1),
-});
+}));
 export type TtyPtyEntry = Infer<typeof ttyPtyEntry>;
 
-export const ttyDataEntry = message("tty_data_entry", {
+export const ttyDataEntry = message("tty_data_entry", () => ({
   tty_id: required.uint32(1),
   data: required.bytes(2),
   /** Floe's own: places in `data` where an end of file (^D) was typed. */
   eofs: repeated.uint32(1000, { floe: true }),
-});
+}));
 export type TtyDataEntry = Infer<typeof ttyDataEntry>;
 
-export const ttyInfoEntry = message("tty_info_entry", {
+export const ttyInfoEntry = message("tty_info_entry", () => ({
   id: required.uint32(1),
   type: required.enum(2, () => ttyType),
   locked: required.bool(3),
@@ -69,14 +69,14 @@ export const ttyInfoEntry = message("tty_info_entry", {
   stopped: optional.uint32(1001, { floe: true }),
   /** Floe's own, of a master in packet mode: what it has not been told yet (TIOCPKT_…). */
   packet_status: optional.uint32(1002, { floe: true }),
-});
+}));
 export type TtyInfoEntry = Infer<typeof ttyInfoEntry>;
 
-export const ttyFileEntry = message("tty_file_entry", {
+export const ttyFileEntry = message("tty_file_entry", () => ({
   id: required.uint32(1),
   tty_info_id: required.uint32(2),
   flags: required.uint32(3, { hex: true }),
   fown: required.message(4, () => fownEntry),
   regf_id: optional.uint32(6),
-});
+}));
 export type TtyFileEntry = Infer<typeof ttyFileEntry>;

@@ -7,7 +7,7 @@ export const fhEntrySizes = enumeration("fh_entry_sizes", {
   min_entries: 16,
 });
 
-export const fhEntry = message("fh_entry", {
+export const fhEntry = message("fh_entry", () => ({
   bytes: required.uint32(1),
   type: required.uint32(2),
   handle: repeated.uint64(3),
@@ -16,12 +16,12 @@ export const fhEntry = message("fh_entry", {
   /** Of a file without a name: a process that has it open, and the descriptor there. */
   holder: optional.int32(1000, { floe: true }),
   holder_fd: optional.uint32(1001, { floe: true }),
-});
+}));
 export type FhEntry = Infer<typeof fhEntry>;
 
-export const irmapCacheEntry = message("irmap_cache_entry", {
+export const irmapCacheEntry = message("irmap_cache_entry", () => ({
   dev: required.uint32(1, { odev: true }),
   inode: required.uint64(2),
   path: required.string(3),
-});
+}));
 export type IrmapCacheEntry = Infer<typeof irmapCacheEntry>;

@@ -12,7 +12,7 @@ export const markType = enumeration("mark_type", {
   FILESYSTEM: 1000,
 });
 
-export const inotifyWdEntry = message("inotify_wd_entry", {
+export const inotifyWdEntry = message("inotify_wd_entry", () => ({
   id: required.uint32(1),
   i_ino: required.uint64(2),
   mask: required.uint32(3, { hex: true }),
@@ -20,32 +20,32 @@ export const inotifyWdEntry = message("inotify_wd_entry", {
   s_dev: required.uint32(5, { dev: true }),
   wd: required.uint32(6),
   f_handle: required.message(7, () => fhEntry),
-});
+}));
 export type InotifyWdEntry = Infer<typeof inotifyWdEntry>;
 
-export const inotifyFileEntry = message("inotify_file_entry", {
+export const inotifyFileEntry = message("inotify_file_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { hex: true }),
   fown: required.message(4, () => fownEntry),
   wd: repeated.message(5, () => inotifyWdEntry),
   /** Events were in its queue. */
   unread: optional.bool(1000, { floe: true }),
-});
+}));
 export type InotifyFileEntry = Infer<typeof inotifyFileEntry>;
 
-export const fanotifyInodeMarkEntry = message("fanotify_inode_mark_entry", {
+export const fanotifyInodeMarkEntry = message("fanotify_inode_mark_entry", () => ({
   i_ino: required.uint64(1),
   f_handle: required.message(2, () => fhEntry),
-});
+}));
 export type FanotifyInodeMarkEntry = Infer<typeof fanotifyInodeMarkEntry>;
 
-export const fanotifyMountMarkEntry = message("fanotify_mount_mark_entry", {
+export const fanotifyMountMarkEntry = message("fanotify_mount_mark_entry", () => ({
   mnt_id: required.uint32(1),
   path: optional.string(2),
-});
+}));
 export type FanotifyMountMarkEntry = Infer<typeof fanotifyMountMarkEntry>;
 
-export const fanotifyMarkEntry = message("fanotify_mark_entry", {
+export const fanotifyMarkEntry = message("fanotify_mark_entry", () => ({
   id: required.uint32(1),
   type: required.enum(2, () => markType),
   mflags: required.uint32(3, { hex: true }),
@@ -54,10 +54,10 @@ export const fanotifyMarkEntry = message("fanotify_mark_entry", {
   s_dev: required.uint32(6, { dev: true }),
   ie: optional.message(7, () => fanotifyInodeMarkEntry),
   me: optional.message(8, () => fanotifyMountMarkEntry),
-});
+}));
 export type FanotifyMarkEntry = Infer<typeof fanotifyMarkEntry>;
 
-export const fanotifyFileEntry = message("fanotify_file_entry", {
+export const fanotifyFileEntry = message("fanotify_file_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { hex: true }),
   fown: required.message(3, () => fownEntry),
@@ -66,5 +66,5 @@ export const fanotifyFileEntry = message("fanotify_file_entry", {
   mark: repeated.message(6, () => fanotifyMarkEntry),
   /** Events were in its queue. */
   unread: optional.bool(1000, { floe: true }),
-});
+}));
 export type FanotifyFileEntry = Infer<typeof fanotifyFileEntry>;
