@@ -22,6 +22,8 @@ export interface EveryOptions {
 }
 
 const nap = new Int32Array(new SharedArrayBuffer(4));
+/** Between two looks whether the tree has ended. */
+const LOOK_MS = 500;
 
 /** Returns when all rounds are done, or the root of the tree has ended; what goes wrong in a dump is thrown. */
 export function dumpEvery(options: DumpOptions, { everyS, rounds, onRound }: EveryOptions, log: Logger): void {
@@ -38,9 +40,9 @@ export function dumpEvery(options: DumpOptions, { everyS, rounds, onRound }: Eve
       const result = dump({ ...options, imagesDir, workDir, prevImagesDir, leaveRunning: true }, log, { copies, isWarm: round > 0 });
       onRound?.(result, imagesDir);
       if (round + 1 === rounds) return;
-      Atomics.wait(nap, 0, 0, Math.max(0, everyS * 1000 - (performance.now() - started)));
       // The pid may have been given to somebody else since.
-      if (startTime === undefined || startTimeOf(options.tree) !== startTime) {
+      const livesOn = () => startTime !== undefined && startTimeOf(options.tree) === startTime;
+      if (!livesUntil(started + everyS * 1000, livesOn)) {
         log.info(`process ${options.tree} has ended: this was the last dump`);
         return;
       }
@@ -48,6 +50,16 @@ export function dumpEvery(options: DumpOptions, { everyS, rounds, onRound }: Eve
   } finally {
     copies.close();
   }
+}
+
+/** Waits until it is so late (by performance.now()); false when the tree has ended by then: at once. */
+function livesUntil(dueMs: number, livesOn: () => boolean): boolean {
+  while (livesOn()) {
+    const leftMs = dueMs - performance.now();
+    if (leftMs <= 0) return true;
+    Atomics.wait(nap, 0, 0, Math.min(LOOK_MS, leftMs));
+  }
+  return false;
 }
 
 /** A path that is relative to the directory of all, as seen from the directory of one. */

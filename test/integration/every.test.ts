@@ -64,7 +64,7 @@ describe("every", { concurrency: 2, skip: isRoot ? false : "needs root" }, () =>
   test("it ends when the tree does, and goes on counting where it is called again", () =>
     withSubject(Subject.withWorkload("memory/still", ["8"]), async (subject) => {
       await subject.must(subject.dumpLine(["--every", "0", "--rounds", "1"]));
-      const over = subject.must(subject.dumpLine(["--every", "3", "--prev-images-dir", "1"]));
+      const over = subject.must(subject.dumpLine(["--every", "1000", "--prev-images-dir", "1"]));
       const second = join(subject.images, "2", "inventory.img");
       await subject.until(() => existsSync(second), "The second dump does not end");
       await subject.kill();
