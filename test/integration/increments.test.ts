@@ -5,11 +5,14 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 
 import { oneOfEach } from "../harness/run-case.js";
+import { withHugePages } from "../harness/huge-pages.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 import { suite } from "../harness/suite.js";
 import { memoryCases } from "../workloads/memory/cases.js";
 import { memory3Cases } from "../workloads/memory3/cases.js";
 import { precopyCases } from "../workloads/precopy/cases.js";
+
+withHugePages(40);
 
 for (const [kind, cases] of [
   ["memory", memoryCases],

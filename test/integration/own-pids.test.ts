@@ -6,6 +6,7 @@ import { DirectorySink } from "../../src/images/sink.js";
 import { DirectorySource } from "../../src/images/source.js";
 import { taskKobjIdsEntry } from "../../src/resources/tasks/core.schema.js";
 import { ImageFolder } from "../harness/images.js";
+import { withHugePages } from "../harness/huge-pages.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 import { suite } from "../harness/suite.js";
 import { type Case, oneOfEach } from "../harness/run-case.js";
@@ -40,6 +41,8 @@ function ownPids(kind: string, cases: readonly Case[]): void {
 
 /** One of those of many processes is enough. */
 const isOneOfMany = ({ workload, args }: Case): boolean => workload === "tree/random" && args?.[0] !== "1";
+
+withHugePages(40);
 
 ownPids(
   "tree",

@@ -2,11 +2,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Case } from "../harness/run-case.js";
+import { withHugePages } from "../harness/huge-pages.js";
 import { Subject, isRoot, withSubject } from "../harness/subject.js";
 import { suite } from "../harness/suite.js";
 import { memoryCases } from "../workloads/memory/cases.js";
 import { memory3Cases } from "../workloads/memory3/cases.js";
 import { precopyCases } from "../workloads/precopy/cases.js";
+
+withHugePages(40);
 
 suite("precopy", precopyCases);
 

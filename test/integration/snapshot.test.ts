@@ -4,6 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { withHugePages } from "../harness/huge-pages.js";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 import type { Case } from "../harness/run-case.js";
 import { suite } from "../harness/suite.js";
@@ -27,6 +28,8 @@ function noPidsGroup(): string | false {
 }
 
 const named = (cases: readonly Case[], ...names: string[]) => cases.filter((one) => names.includes(one.workload));
+
+withHugePages(40);
 
 suite("snapshot", snapshotCases);
 
