@@ -21,6 +21,8 @@ const SHT_RELA = 4;
 const SHT_DYNSYM = 11;
 const R_X86_64_COPY = 5n;
 const PAGE = 0x1000;
+/** Of e_entry in the ELF header. */
+const ENTRY_PLACE = 24;
 const ENTRY_SIZE = { program: 56, section: 64, symbol: 24, relocation: 24 };
 
 /** Functions that run seldom stay with the interpreter; loops of a big dump are compiled all the same. */
@@ -38,16 +40,26 @@ export function addEngineOptions(path) {
   const address = CODE_ADDRESS;
   if (programEnd > address) throw new Error(`${path} ends at 0x${programEnd.toString(16)}: there is no room for our code`);
   const syscall = Buffer.from(SYSCALL_CODE, "hex");
-  const entry = address + syscall.length;
-  const code = Buffer.concat([syscall, entryCode({ address: entry, environ, next: Number(elf.readBigUInt64LE(24)) })]);
+  const own = elf.subarray(ENTRY_PLACE, ENTRY_PLACE + 8);
+  const entry = address + syscall.length + own.length;
+  const code = Buffer.concat([syscall, own, entryCode({ address: entry, environ, next: Number(own.readBigUInt64LE(0)) })]);
   const patched = Buffer.concat([elf, Buffer.alloc(offset - elf.length), code]);
-  patched.writeBigUInt64LE(BigInt(entry), 24);
+  patched.writeBigUInt64LE(BigInt(entry), ENTRY_PLACE);
   patched.writeUInt32LE(PT_LOAD, note);
   patched.writeUInt32LE(PF_R | PF_X, note + 4);
   [offset, address, address, code.length, code.length, PAGE].forEach((value, i) => {
     patched.writeBigUInt64LE(BigInt(value), note + 8 + i * 8);
   });
   writeFileSync(path, patched);
+}
+
+/** Gives an executable with ENGINE_OPTIONS the entry that Bun made: it takes BUN_ variables from whoever calls it. Only for trying them out. */
+export function takeEngineOptions(path) {
+  const elf = readFileSync(path);
+  const at = elf.lastIndexOf(Buffer.from(SYSCALL_CODE, "hex"));
+  if (at < 0 || elf.readBigUInt64LE(ENTRY_PLACE) <= BigInt(CODE_ADDRESS)) throw new Error(`${path} has no entry of ours`);
+  elf.copy(elf, ENTRY_PLACE, at + SYSCALL_CODE.length / 2, at + SYSCALL_CODE.length / 2 + 8);
+  writeFileSync(path, elf);
 }
 
 /** The program header of the last note segment, and where the loaded program ends. */

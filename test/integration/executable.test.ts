@@ -1,7 +1,7 @@
 /** The stand-alone executable: it answers to three names, and freezes and brings back without Node. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -217,7 +217,16 @@ describe("the executable", () => {
     assert.equal(statSync(join(folder, "images", "root.pid")).mode & 0o777, 0o600);
   });
 
-  test("memory that the kernel or a lane uses is not collected: not in a dump that collects garbage all the time", () => {
+  test("memory that the kernel or a lane uses is not collected: not in a dump that collects garbage all the time", async () => {
+    // The executable itself takes no options of its engine from the environment.
+    const { takeEngineOptions } = (await import(join(projectRoot, "tools", "engine-options.mjs"))) as {
+      takeEngineOptions(path: string): void;
+    };
+    mkdirSync(join(folder, "plain"));
+    copyFileSync(executable, join(folder, "plain", "criu"));
+    takeEngineOptions(join(folder, "plain", "criu"));
+    const told = spawnSync(join(folder, "plain", "criu"), ["--version"], { env: { BUN_JSC_dumpOptions: "1" }, encoding: "utf8" });
+    assert.match(told.stdout + told.stderr, /dumpOptions=1/, "the engine does not take its options");
     // Descriptors and connections are asked by tables of prepared calls, whose memory was collected once.
     const program = [
       "import socket, sys, time",
@@ -232,7 +241,7 @@ describe("the executable", () => {
     const { status, stdout, stderr } = inNamespace(
       folder,
       `unshare --net bash -c 'ip link set lo up; exec setsid python3 connected.py' < /dev/null > connected.out 2>&1 & pid=$!
-       says connected.out ready; pid=$(pgrep -f "^python3 connected.py"); export BUN_JSC_slowPathAllocsBetweenGCs=40
+       says connected.out ready; pid=$(pgrep -f "^python3 connected.py"); export PATH=${folder}/plain:$PATH BUN_JSC_slowPathAllocsBetweenGCs=40
        for i in 1 2 3 4 5; do rm -rf garbage; mkdir garbage
          nsenter --net --target $pid criu dump -t $pid -D garbage -o dump.log --tcp-established --leave-running || exit 11; done
        touch tell; says connected.out same || exit 12; cat connected.out`,
