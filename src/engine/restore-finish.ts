@@ -4,6 +4,7 @@
 import { addDumpable, type Filled } from "../resources/memory/finish.js";
 import type { Stage } from "../resources/part.js";
 import { threadParts } from "../resources/registry.js";
+import type { UserX86FpregsEntry } from "../resources/tasks/core-x86.schema.js";
 import { fpregsFromImage, gpregsFromImage } from "../resources/tasks/core-x86.js";
 import { endLeader, hasEnded } from "../resources/tasks/dead-leader.js";
 import { goOnInCall, startCallAgain } from "../resources/tasks/restart-block.js";
@@ -13,7 +14,7 @@ import { Program } from "../target/program.js";
 import { setFinalState, stopProcess, unmapStubs } from "../target/release.js";
 import { runAll } from "../target/run.js";
 import type { TracedTask, TracedThread } from "../target/thread.js";
-import { xstateLayout } from "../target/x86_64/xstate.js";
+import { type XstateLayout, xstateLayout } from "../target/x86_64/xstate.js";
 import { TASK_STATE } from "./collect.js";
 import { faultPoint } from "./fault.js";
 import type { Session, TaskInMaking } from "./restore-session.js";
@@ -107,6 +108,7 @@ function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], sessi
   for (const task of tasks) if (hasEnded(task.core)) endLeader(task.traced, task.core);
   const goingOn = putIntoCalls(tasks, session.lazy !== undefined);
   leaveMemory(ours, filled);
+  const vectors = new VectorStates();
   for (const task of tasks) {
     const living = hasEnded(task.core) ? task.threads.slice(1) : task.threads;
     living.forEach(({ core }, i) => {
@@ -116,11 +118,21 @@ function finish(tasks: readonly TaskInMaking[], filled: readonly Filled[], sessi
       const { gpregs, fpregs } = core.thread_info as NonNullable<CoreEntry["thread_info"]>;
       setFinalState(thread, {
         regs: goingOn.get(thread) ?? gpregsFromImage(gpregs),
-        xstate: fpregsFromImage(fpregs, layout),
+        xstate: vectors.of(fpregs, layout),
         sigmask: maskOf(core),
         userDispatch: savedDispatch(core),
       });
     });
+  }
+}
+
+/** Vector registers as ptrace takes them. Those of neighbours are often one message of the images (Alike of codec/decode.ts). */
+class VectorStates {
+  #last: { readonly entry: UserX86FpregsEntry; readonly area: Buffer } | undefined;
+
+  of(entry: UserX86FpregsEntry, layout: XstateLayout): Buffer {
+    if (this.#last?.entry !== entry) this.#last = { entry, area: fpregsFromImage(entry, layout) };
+    return this.#last.area;
   }
 }
 

@@ -4,7 +4,7 @@
 import { closeSync, existsSync, openSync, readFileSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { ImageError, UsageError } from "../errors.js";
-import { decode } from "./codec/decode.js";
+import { Alike, decode } from "./codec/decode.js";
 import type { MessageType } from "./codec/schema.js";
 import { type StoredPages, plainPageFile } from "./page-file.js";
 import { floePageIndex } from "./page-index.schema.js";
@@ -13,6 +13,7 @@ import { StoreFile } from "./store/read.js";
 import { COMMON_MAGIC, IMAGE_KINDS, type ImageKindName, PARENT_LINK, SERVICE_MAGIC, imageFileName } from "./kinds.js";
 
 const MAX_MESSAGE_BYTES = 256 << 20;
+const NO_BYTES = Buffer.alloc(0);
 
 /** A record and the bytes that follow it. */
 export interface ReadRecord<T> {
@@ -40,6 +41,8 @@ export class DirectorySource {
   #parent: DirectorySource | undefined;
   readonly #origin: Origin | undefined;
   readonly #fetched = new Set<string>();
+  /** What is read is changed by nobody. */
+  readonly #alike = new Alike();
   /** What is in the directory: images are whole when they are read. */
   readonly #names: ReadonlySet<string>;
 
@@ -81,13 +84,13 @@ export class DirectorySource {
     kind: ImageKindName,
     ids: readonly (number | bigint)[],
     type: MessageType<T>,
-    extraBytes: (value: T, rest: Buffer) => number = () => 0,
+    extraBytes?: (value: T, rest: Buffer) => number,
   ): ReadRecord<T>[] {
     const out: ReadRecord<T>[] = [];
     this.#each(kind, ids, (body, file, at, rest) => {
-      const value = decode(type, body(), { file, offsetBytes: at });
-      const extra = extraBytes(value, rest);
-      out.push({ value, extra: body(extra), offsetBytes: at - 4 });
+      const value = decode(type, body(), { file, offsetBytes: at, alike: this.#alike });
+      const extra = extraBytes === undefined ? 0 : extraBytes(value, rest());
+      out.push({ value, extra: extra === 0 ? NO_BYTES : body(extra), offsetBytes: at - 4 });
       return extra;
     });
     return out;
@@ -102,8 +105,8 @@ export class DirectorySource {
     let head: H | undefined;
     const records: T[] = [];
     this.#each(kind, ids, (body, file, at) => {
-      if (head === undefined) head = decode(types.head, body(), { file, offsetBytes: at });
-      else records.push(decode(types.record, body(), { file, offsetBytes: at }));
+      if (head === undefined) head = decode(types.head, body(), { file, offsetBytes: at, alike: this.#alike });
+      else records.push(decode(types.record, body(), { file, offsetBytes: at, alike: this.#alike }));
       return 0;
     });
     return { head, records };
@@ -111,12 +114,12 @@ export class DirectorySource {
 
   /**
    * Calls `take` for every record; it gets the message by `body()`, the bytes that follow it by `body(length)`, all that is left as
-   * `rest`, and returns how many of those belong to it.
+   * `rest()`, and returns how many of those belong to it.
    */
   #each(
     kind: ImageKindName,
     ids: readonly (number | bigint)[],
-    take: (body: (extra?: number) => Buffer, file: string, at: number, rest: Buffer) => number,
+    take: (body: (extra?: number) => Buffer, file: string, at: number, rest: () => Buffer) => number,
   ): void {
     const file = imageFileName(kind, ids);
     if (!this.#isThere(file)) return;
@@ -134,7 +137,7 @@ export class DirectorySource {
           throw bad(file, end, `${extra} bytes should follow the record, ${bytes.length - end} are left`);
         return bytes.subarray(end, end + extra);
       };
-      at = end + take(body, file, start, bytes.subarray(end));
+      at = end + take(body, file, start, () => bytes.subarray(end));
     }
   }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { ImageError } from "../../errors.js";
-import { decode } from "./decode.js";
+import { Alike, decode } from "./decode.js";
 import { MessageWriter, encode } from "./encode.js";
 import { enumeration, message, optional, repeated, required } from "./schema.js";
 
@@ -134,5 +134,42 @@ describe("decode names what is wrong", () => {
     let bytes: Buffer = Buffer.alloc(0);
     for (let i = 0; i < 100; i++) bytes = Buffer.concat([Buffer.from([0x0a, 0x80 | (bytes.length & 0x7f), bytes.length >> 7]), bytes]);
     assert.throws(() => decode(nested, bytes, where), /nested deeper than 64/);
+  });
+});
+
+describe("many numbers in one field", () => {
+  const lists = message("lists", () => ({ near: repeated.uint64(3), far: repeated.uint32(16), last: required.uint32(17) }));
+  const value = { near: [0n, 1n, 127n, 128n, 0n, 1n << 63n, 5n, 5n], far: [0, 1, 127, 128, 0, 4294967295, 0, 0], last: 7 };
+  // The tag of field 16 has two bytes, of which the first is a number of its own.
+  it("come back as they were", () => assert.deepEqual(decode(lists, encode(lists, value), where), value));
+  it("are cut off anywhere", () => {
+    const bytes = encode(lists, { near: [0n, 0n], far: [], last: 7 });
+    assert.throws(() => decode(lists, bytes.subarray(0, 3), where), /lists\.near\): a number is cut off/);
+  });
+});
+
+describe("messages that are often alike", () => {
+  const outer = message("outer", () => ({ one: optional.message(1, () => inner, { alike: true }), other: optional.message(2, () => inner) }));
+  const read = (alike: Alike, a: number, b: string) =>
+    decode(outer, encode(outer, { one: { a, b }, other: { a, b } }), { ...where, alike });
+
+  it("are one object when they come again byte for byte, in fields that say so", () => {
+    const alike = new Alike();
+    const [first, second] = [read(alike, 1, "x"), read(alike, 1, "x")];
+    assert.equal(first.one, second.one);
+    assert.notEqual(first.other, second.other);
+    assert.deepEqual(second, { one: { a: 1, b: "x" }, other: { a: 1, b: "x" } });
+  });
+  it("are read when anything differs", () => {
+    const alike = new Alike();
+    read(alike, 1, "x");
+    assert.deepEqual(read(alike, 2, "x").one, { a: 2, b: "x" });
+    assert.deepEqual(read(alike, 2, "xy").one, { a: 2, b: "xy" });
+    assert.deepEqual(read(alike, 1, "x").one, { a: 1, b: "x" });
+  });
+  it("are not kept when they are damaged", () => {
+    const alike = new Alike();
+    const bytes = hex("0a 02 12 00");
+    for (let i = 0; i < 2; i++) assert.throws(() => decode(outer, bytes, { ...where, alike }), /inner\.a\): a required field is missing/);
   });
 });

@@ -48,6 +48,8 @@ export interface FieldOptions extends Presentation {
   readonly default?: number | bigint | boolean | string;
   /** Not part of CRIU's format: ours, skipped by other readers. */
   readonly floe?: boolean;
+  /** A message that is often the same, byte for byte, as the one read before in this field: see Alike of decode.ts. */
+  readonly alike?: boolean;
 }
 
 /** A field of a message; V is its value's type, L its label. */
@@ -160,6 +162,8 @@ export interface CompiledField extends Field<unknown, Label> {
   /** The tag as it stands before a value: number and wire type. */
   readonly tag: number;
   readonly repeated: boolean;
+  /** What stands for the kind where it is asked for each value. */
+  readonly code: number;
   /** Tables of the message in the field; found when first needed, since messages may contain themselves. */
   sub: Compiled | undefined;
 }
@@ -172,6 +176,23 @@ export interface Compiled {
   readonly repeatedNames: readonly string[];
   readonly requiredNames: readonly string[];
 }
+
+/** Kinds as numbers, which an interpreter tells apart much faster than words. */
+export const CODE = {
+  uint32: 0,
+  int32: 1,
+  enum: 1,
+  sint32: 2,
+  bool: 3,
+  uint64: 4,
+  int64: 5,
+  sint64: 6,
+  fixed32: 7,
+  fixed64: 8,
+  message: 9,
+  string: 10,
+  bytes: 11,
+} as const satisfies Readonly<Record<FieldKind, number>>;
 
 const VARINT = 0;
 const FIXED64 = 1;
@@ -217,7 +238,8 @@ function compiledFields(fields: Fields): CompiledField[] {
     const wire = wireType(kind);
     const tag = (number << 3) | wire;
     const repeated = label === "repeated";
-    const field = { kind, label, number, options, message, enumeration, name, wire, tag, repeated, sub: undefined } as CompiledField;
+    const code = CODE[kind];
+    const field = { kind, label, number, options, message, enumeration, name, wire, tag, repeated, code, sub: undefined } as CompiledField;
     // Nearly all schemas are written in this order.
     let at = ordered.length;
     while (at > 0 && (ordered[at - 1] as CompiledField).number > number) at--;

@@ -8,7 +8,7 @@ export const regFileEntry = message("reg_file_entry", () => ({
   id: required.uint32(1),
   flags: required.uint32(2, { flags: "rfile.flags" }),
   pos: required.uint64(3),
-  fown: required.message(5, () => fownEntry),
+  fown: required.message(5, () => fownEntry, { alike: true }),
   name: required.string(6),
   mnt_id: optional.sint32(7, { default: -1 }),
   size: optional.uint64(8),

@@ -74,7 +74,7 @@ export const userX86FpregsEntry = message("user_x86_fpregs_entry", () => ({
   st_space: repeated.uint32(9),
   xmm_space: repeated.uint32(10),
   padding: repeated.uint32(11),
-  xsave: optional.message(13, () => userX86XsaveEntry),
+  xsave: optional.message(13, () => userX86XsaveEntry, { alike: true }),
 }));
 export type UserX86FpregsEntry = Infer<typeof userX86FpregsEntry>;
 
@@ -95,7 +95,7 @@ export type UserDescT = Infer<typeof userDescT>;
 export const threadInfoX86 = message("thread_info_x86", () => ({
   clear_tid_addr: required.uint64(1, { hex: true }),
   gpregs: required.message(2, () => userX86RegsEntry, { hex: true }),
-  fpregs: required.message(3, () => userX86FpregsEntry),
-  tls: repeated.message(4, () => userDescT),
+  fpregs: required.message(3, () => userX86FpregsEntry, { alike: true }),
+  tls: repeated.message(4, () => userDescT, { alike: true }),
 }));
 export type ThreadInfoX86 = Infer<typeof threadInfoX86>;

@@ -121,6 +121,17 @@ export function fpregsToImage(area: Buffer, layout: XstateLayout, shadowStack?: 
 /** Bits of the components of AMX. */
 const TILES = (1n << BigInt(XSTATE.tileConfig)) | (1n << BigInt(XSTATE.tileData));
 
+/** Writes at most `most` words to `at` bytes into an area of zeros; undefined: the processor has no place for them. */
+function put32(area: Buffer, at: number | undefined, words: readonly number[], most: number): void {
+  if (at === undefined) return;
+  for (let i = 0; i < words.length && i < most; i++) if (words[i] !== 0) area.writeUInt32LE(words[i] as number, at + i * 4);
+}
+
+function put64(area: Buffer, at: number | undefined, words: readonly bigint[], most: number): void {
+  if (at === undefined) return;
+  for (let i = 0; i < words.length && i < most; i++) if (words[i] !== 0n) area.writeBigUInt64LE(words[i] as bigint, at + i * 8);
+}
+
 /**
  * Message → XSAVE area of `sizeBytes` for PTRACE_SETREGSET.
  *
@@ -136,24 +147,20 @@ export function fpregsFromImage(entry: UserX86FpregsEntry, layout: XstateLayout)
   area.writeBigUInt64LE(entry.rdp, 16);
   area.writeUInt32LE(entry.mxcsr, 24);
   area.writeUInt32LE(entry.mxcsr_mask, 28);
-  entry.st_space.slice(0, 32).forEach((w, i) => area.writeUInt32LE(w, 32 + i * 4));
-  entry.xmm_space.slice(0, 64).forEach((w, i) => area.writeUInt32LE(w, 160 + i * 4));
+  put32(area, 32, entry.st_space, 32);
+  put32(area, 160, entry.xmm_space, 64);
   const { xsave } = entry;
   let bv = 3n;
   if (xsave !== undefined) {
     bv = xsave.xstate_bv;
-    const put32 = (n: number, words: readonly number[]) =>
-      words.forEach((w, i) => area.writeUInt32LE(w, (component(layout, area, n) ?? 0) + i * 4));
-    const put64 = (n: number, words: readonly bigint[]) =>
-      words.forEach((w, i) => area.writeBigUInt64LE(w, (component(layout, area, n) ?? 0) + i * 8));
-    const has = (n: number) => component(layout, area, n) !== undefined;
-    if (has(XSTATE.avx)) put32(XSTATE.avx, xsave.ymmh_space.slice(0, 64));
-    if (has(XSTATE.bndregs)) put64(XSTATE.bndregs, xsave.bndreg_state.slice(0, 8));
-    if (has(XSTATE.bndcsr)) put64(XSTATE.bndcsr, xsave.bndcsr_state.slice(0, 8));
-    if (has(XSTATE.opmask)) put64(XSTATE.opmask, xsave.opmask_reg.slice(0, 8));
-    if (has(XSTATE.zmmHi256)) put64(XSTATE.zmmHi256, xsave.zmm_upper.slice(0, 64));
-    if (has(XSTATE.hi16Zmm)) put64(XSTATE.hi16Zmm, xsave.hi16_zmm.slice(0, 128));
-    if (has(XSTATE.pkru)) put32(XSTATE.pkru, xsave.pkru.slice(0, 2));
+    const at = (n: number) => component(layout, area, n);
+    put32(area, at(XSTATE.avx), xsave.ymmh_space, 64);
+    put64(area, at(XSTATE.bndregs), xsave.bndreg_state, 8);
+    put64(area, at(XSTATE.bndcsr), xsave.bndcsr_state, 8);
+    put64(area, at(XSTATE.opmask), xsave.opmask_reg, 8);
+    put64(area, at(XSTATE.zmmHi256), xsave.zmm_upper, 64);
+    put64(area, at(XSTATE.hi16Zmm), xsave.hi16_zmm, 128);
+    put32(area, at(XSTATE.pkru), xsave.pkru, 2);
     for (const [n, bytes] of [
       [XSTATE.tileConfig, xsave.tile_config],
       [XSTATE.tileData, xsave.tile_data],
