@@ -19,12 +19,14 @@ function idsOf(task: SavedTask): readonly number[] {
   return task.living === undefined ? [task.pid] : task.living.threads.map((t) => t.tid);
 }
 
-function waitForTheDying(ids: readonly number[]): void {
+/** Returns whether any is left. */
+function waitForTheDying(ids: readonly number[]): boolean {
   const nap = new Int32Array(new SharedArrayBuffer(4));
   let taken = ids.filter(isTaken);
   for (const until = performance.now() + DEATH_WAIT_MS; taken.some(isDying) && performance.now() < until; Atomics.wait(nap, 0, 0, 2)) {
     taken = taken.filter(isTaken);
   }
+  return taken.length > 0;
 }
 
 function isTaken(id: number): boolean {
@@ -75,7 +77,7 @@ function isOwnThread(id: number): boolean {
 export function takenIds(tasks: readonly SavedTask[]): Problem[] {
   const all = tasks.flatMap(idsOf);
   stepAside(all);
-  waitForTheDying(all);
+  if (!waitForTheDying(all)) return [];
   const problems: Problem[] = [];
   for (const task of tasks) {
     for (const id of idsOf(task)) {

@@ -8,7 +8,7 @@ import { SYS } from "../linux/syscalls.js";
 import { Program, type Result } from "./program.js";
 import { run } from "./run.js";
 import { outsideChild, outsideThread } from "./outside-pid.js";
-import { adoptStopped } from "./seed.js";
+import { adoptAllStopped, adoptStopped } from "./seed.js";
 import { TracedTask, TracedThread } from "./thread.js";
 
 /** Flags of clone3(2); uapi/linux/sched.h. */
@@ -128,11 +128,12 @@ export function createThreads(task: TracedTask, tids: readonly number[]): void {
     );
   }
   run(task.leader, program);
+  const first = task.threads.length;
   for (const tid of tids) {
     const thread = new TracedThread(task, task.isInOurPidNamespace ? tid : outsideThread(task.pid, tid));
     thread.nsTid = tid;
     task.threads.push(thread);
     waitFirstStop(thread);
-    adoptStopped(thread, task.firstSlot + task.threads.length - 1);
   }
+  adoptAllStopped(task.threads.slice(first), task.firstSlot + first);
 }

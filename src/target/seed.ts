@@ -13,7 +13,7 @@ import { SYS } from "../linux/syscalls.js";
 import { arch } from "./arch.js";
 import { regionHeader } from "./region.js";
 import { writeTarget } from "./run.js";
-import { parkThread } from "./stub-attach.js";
+import { parkThreads } from "./stub-attach.js";
 import { TracedTask, TracedThread } from "./thread.js";
 
 const PAGE = 4096;
@@ -123,12 +123,21 @@ function spawn(memfd: number, place: SeedPlace, avoid: ReadonlySet<number>): Tra
 
 /** Parks a thread of a process being made, that has stopped for the first time, at its slot of the region. */
 export function adoptStopped(thread: TracedThread, index: number): void {
-  const { region } = thread.task;
-  if (region === undefined) throw new Error(`internal error: process ${thread.task.pid} has no stub region`);
-  thread.regs = Buffer.alloc(arch.regsBytes);
-  ptraceGetRegs(thread.tid, thread.regs);
-  thread.sigmask = 0n;
-  parkThread(thread, index, region.address);
+  adoptAllStopped([thread], index);
+}
+
+/** The same with threads of one process, whose slots begin with that of number `first`. */
+export function adoptAllStopped(threads: readonly TracedThread[], first: number): void {
+  const [one] = threads;
+  if (one === undefined) return;
+  const { pid, region } = one.task;
+  if (region === undefined) throw new Error(`internal error: process ${pid} has no stub region`);
+  for (const thread of threads) {
+    thread.regs = Buffer.alloc(arch.regsBytes);
+    ptraceGetRegs(thread.tid, thread.regs);
+    thread.sigmask = 0n;
+  }
+  parkThreads(threads, region.address, first);
 }
 
 /** Kills a process that we hold and takes note of its death; a process that is gone already is no error. */

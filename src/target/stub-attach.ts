@@ -210,7 +210,7 @@ function* placeStub(task: TracedTask, memory: number, ranges: CodeRanges): Steps
   const header = regionHeader(arch.stubCode);
   writeSync(memory, header, 0, header.length, Number(address));
   if (task.isTrapUnused) yield* ignoreTrap(task, memory, slotAt(address, 0).table);
-  parkThreads(task, address);
+  parkThreads(task.threads, address);
   clearCave(task, memory);
 }
 
@@ -255,10 +255,11 @@ function* restoreTrap(task: TracedTask, memory: number, at: bigint): Steps {
 /** Frames of so many threads are written by one call. */
 const GROUP = 128;
 
-/** Gives every thread its slot and sets it to the stub. */
-function parkThreads({ pid, threads }: TracedTask, region: bigint): void {
+/** Gives threads of one process their slots, from slot `first` on, and sets them to the stub. */
+export function parkThreads(threads: readonly TracedThread[], region: bigint, first = 0): void {
+  const pid = threads[0]?.task.pid ?? 0;
   for (let from = 0; from < threads.length; from += GROUP) {
-    const group = threads.slice(from, from + GROUP).map((thread, i) => ({ thread, slot: slotAt(region, from + i) }));
+    const group = threads.slice(from, from + GROUP).map((thread, i) => ({ thread, slot: slotAt(region, first + from + i) }));
     const frames = Buffer.concat(group.map(({ thread }) => frameOf(thread)));
     const size = frames.length / group.length;
     const wrote = scatterToProcess(
@@ -271,12 +272,7 @@ function parkThreads({ pid, threads }: TracedTask, region: bigint): void {
   }
 }
 
-/** Gives a thread its slot and sets it to the stub. */
-export function parkThread(thread: TracedThread, index: number, region: bigint): void {
-  parkAt(thread, slotAt(region, index));
-}
-
-/** The same at any slot. */
+/** Gives a thread any slot and sets it to the stub. */
 export function parkAt(thread: TracedThread, slot: Slot): void {
   writeTarget(thread, slot.frame, frameOf(thread));
   setToStub(thread, slot);

@@ -193,8 +193,19 @@ function isSame(a: SeccompFilter | undefined, b: SeccompFilter | undefined): boo
   return a !== undefined && b !== undefined && kept(a) === kept(b) && Buffer.compare(a.filter, b.filter) === 0;
 }
 
+const common = new WeakMap<RestoreTask, number>();
+
 /** How many filters, from the oldest on, all threads of a process have in common. */
 function commonFilters(task: RestoreTask, session: RestoreSession): number {
+  let count = common.get(task);
+  if (count === undefined) {
+    count = countCommon(task, session);
+    common.set(task, count);
+  }
+  return count;
+}
+
+function countCommon(task: RestoreTask, session: RestoreSession): number {
   const [first, ...others] = task.threads.map(({ core }) => savedMode(task, core, session).chain);
   if (first === undefined) return 0;
   let count = first.length;
@@ -305,7 +316,7 @@ export const seccomp: ThreadPart = {
     const { mode, chain } = savedMode(task, core, session);
     if (mode === SECCOMP_MODE_STRICT)
       program.call(SYS.prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT, 0, 0, 0).must("entering strict seccomp mode");
-    install(program, chain.slice(commonFilters(task, session)), speculationFlag(core));
+    if (chain.length > 0) install(program, chain.slice(commonFilters(task, session)), speculationFlag(core));
     return undefined;
   },
 };

@@ -132,7 +132,9 @@ export const credentials: ThreadPart = {
       { effective: own.permitted, permitted: own.permitted, inheritable: want.inheritable },
       "setting inheritable capabilities",
     );
-    for (let cap = 0; cap < CAP_LIMIT; cap++) {
+    // Nearly always there is none of either, in any of a thousand threads.
+    const changed = (own.bounding & ~bounding) | ambient;
+    for (let cap = 0; changed !== 0n && cap < CAP_LIMIT; cap++) {
       const bit = 1n << BigInt(cap);
       if ((own.bounding & bit) !== 0n && (bounding & bit) === 0n) {
         program.call(SYS.prctl, PR_CAPBSET_DROP, cap, 0, 0, 0).must(`dropping capability ${cap} from the bounding set`);

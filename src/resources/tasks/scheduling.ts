@@ -167,7 +167,8 @@ export const affinity: ThreadPart = {
   restore({ program, core }) {
     const mask = core.thread_core?.cpu_affinity;
     if (mask === undefined) return undefined;
-    const wanted = mask.length === 0 ? EVERY_PROCESSOR : mask;
+    maskBytes ??= schedGetaffinity(0).length;
+    const wanted = mask.length === 0 ? EVERY_PROCESSOR.subarray(0, maskBytes) : mask;
     program.call(SYS.sched_setaffinity, 0, wanted.length, program.bytes(wanted)).must("setting the processor affinity");
     return undefined;
   },
