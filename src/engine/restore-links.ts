@@ -4,6 +4,7 @@
 import { F_SETFL } from "../linux/fcntl.js";
 import { SYS } from "../linux/syscalls.js";
 import { inheritedFor } from "../resources/files/inherit.js";
+import type { FileEntry } from "../resources/files/table.schema.js";
 import { kindOf, restoreOwner } from "../resources/files/table.js";
 import type { FownEntry } from "../resources/files/owner.schema.js";
 import type { FileKind } from "../resources/part.js";
@@ -43,40 +44,75 @@ function holdersById(session: Session): Map<number, Holder[]> {
   return holders;
 }
 
-interface Linked {
+/** Who holds which file: found out when somebody asks, for most files nobody does. */
+class Holders {
+  readonly #session: Session;
+  #byId: ReadonlyMap<number, readonly Holder[]> | undefined;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  of(id: number): readonly Holder[] {
+    this.#byId ??= holdersById(this.#session);
+    return this.#byId.get(id) ?? [];
+  }
+}
+
+/** An open file as kinds see it. */
+class Linked {
   readonly fd: number;
+  readonly session: Session;
   readonly kind: FileKind<unknown>;
-  readonly message: unknown;
-  readonly holders: readonly Holder[];
+  readonly entry: FileEntry;
+  readonly #all: Holders;
+
+  constructor(open: { fd: number; entry: FileEntry }, kind: FileKind<unknown>, among: { session: Session; holders: Holders }) {
+    this.fd = open.fd;
+    this.entry = open.entry;
+    this.kind = kind;
+    this.session = among.session;
+    this.#all = among.holders;
+  }
+
+  get holders(): readonly Holder[] {
+    return this.#all.of(this.entry.id);
+  }
+
+  get message(): unknown {
+    return this.entry[this.kind.field];
+  }
+
   /** Whether it was handed over from outside. */
-  readonly isGiven: boolean;
+  get isGiven(): boolean {
+    return inheritedFor(this.entry, this.kind, this.session) !== undefined;
+  }
 }
 
 /** Every open file with its kind, its message, and who holds it. */
 function* files(session: Session): Generator<Linked> {
-  const holders = holdersById(session);
-  for (const { fd, entry } of [...session.openFiles()]) {
-    const kind = kindOf(entry, fileKinds);
-    if (kind === undefined) continue;
-    const isGiven = inheritedFor(entry, kind, session) !== undefined;
-    yield { fd, kind, message: entry[kind.field], holders: holders.get(entry.id) ?? [], isGiven };
+  const holders = new Holders(session);
+  for (const open of [...session.openFiles()]) {
+    const kind = kindOf(open.entry, fileKinds);
+    if (kind !== undefined) yield new Linked(open, kind, { session, holders });
   }
 }
 
 /** Work of the kinds that needs every process to have its files. */
 export function linkFiles(session: Session): void {
-  const all = [...files(session)];
+  const all = [...files(session)].filter(({ kind }) => kind.link !== undefined);
   const inOrder = [...all.filter(({ kind }) => kind.linksLast !== true), ...all.filter(({ kind }) => kind.linksLast === true)];
-  for (const { fd, kind, message, holders } of inOrder) kind.link?.(message, { fd, session, holders });
+  for (const file of inOrder) file.kind.link?.(file.message, file);
 }
 
 /** Owners of signals about I/O, and what else of files needs all threads. */
 export function giveOwners(session: Session): void {
-  for (const { fd, kind, message, holders, isGiven } of files(session)) {
-    const made = isGiven ? undefined : kind.finish?.(message, { fd, session, holders });
+  for (const file of files(session)) {
+    const { fd, kind, message } = file;
+    const made = kind.finish === undefined || file.isGiven ? undefined : kind.finish(message, file);
     const { fown, flags = 0 } = message as Owned;
     if (fown !== undefined) restoreOwner(made ?? fd, fown, session);
-    if ((flags & O_ASYNC) !== 0) signalFromHolder(holders[0], flags);
+    if ((flags & O_ASYNC) !== 0) signalFromHolder(file.holders[0], flags);
   }
 }
 

@@ -26,6 +26,7 @@ export function placeTasks(filled: readonly Filled[], session: Session): void {
   const executables = new Executables(session);
   try {
     finishObjects(session);
+    session.openPlainFiles();
     const tables = firstOfEach(session.tasks, (task) => task.saved.living.table.id);
     // A table is filled when nobody takes descriptors into it who shares it.
     const areShared = tables.length < session.tasks.length;

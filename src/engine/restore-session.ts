@@ -4,8 +4,10 @@
 import { closeSync } from "node:fs";
 import { ImageError } from "../errors.js";
 import type { DirectorySource } from "../images/source.js";
+import { MANY_FILES, type ToOpen, openMany } from "../linux/many-files.js";
 import { inIpcNamespace } from "../linux/namespaces.js";
 import { inheritedFor, takeInherited } from "../resources/files/inherit.js";
+import { lookAtRegular, plainOpening, regularFiles } from "../resources/files/regular.js";
 import { kindOf } from "../resources/files/table.js";
 import { type FileEntry, fileEntry } from "../resources/files/table.schema.js";
 import type { Fd, RestoreSession, RestoreTask } from "../resources/part.js";
@@ -128,6 +130,40 @@ export class Session implements RestoreSession {
         : takeInherited(inherited, kind.outside?.flags(message, this) ?? 0);
     this.#open.set(id, fd);
     return fd;
+  }
+
+  /** Looks at all regular files of the images at once, before each is checked. */
+  lookAtFiles(): void {
+    const regular = [...this.#entries.values()].flatMap(({ reg }) => (reg === undefined ? [] : [reg]));
+    lookAtRegular(regular, this);
+  }
+
+  /**
+   * Opens those files of all descriptor tables at once that are had by their names alone. What is left, or fails, is opened when it is asked
+   * for, by {@link file}, which says what is wrong.
+   */
+  openPlainFiles(): void {
+    const wanted = new Map<number, ToOpen>();
+    for (const { saved } of this.tasks) {
+      for (const { id } of saved.living.table.entries) {
+        if (this.#open.has(id) || wanted.has(id)) continue;
+        const entry = this.#entries.get(id);
+        if (entry?.reg === undefined || kindOf(entry, fileKinds)?.name !== regularFiles.name) continue;
+        const opening = plainOpening(entry.reg, this);
+        if (opening !== undefined) wanted.set(id, opening);
+      }
+    }
+    if (wanted.size < MANY_FILES) return;
+    const opened = openMany([...wanted.values()]);
+    [...wanted.keys()].forEach((id, i) => {
+      const fd = opened[i];
+      if (fd !== undefined) this.#open.set(id, fd);
+    });
+  }
+
+  /** How many files the images have. */
+  get fileCount(): number {
+    return this.#entries.size;
   }
 
   /** Every file that has been opened so far, with its entry. */

@@ -14,6 +14,8 @@ import { dirname } from "node:path";
 import { Refusal, UsageError } from "../errors.js";
 import { DirectorySource } from "../images/source.js";
 import { syscallNumber } from "../linux/ffi/native.unsafe.js";
+import type { RunningLanes } from "../linux/lanes.js";
+import { growDescriptors } from "../linux/many-files.js";
 import { SYS } from "../linux/syscalls.js";
 import { checkTable } from "../resources/files/table.js";
 import { removeLinks } from "../resources/files/remap.js";
@@ -69,6 +71,10 @@ const SCRATCH_BYTES = 1n << 20n;
 
 const PAGE_BYTES = 4096;
 
+/** With so many files the table of our descriptors is made larger beforehand; it has this many others beside them. */
+const MANY_DESCRIPTORS = 200;
+const SPARE_DESCRIPTORS = 100;
+
 /** What a restore did. */
 export interface RestoreResult {
   /** As the caller sees it, also where the tree has a pid namespace of its own. */
@@ -86,12 +92,16 @@ export function restore(options: RestoreOptions, log: Logger): RestoreResult {
   const images = options.stream === undefined ? new DirectorySource(options.imagesDir) : openStream(options.stream, options);
   let session: Session | undefined;
   let lazy: LazyHandOver | undefined;
+  let growing: RunningLanes | undefined;
   try {
     if (options.lazyPages !== undefined) lazy = new LazyHandOver(options, images.directory);
     const saved = loadTasks(images, lazy !== undefined);
     session = new Session({ options, images, tasks: saved, log });
     session.lazy = lazy;
+    if (session.fileCount >= MANY_DESCRIPTORS) growing = growDescriptors(session.fileCount + SPARE_DESCRIPTORS);
     const design = plan(saved, session);
+    growing?.join();
+    growing = undefined;
     log.info(`read: ${saved.length} processes, ${session.tasks.reduce((n, t) => n + t.threads.length, 0)} threads`);
     const result = make(design, { session, phases, log });
     if (options.autoDedup === true) emptyImages(saved, { images, log });
@@ -99,6 +109,7 @@ export function restore(options: RestoreOptions, log: Logger): RestoreResult {
   } catch (error) {
     throw lazy?.reasonFor(error) ?? error;
   } finally {
+    growing?.join();
     lazy?.close();
     session?.close();
     images.close();
@@ -142,6 +153,7 @@ function plan(saved: readonly SavedTask[], session: Session): Design {
   const { pidfile } = session.options;
   if (pidfile !== undefined && existsSync(pidfile)) findings.add(pidfileError(pidfile, "it exists"));
   if (pidfile !== undefined && !existsSync(dirname(pidfile))) findings.add(pidfileError(pidfile, "there is no such directory"));
+  session.lookAtFiles();
   for (const task of session.tasks) {
     findings.add(...checkSpace(task.saved.living.space, session));
     findings.add(...checkTable(task, task.saved.living.table, { session, kinds: fileKinds }));

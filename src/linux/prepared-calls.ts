@@ -36,6 +36,17 @@ export class PreparedCalls {
     this.#words.set(words, group * this.#groupWords + call * CALL_WORDS);
   }
 
+  /** Gives every group the calls that the first one has: what differs is set afterwards, by {@link setWord}. */
+  repeatFirst(): void {
+    const { length } = this.#words;
+    for (let filled = this.#groupWords; filled < length; filled *= 2) this.#words.copyWithin(filled, 0, Math.min(filled, length - filled));
+  }
+
+  /** Word 0 is the function, the arguments follow. */
+  setWord(at: { readonly group: number; readonly call: number; readonly word: number }, value: bigint): void {
+    this.#words[at.group * this.#groupWords + at.call * CALL_WORDS + at.word] = value;
+  }
+
   /** Where a word of a call lies. */
   at(group: number, call: number, word: number): bigint {
     return this.#address + BigInt((group * this.#groupWords + call * CALL_WORDS + word) * 8);

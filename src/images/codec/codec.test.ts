@@ -149,7 +149,10 @@ describe("many numbers in one field", () => {
 });
 
 describe("messages that are often alike", () => {
-  const outer = message("outer", () => ({ one: optional.message(1, () => inner, { alike: true }), other: optional.message(2, () => inner) }));
+  const outer = message("outer", () => ({
+    one: optional.message(1, () => inner, { alike: true }),
+    other: optional.message(2, () => inner),
+  }));
   const read = (alike: Alike, a: number, b: string) =>
     decode(outer, encode(outer, { one: { a, b }, other: { a, b } }), { ...where, alike });
 

@@ -107,6 +107,7 @@ export interface LateFile {
 
 /** What a name below /proc is about, if that has to be there first: another thread, a descriptor (its link, or what is said of it). */
 export function lateFile(name: string, session: RestoreSession): LateFile | undefined {
+  if (!isOfProc(name)) return undefined;
   const [, pid, tid, fd] = LATE.exec(name) ?? [];
   const task = pid === undefined ? undefined : session.task(Number(pid));
   if (task === undefined || (fd === undefined && (tid === undefined || tid === pid))) return undefined;

@@ -20,6 +20,7 @@ import {
   lseek,
   openat,
 } from "../../linux/files.js";
+import { MANY_FILES, type ToOpen, isPlainName } from "../../linux/many-files.js";
 import type { DumpSession, Fd, FileKind, FileUse, OpenFile, RestoreSession } from "../part.js";
 import { policyOf } from "../policy.js";
 import { isGuarded } from "../watches/guards.js";
@@ -47,7 +48,7 @@ import {
 } from "./proc-path.js";
 import { checkRemapped, isRemapped, nameOf, openRemapped } from "./remap.js";
 import { replaceStandIn, standIn } from "./replace.js";
-import { checkFile, identityOf, isRegular, knownIdentity } from "./unchanged.js";
+import { checkFile, identityOf, isRegular, knownIdentity, lookAtMany } from "./unchanged.js";
 
 const AT_FDCWD = -100;
 const FASYNC = 0o20000;
@@ -106,13 +107,43 @@ export function describeFile(file: Description): RegFileEntry {
   return entry;
 }
 
+function howToOpen(entry: RegFileEntry, flags: number): number {
+  const how = (flags & ~ONCE) | O_CLOEXEC | O_NOCTTY;
+  // An O_PATH descriptor of a symbolic link is of the link itself.
+  return flags & O_PATH && (BigInt(entry.mode ?? 0) & S_IFMT) === S_IFLNK ? how | O_NOFOLLOW : how;
+}
+
+/** A file that was opened without a name has one now. */
+function byNameFlags(how: number): number {
+  return how & UNNAMED_FILE ? how & ~O_TMPFILE : how;
+}
+
+/** Whether nothing but its name leads to the file of an entry. */
+function isByName(entry: RegFileEntry, session: RestoreSession): boolean {
+  return entry.ext !== true && entry.carried === undefined && !isOfProc(entry.name) && !isRemapped(entry.id, session);
+}
+
+/** Looks at all files that are had by their names, at once. */
+export function lookAtRegular(entries: readonly RegFileEntry[], session: RestoreSession): void {
+  if (entries.length < MANY_FILES) return;
+  lookAtMany(
+    entries.filter((entry) => isByName(entry, session)),
+    session,
+  );
+}
+
+/** How a file is opened that is had by its name alone; undefined: it takes more than that. */
+export function plainOpening(entry: RegFileEntry, session: RestoreSession): ToOpen | undefined {
+  if (session.options.inheritFd.length > 0 || !isByName(entry, session) || !isPlainName(entry.name)) return undefined;
+  const flags = byNameFlags(howToOpen(entry, entry.flags));
+  return { path: entry.name, flags, position: (flags & O_PATH) === 0 ? entry.pos : 0n };
+}
+
 /** Opens the file of an entry as it was; `flags` other than the saved ones for mappings. */
 export function openRegular(entry: RegFileEntry, session: RestoreSession, flags = entry.flags): Fd {
-  let how = (flags & ~ONCE) | O_CLOEXEC | O_NOCTTY;
-  // An O_PATH descriptor of a symbolic link is of the link itself.
-  if (flags & O_PATH && (BigInt(entry.mode ?? 0) & S_IFMT) === S_IFLNK) how |= O_NOFOLLOW;
+  const how = howToOpen(entry, flags);
   const proc = procOwner(entry.name);
-  const openByName = () => openat(AT_FDCWD, carriedPath(entry, session), { flags: how & UNNAMED_FILE ? how & ~O_TMPFILE : how });
+  const openByName = () => openat(AT_FDCWD, carriedPath(entry, session), { flags: byNameFlags(how) });
   const inherited = session.options.inheritFd.length === 0 ? undefined : inheritedFd(session, ...pathKeys(entry.name));
   let fd: Fd;
   if (inherited !== undefined) fd = openat(AT_FDCWD, `/proc/self/fd/${inherited}`, { flags: how & ~O_NOFOLLOW });
@@ -162,12 +193,13 @@ export const regularFiles: FileKind<RegFileEntry> = {
     return carry(entry, { link, stat, openPath, mayBeRead, process, what: `fd ${file.fd}` }, session);
   },
   open: (entry, session) => (lateFile(entry.name, session) === undefined ? openRegular(entry, session) : standIn()),
-  finish(entry, { session, holders }) {
+  finish(entry, at) {
+    const { session } = at;
     const late = lateFile(entry.name, session);
     if (late === undefined) return undefined;
     const fd = whileOpen(late, () => openRegular(entry, session));
     session.closeLater(fd);
-    replaceStandIn(fd, holders);
+    replaceStandIn(fd, at.holders); // which is found out when it is asked for
     return fd;
   },
   outside: { names: (entry) => pathKeys(entry.name), flags: (entry) => entry.flags },

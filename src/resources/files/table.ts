@@ -503,7 +503,8 @@ function addPlacing(program: Program, there: ReadonlyMap<number, number>, { entr
     if (step.kind === "close") program.call(SYS.close, step.fd);
     else if (step.kind === "flags")
       program.call(SYS.fcntl, step.fd, F_SETFD, step.closeOnExec ? FD_CLOEXEC : 0).must("setting the flag of a descriptor");
-    else program.call(SYS.dup3, step.from, step.to, step.closeOnExec ? O_CLOEXEC : 0).must(`putting descriptor ${step.to} into place`);
+    else
+      program.call(SYS.dup3, step.from, step.to, step.closeOnExec ? O_CLOEXEC : 0).must(() => `putting descriptor ${step.to} into place`);
   }
 }
 

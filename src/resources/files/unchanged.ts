@@ -5,6 +5,7 @@ import { type BigIntStats, closeSync, fstatSync } from "node:fs";
 import { lstatSync, statSync } from "../../linux/named-files.js";
 import { KernelError, Refusal } from "../../errors.js";
 import { AT_FDCWD, O_CLOEXEC, O_PATH, openat } from "../../linux/files.js";
+import { MANY_FILES, glanceAt, isPlainName } from "../../linux/many-files.js";
 import type { FileLock } from "../../linux/proc/locks.js";
 import { readLocks, readMaps } from "../../linux/proc/read.js";
 import type { FileUse, Problem, RestoreSession } from "../part.js";
@@ -17,6 +18,7 @@ import type { RegFileEntry } from "./regular.schema.js";
 const S_IFMT = 0o170000n;
 const S_IFREG = 0o100000n;
 const S_IFLNK = 0o120000n;
+const [FORMAT, REGULAR] = [Number(S_IFMT), Number(S_IFREG)];
 const RWX = 0o7777;
 /** The head of an ELF file is as long. */
 const LEAST_WITH_BUILD_ID = 64n;
@@ -156,8 +158,38 @@ export function leasedFiles(read: () => readonly FileLock[] = readLocks): Set<bi
   return leased;
 }
 
+/** Files that were found to be what they were, by one look at all of them. */
+const unchanged = new WeakMap<RestoreSession, WeakSet<RegFileEntry>>();
+
+/**
+ * Looks at many files that are had by their names, all at once; {@link checkFile} then knows of those that are plainly what they were. What
+ * there is to be said of the others it finds out by itself.
+ */
+export function lookAtMany(entries: readonly RegFileEntry[], session: RestoreSession): void {
+  const looked = entries.filter((entry) => isToldByGlance(entry, session));
+  if (looked.length < MANY_FILES) return;
+  const found = new WeakSet<RegFileEntry>();
+  const names = [...new Set(looked.map(({ name }) => name))];
+  const seen = glanceAt(names);
+  const glances = new Map(names.map((name, i) => [name, seen[i]]));
+  for (const entry of looked) {
+    const glance = glances.get(entry.name);
+    if (glance === undefined || glance.mode !== entry.mode) continue;
+    if ((glance.mode & FORMAT) !== REGULAR || glance.sizeBytes === entry.size) found.add(entry);
+  }
+  unchanged.set(session, found);
+}
+
+/** Whether type, mode and size are all that is to be compared. */
+function isToldByGlance({ name, mode, flags, build_id, checksum }: RegFileEntry, { options }: RestoreSession): boolean {
+  const isLink = (flags & O_PATH) !== 0 && (BigInt(mode ?? 0) & S_IFMT) === S_IFLNK;
+  const hasNoBuild = options.fileValidation !== "buildid" || (build_id.length === 0 && checksum === undefined);
+  return mode !== undefined && !isLink && hasNoBuild && isPlainName(name);
+}
+
 /** What a file must still be, or the program would go on with something else than it knew. */
 export function checkFile(entry: RegFileEntry, session: RestoreSession, use: FileUse): Problem[] {
+  if (unchanged.get(session)?.has(entry) === true) return [];
   const refuse = (code: string, because: string, ...remedy: [string, ...string[]]) => [
     new Refusal({ code, process: use.process, resource: `${use.what} "${entry.name}"`, because, remedy }, "restore"),
   ];
