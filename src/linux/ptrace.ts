@@ -266,14 +266,25 @@ export function ptraceGetUserDispatch(tid: number): UserDispatch | undefined {
   return { selector, offset, length };
 }
 
-/** ptrace(PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG); undefined switches it off. */
-export function ptraceSetUserDispatch(tid: number, dispatch: UserDispatch | undefined): void {
-  const { selector, offset, length } = dispatch ?? { selector: 0n, offset: 0n, length: 0n };
+/** What the kernel is asked for to have a dispatch as it was told. */
+export function dispatchRequest({ selector, offset, length }: UserDispatch): UserDispatch & { readonly mode: bigint } {
   // The kernel keeps a range that is to be dispatched as its complement, which wraps around; it takes it the way it was given.
   const isComplement = offset + length >= 1n << 64n;
-  const mode = dispatch === undefined ? PR_SYS_DISPATCH_OFF : isComplement ? PR_SYS_DISPATCH_INCLUSIVE_ON : PR_SYS_DISPATCH_ON;
-  const range = isComplement ? [BigInt.asUintN(64, offset + length), BigInt.asUintN(64, -length)] : [offset, length];
-  [mode, selector, ...range].forEach((word, i) => dispatchConfig.writeBigUInt64LE(word, i * 8));
+  if (!isComplement) return { mode: PR_SYS_DISPATCH_ON, selector, offset, length };
+  return {
+    mode: PR_SYS_DISPATCH_INCLUSIVE_ON,
+    selector,
+    offset: BigInt.asUintN(64, offset + length),
+    length: BigInt.asUintN(64, -length),
+  };
+}
+
+const NO_DISPATCH = { mode: PR_SYS_DISPATCH_OFF, selector: 0n, offset: 0n, length: 0n };
+
+/** ptrace(PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG); undefined switches it off. */
+export function ptraceSetUserDispatch(tid: number, dispatch: UserDispatch | undefined): void {
+  const { mode, selector, offset, length } = dispatch === undefined ? NO_DISPATCH : dispatchRequest(dispatch);
+  [mode, selector, offset, length].forEach((word, i) => dispatchConfig.writeBigUInt64LE(word, i * 8));
   request("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, tid, dispatchConfig.length, dispatchConfig);
 }
 

@@ -1,6 +1,7 @@
 /**
  * What differs between processors, behind one interface. x86-64 is filled; aarch64 will be.
  */
+import type { UserDispatch } from "../linux/ptrace.js";
 import { CAVE, CAVE_CODE } from "./x86_64/cave.js";
 import {
   REGS_BYTES,
@@ -35,6 +36,8 @@ export interface FrameInit {
   readonly signal: number;
   readonly mask: bigint;
   readonly regs: Buffer;
+  /** Syscall user dispatch, which is to be on again; undefined: the thread has none. */
+  readonly dispatch?: UserDispatch | undefined;
 }
 
 /** The processor-dependent half of working inside a stopped thread. */

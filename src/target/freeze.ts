@@ -291,7 +291,6 @@ function waitStopped(state: Seized, thread: TracedThread): void {
   }
   if (!thread.isSeccompSuspended) refuseFilters(thread);
   thread.userDispatch = ptraceGetUserDispatch(thread.tid);
-  if (thread.userDispatch !== undefined) ptraceSetUserDispatch(thread.tid, undefined);
   thread.regs = Buffer.alloc(arch.regsBytes);
   ptraceGetRegs(thread.tid, thread.regs);
   goOnWaiting(thread);

@@ -14,6 +14,7 @@ import {
   ptraceSetRegs,
   scatterToProcess,
   ptraceSetSigmask,
+  ptraceSetUserDispatch,
   ptraceSyscall,
   waitThread,
 } from "../linux/ptrace.js";
@@ -205,6 +206,7 @@ function* placeStub(task: TracedTask, memory: number, ranges: CodeRanges): Steps
     ranges.leftBehind.map((range) => range.start),
     arch.isCompat(task.leader.regs),
   );
+  switchDispatch(task.leader, false);
   const address = yield* mapRegion(task, memory, { place, length });
   task.region = { address, length };
   const header = regionHeader(arch.stubCode);
@@ -287,6 +289,7 @@ function frameOf(thread: TracedThread): Buffer {
     signal: task.trapSignal,
     mask: thread.sigmask,
     regs: arch.resumeRegs(thread.regs, true),
+    dispatch: thread.userDispatch,
   });
   return Buffer.concat([frame, NO_CALLS]);
 }
@@ -294,9 +297,19 @@ function frameOf(thread: TracedThread): Buffer {
 const NO_CALLS = Buffer.alloc(64);
 NO_CALLS.writeInt32LE(-1, 0);
 
+/**
+ * Syscall user dispatch would hit the calls of stub and cave. From when a thread is set to the stub until it has its own registers again the
+ * stub's tail switches it on, should we die. What is left are the moments between this and the one call beside it, and for the leader
+ * those in which it is in the cave, which has no room for that: a tenth of a millisecond at the beginning, and at the end.
+ */
+function switchDispatch(thread: TracedThread, isOn: boolean): void {
+  if (thread.userDispatch !== undefined) ptraceSetUserDispatch(thread.tid, isOn ? thread.userDispatch : undefined);
+}
+
 /** The frame is in place; the mask is changed last. */
 function setToStub(thread: TracedThread, slot: Slot): void {
   thread.slot = slot;
+  switchDispatch(thread, false);
   ptraceSetRegs(thread.tid, arch.stubRegs(thread.regs, slot));
   ptraceSetSigmask(thread.tid, ALL_SIGNALS & ~(1n << BigInt(thread.task.trapSignal - 1)));
   thread.isAtStart = true;
@@ -322,6 +335,7 @@ function* detaching(task: TracedTask): Steps {
     // The mask first: should we die in between, the stub's tail sets the same mask again.
     ptraceSetSigmask(thread.tid, thread.sigmask);
     ptraceSetRegs(thread.tid, lastRegs(thread));
+    switchDispatch(thread, true);
     thread.slot = undefined;
   }
   const { address, length } = task.region;
@@ -340,6 +354,7 @@ function leaveCave(task: TracedTask, memory: number): void {
   const { leader } = task;
   ptraceSetSigmask(leader.tid, leader.sigmask);
   ptraceSetRegs(leader.tid, lastRegs(leader));
+  switchDispatch(leader, true);
   clearCave(task, memory);
 }
 

@@ -156,5 +156,17 @@ describe("never harm", { concurrency: 2, skip: isRoot ? false : "needs root" }, 
       await subject.untilAlone([subject.pid]);
     }));
 
+  test("a kill at every fault point of a process with syscall user dispatch, which stays on", () =>
+    withSubject(Subject.withWorkload("attributes3/dispatch"), async (subject) => {
+      for (const point of faultPointsOf("dump")) {
+        const words = point === "dump-dying" ? [] : ["-R"];
+        for (let round = 0; round < 2; round++) {
+          const { exit } = await subject.run(subject.dumpLine(words, { fault: `kill:${point}` }));
+          assert.equal(exit.signal, 9, `the dumper was not killed at ${point}`);
+        }
+      }
+      await subject.judge();
+    }));
+
   test("a kill at every fault point", () => withSteady(16, killAtEveryPoint, { shared: true }));
 });

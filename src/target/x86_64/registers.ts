@@ -1,6 +1,8 @@
 /**
  * General registers of a stopped thread: struct user_regs_struct (uapi/asm/ptrace.h, sys/user.h), 27 × 8 bytes.
  */
+import { dispatchRequest } from "../../linux/ptrace.js";
+import type { FrameInit } from "../arch.js";
 import { CAVE, CAVE_CODE } from "./cave.js";
 import { FRAME } from "./stub.js";
 
@@ -169,7 +171,7 @@ const FRAME_ORDER = (["r15", "r14", "r13", "r12", "r11", "r10", "r9", "r8", "rcx
 );
 
 /** A frame for the stub: whom to signal, and everything the tail needs to let the thread go on without us. */
-export function stubFrame(init: { tgid: number; tid: number; signal: number; mask: bigint; regs: Buffer }): Buffer {
+export function stubFrame(init: FrameInit): Buffer {
   const frame = Buffer.alloc(FRAME.sizeBytes);
   const { regs } = init;
   frame.writeBigUInt64LE(BigInt(init.tgid), FRAME.tgid);
@@ -187,6 +189,10 @@ export function stubFrame(init: { tgid: number; tid: number; signal: number; mas
   // sahf takes SF ZF AF PF CF from AH; `add al, 0x7f` sets OF exactly when AL is 1.
   frame.writeBigUInt64LE(((flags & 0xd5n) << 8n) | ((flags >> 11n) & 1n), FRAME.flagWord);
   trampoline(regs).copy(frame, FRAME.trampoline);
+  if (init.dispatch !== undefined) {
+    const { mode, offset, length, selector } = dispatchRequest(init.dispatch);
+    [mode, offset, length, selector].forEach((word, i) => frame.writeBigUInt64LE(word, FRAME.dispatch + i * 8));
+  }
   return frame;
 }
 

@@ -8,7 +8,7 @@
 #   number == -4  ends the process if the 8 bytes at [a0] are 0: a child that nobody holds any more
 # Frame: +0 tgid, +8 tid, +16 signal, +24 mask, +32 cleanup table (0: none), +40 end (rbx when the program ended),
 #   +48 r15 r14 r13 r12 r11 r10 r9 r8 rcx rdx rsi rdi rbx, +152 rax, +160 flag word (AH: CF PF AF ZF SF, AL: OF),
-#   +168 trampoline: movabs rbp; jmp to the task
+#   +168 trampoline: movabs rbp; jmp to the task, +192 syscall user dispatch for prctl(2): mode (0: none), offset, length, selector
 .intel_syntax noprefix
 .text
 start:
@@ -70,6 +70,17 @@ done:
     xor edx, edx
     mov r10d, 8
     syscall
+    # Syscall user dispatch is switched on again by the very last call, since it would hit any other.
+    mov rsi, [rbp+192]
+    test esi, esi
+    jz registers
+    mov eax, 157
+    mov edi, 59
+    mov rdx, [rbp+200]
+    mov r10, [rbp+208]
+    mov r8, [rbp+216]
+    syscall
+registers:
     mov r15, [rbp+48]
     mov r14, [rbp+56]
     mov r13, [rbp+64]
