@@ -1,6 +1,7 @@
 /**
  * What takes long when it is done first, such as a look at the kernel's memory, and can be done before the freeze: for what the tree has.
  */
+import { prepareKernelLog } from "../resources/files/kernel-log.js";
 import { prepareNotices } from "../resources/files/notices.js";
 import { prepareIpc } from "../resources/ipc/own.js";
 import { prepareContexts } from "../resources/memory/aio-waiting.js";
@@ -17,6 +18,7 @@ export function getReady(pids: readonly number[], options: Pick<DumpOptions, "le
   // Of a tree that dies the queues are read, when it is dead.
   if (options.leaveRunning || options.leaveStopped || options.stream !== undefined) prepareQueues(pids);
   prepareNotices(pids);
+  prepareKernelLog(pids);
   prepareTerminals(pids);
   prepareRestarts(pids);
   prepareTimers(pids);

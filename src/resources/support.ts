@@ -45,7 +45,7 @@ const OWN: Readonly<Record<string, Support>> = {
   "file.regular": {
     by: [],
     missing:
-      "files whose names have more than 4095 bytes are refused; a reader of /dev/kmsg begins anew; where BPF is not allowed, notices about a directory by signals (F_NOTIFY) are lost, and a warning says so",
+      "files whose names have more than 4095 bytes are refused; where BPF is not allowed, notices about a directory by signals (F_NOTIFY) are lost, and a reader of /dev/kmsg begins anew, and a warning says so",
   },
   "file.procfs": { by: ["files/proc-path"] },
   "file.inotify": {

@@ -20,5 +20,8 @@ export const regFileEntry = message("reg_file_entry", () => ({
   checksum_parameter: optional.uint32(14),
   /** Its record in floe-carried.img. */
   carried: optional.uint32(1000, { floe: true }),
+  /** Of a reader of /dev/kmsg: the number of the record that comes next, and of the boot whose log it is. */
+  log_next: optional.uint64(1001, { floe: true }),
+  log_boot: optional.string(1002, { floe: true }),
 }));
 export type RegFileEntry = Infer<typeof regFileEntry>;

@@ -46,6 +46,7 @@ import {
   whileThere,
   willBeThere,
 } from "./proc-path.js";
+import { goOnInLog, isKernelLog, placeInLog } from "./kernel-log.js";
 import { checkRemapped, isRemapped, nameOf, openRemapped } from "./remap.js";
 import { replaceStandIn, standIn } from "./replace.js";
 import { checkFile, identityOf, isRegular, knownIdentity, lookAtMany } from "./unchanged.js";
@@ -63,7 +64,7 @@ const S_IFCHR = 0o020000n;
 const S_IFLNK = 0o120000n;
 const MEM_MAJOR = 1n;
 
-/** /dev/null, zero, full, random, urandom, kmsg: devices without a state of their own in an open file. */
+/** /dev/null, zero, full, random, urandom: devices without a state of their own in an open file; kmsg, whose place is in kernel-log.ts. */
 function isMemoryDevice(stat: BigIntStats): boolean {
   return (stat.mode & S_IFMT) === S_IFCHR && stat.rdev >> 8n === MEM_MAJOR;
 }
@@ -150,9 +151,10 @@ export function openRegular(entry: RegFileEntry, session: RestoreSession, flags 
   else if (proc !== undefined && isGone(proc, session)) fd = whileThere(proc, openByName);
   else if (isRemapped(entry.id, session)) fd = openRemapped(entry, session, how);
   else fd = openByName();
-  if ((flags & O_PATH) === 0 && entry.pos !== 0n) {
+  if ((flags & O_PATH) === 0) {
     try {
-      lseek(fd, entry.pos, SEEK_SET);
+      if (entry.pos !== 0n) lseek(fd, entry.pos, SEEK_SET);
+      goOnInLog(fd, entry, session);
     } catch (error) {
       closeSync(fd);
       throw error;
@@ -190,7 +192,7 @@ export const regularFiles: FileKind<RegFileEntry> = {
     const mayBeRead = !isLeased(stat, session) && !isOfProc(name) && !isGuarded(openPath, session);
     const way = { openPath: mayBeRead ? openPath : undefined, isHeard: isHeard(session) };
     const entry = describeFile({ id, name, flags: info.flags, pos: info.pos, fown, stat, ...way });
-    return carry(entry, { link, stat, openPath, mayBeRead, process, what: `fd ${file.fd}` }, session);
+    return carry({ ...entry, ...placeInLog(file, session) }, { link, stat, openPath, mayBeRead, process, what: `fd ${file.fd}` }, session);
   },
   open: (entry, session) => (lateFile(entry.name, session) === undefined ? openRegular(entry, session) : standIn()),
   finish(entry, at) {
@@ -216,7 +218,8 @@ export function isToldByText(
   { link, stat, info }: Pick<OpenFile, "link" | "stat" | "info">,
   by: Pick<DumpSession, "options" | "mounts">,
 ): boolean {
-  const isPlainName = !link.endsWith(" (deleted)") && !link.includes("\ufffd") && !isOfProc(link) && (info.flags & O_PATH) === 0;
+  const isPlainName =
+    !link.endsWith(" (deleted)") && !link.includes("\ufffd") && !isOfProc(link) && !isKernelLog(stat) && (info.flags & O_PATH) === 0;
   const hasPlainName = isPlainName && by.mounts.at(link) === info.mntId && policyOf(link, by.options) !== "carry";
   // Only a file that its name does not lead to can be a private copy.
   return hasPlainName && !isExternal(externalKey({ mntId: info.mntId, ino: stat.ino }), by) && leadsTo(link, stat);

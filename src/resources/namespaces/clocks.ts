@@ -127,7 +127,7 @@ function offsetsOf(pid: number | "self"): Clocks {
 
 let ofThisBoot: string | undefined;
 
-function bootId(): string {
+export function bootId(): string {
   ofThisBoot ??= readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
   return ofThisBoot;
 }

@@ -26,5 +26,11 @@ export const fileCases: readonly Case[] = [
     claim: "so it is where there are so many that the kernel tells of all at once",
     modes: ["left-running", "killed-restored"],
   },
+  {
+    workload: "files/kernel-log",
+    rows: ["file.regular"],
+    claim: "readers of the kernel's log go on with the record that comes next",
+    peerCannot: "it begins anew",
+  },
   { workload: "files/devices", rows: ["file.regular"], claim: "the devices null, zero, full, random and urandom stay open" },
 ];
