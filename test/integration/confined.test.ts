@@ -1,6 +1,7 @@
 /** Floe itself under rules that it cannot change: seccomp filters that refuse calls, or that it hands on to what it restores. */
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import { isRoot, Subject, withSubject } from "../harness/subject.js";
 
@@ -47,6 +48,19 @@ describe("Floe under a filter", { skip: isRoot ? false : "needs root", concurren
         await subject.judge();
       }));
   }
+
+  test("TRACING_FORBIDDEN: on a machine that allows nobody to trace nothing begins", () =>
+    withSubject(Subject.withWorkload("files/regular"), async (subject) => {
+      // As such a machine looks: the value itself could not be changed back.
+      const place = join(subject.folder, "kernel", "yama");
+      mkdirSync(place, { recursive: true });
+      writeFileSync(join(place, "ptrace_scope"), "3\n");
+      const masked = ["unshare", "-m", "sh", "-c", 'mount --bind kernel /proc/sys/kernel && exec "$@"', "sh"];
+      const { exit, text } = await subject.run([...masked, ...subject.dumpLine()]);
+      assert.equal(exit.code, 1, text);
+      assert.ok(text.includes("[TRACING_FORBIDDEN]"), text);
+      await subject.judge();
+    }));
 
   test("a restore warns that the filter is handed on, and does it", () =>
     withSubject(Subject.withWorkload("files/regular"), async (subject) => {
