@@ -42,13 +42,13 @@ int main(void)
 		say(writer);
 	must(middle = make());
 	must(end = make());
-	must(fresh = make());
-	must(lseek(fresh, 0, SEEK_END));
 	/* Three of the five are left to the one in the middle. */
 	for (long long at; (at = next_of(end)) >= 0;)
 		last = at;
 	while (before < last - 3)
 		before = next_of(middle);
+	must(fresh = make());
+	must(lseek(fresh, 0, SEEK_END));
 	ready();
 	wait_for_go();
 	check_state();
