@@ -19,7 +19,7 @@ async function underLoad(steps: string): Promise<{ report: string; status: numbe
   const folder = mkdtempSync(join(tmpdir(), "floe-outside-"));
   const script = `
     cd ${folder}; mkdir images
-    until_line() { for i in $(seq 200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; exit 9; }
+    until_line() { for i in $(seq 1200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; exit 9; }
     floe() { ${floe.command.join(" ")} "$@" -D images -v4 --tcp-established || { cat images/*.log; exit 8; }; }
     setsid ${server} 7400 </dev/null >server.out 2>&1 & S=$!
     until_line ready server.out
@@ -92,7 +92,7 @@ async function onTwoHosts(steps: string): Promise<{ report: string; folder: stri
   const folder = mkdtempSync(join(tmpdir(), "floe-hosts-"));
   const script = `
     cd ${folder}; mkdir images
-    until_line() { for i in $(seq 200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat $2; exit 9; }
+    until_line() { for i in $(seq 1200); do grep -q "$1" $2 && return; sleep 0.05; done; echo "no $1 in $2"; cat $2; exit 9; }
     # Every host is a process that holds a network namespace, beside the one we are in.
     host() { unshare --net sleep 600 & eval "$1=$!"; until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done; }
     on() { local holder=$1; shift; nsenter --net=/proc/$holder/ns/net "$@"; }
