@@ -121,7 +121,8 @@ function byNameFlags(how: number): number {
 
 /** Whether nothing but its name leads to the file of an entry. */
 function isByName(entry: RegFileEntry, session: RestoreSession): boolean {
-  return entry.ext !== true && entry.carried === undefined && !isOfProc(entry.name) && !isRemapped(entry.id, session);
+  const isPlain = entry.ext !== true && entry.carried === undefined && entry.log_next === undefined;
+  return isPlain && !isOfProc(entry.name) && !isRemapped(entry.id, session);
 }
 
 /** Looks at all files that are had by their names, at once. */

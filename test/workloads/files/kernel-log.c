@@ -1,5 +1,6 @@
 /*
- * A reader of the kernel's log in the middle of it, one at its end, and one that has read nothing: each goes on with the record that comes next.
+ * A reader of the kernel's log in the middle of it, one at its end, and one that has read nothing, among many other files: each goes on with the
+ * record that comes next.
  */
 #include "workload.h"
 
@@ -33,6 +34,13 @@ static void say(int fd)
 	must(write(fd, text, sizeof text - 1));
 }
 
+/* As many as are opened together and not one by one. */
+static void open_others(void)
+{
+	for (int i = 0; i < 40; i++)
+		must(open("/bin/sh", O_RDONLY));
+}
+
 int main(void)
 {
 	int middle, end, fresh, writer = must(open("/dev/kmsg", O_WRONLY));
@@ -48,6 +56,7 @@ int main(void)
 	while (before < last - 3)
 		before = next_of(middle);
 	must(fresh = make());
+	open_others();
 	must(lseek(fresh, 0, SEEK_END));
 	ready();
 	wait_for_go();
