@@ -55,7 +55,7 @@ async function run(command: string, request: { settings: Settings; operands: rea
     case "show":
       return (await import("./show/show.js")).show(operand, settings);
     case "lock":
-      return (await import("./commands/lock.js")).lockCommand(operand, settings);
+      return (await import("./commands/lock.js")).lockCommand(operand);
     case "unlock":
       return (await import("./commands/unlock.js")).unlockCommand(operand);
     default:

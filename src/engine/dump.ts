@@ -118,7 +118,7 @@ export function dump(options: DumpOptions, log: Logger, resident?: Resident): Du
       copies.withoutPolicies = withoutPolicies(pids);
       const snapshots = planSnapshots(options, copies, log);
       const room = roomFor(pids, { has: (pid) => copies.byPid.has(pid) || snapshots?.isWanted(pid) === true });
-      getReady(pids, options);
+      getReady(pids, { ...options, hearsOfLooks: copies.hearsOfLooks });
       waitForRings(pids);
       using ready = new Ready(pids, { options, copies, shared });
       const tools = { log, sink, phases, isRehearsal: false, copies, shared, parent, room, snapshots, resident, ready };

@@ -6,8 +6,6 @@ import { DirectorySource } from "../images/source.js";
 import { IptablesError } from "../linux/iptables.js";
 import { TCP_STATES_WITH_PEER, inetConnections } from "../linux/sock-diag.js";
 import { fileEntry } from "../resources/files/table.schema.js";
-import type { AddressPair } from "../resources/policy.js";
-import { placed } from "../resources/sockets/inet-address.js";
 import { type Lock, lockBefore, lockId, locks, unlock } from "../resources/sockets/lock.js";
 import { connectionsOutward, isByIptables } from "../resources/sockets/tcp-connection.js";
 import { checkInventory } from "./restore-load.js";
@@ -33,12 +31,12 @@ export function liftLock(id: string): boolean {
  * Holds back the connections in the images, as a dump does on its machine: on one that takes the address over before the restore, whose kernel
  * would answer a segment for a connection that it does not know by a reset. The restore lifts the locks. Returns how many are new.
  */
-export function lockConnections(directory: string, mapIp: readonly AddressPair[]): number {
+export function lockConnections(directory: string): number {
   const images = new DirectorySource(directory);
   try {
     checkInventory(images);
     const entries = images.records("FILES", [], fileEntry).flatMap(({ value }) => (value.isk === undefined ? [] : [value.isk]));
-    const connections = connectionsOutward(entries.map((entry) => placed(entry, { options: { mapIp } })));
+    const connections = connectionsOutward(entries);
     return holdNew(connections, isByIptables({ images }));
   } finally {
     images.close();

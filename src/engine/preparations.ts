@@ -12,12 +12,16 @@ import { prepareTerminals } from "../resources/ttys/queues.js";
 import { prepareQueues } from "../resources/watches/inotify.js";
 import type { DumpOptions } from "./options.js";
 
-export function getReady(pids: readonly number[], options: Pick<DumpOptions, "leaveRunning" | "leaveStopped" | "stream">): void {
+/** `hearsOfLooks`: the tree is told when somebody opens its files. */
+export function getReady(
+  pids: readonly number[],
+  options: Pick<DumpOptions, "leaveRunning" | "leaveStopped" | "stream"> & { readonly hearsOfLooks: boolean },
+): void {
   prepareLook(pids);
   prepareContexts(pids);
   // Of a tree that dies the queues are read, when it is dead.
   if (options.leaveRunning || options.leaveStopped || options.stream !== undefined) prepareQueues(pids);
-  prepareNotices(pids);
+  prepareNotices(pids, options.hearsOfLooks);
   prepareKernelLog(pids);
   prepareTerminals(pids);
   prepareRestarts(pids);

@@ -50,7 +50,7 @@ export function placeInLog(file: OpenFile, session: DumpSession): Pick<RegFileEn
   const next = kernelLog()?.nextOf(file.local);
   if (next !== undefined) return { log_next: next, log_boot: bootId() };
   session.warn(
-    `fd ${file.fd} of process ${file.task.pid}: restored, it reads the kernel's log from the beginning: the kernel's memory cannot be looked at`,
+    `fd ${file.fd} of process ${file.task.pid}: restored, it reads the kernel's log from the beginning: its place cannot be known without BPF and the kernel's type information (BTF)`,
   );
   return {};
 }

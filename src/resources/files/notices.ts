@@ -27,10 +27,13 @@ function kernelNotices(): KernelNotices | undefined {
 /** With more descriptors than this nobody looks whether one is of a directory. */
 const MOST_DESCRIPTORS = 2000;
 
-/** Getting ready takes some 30 ms: it is done before the freeze where somebody is told of a directory by signals. */
-export function prepareNotices(pids: readonly number[]): void {
+/**
+ * Getting ready takes some 30 ms: it is done before the freeze where somebody is told of a directory by signals. `hearsOfLooks`: whether anybody
+ * is told of anything (watches/listeners.ts).
+ */
+export function prepareNotices(pids: readonly number[], hearsOfLooks: boolean): void {
   let seen = 0;
-  for (const pid of wasTried ? [] : pids) {
+  for (const pid of wasTried || !hearsOfLooks ? [] : pids) {
     try {
       const fds = readFdNumbers(pid);
       seen += fds.length;

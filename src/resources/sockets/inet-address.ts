@@ -69,7 +69,7 @@ function ofLink(entry: InetSkEntry): InetSkEntry {
 }
 
 /** An entry with the addresses that its socket is going to have. */
-export function placed(saved: InetSkEntry, { options }: { options: Pick<RestoreSession["options"], "mapIp"> }): InetSkEntry {
+export function placed(saved: InetSkEntry, { options }: RestoreSession): InetSkEntry {
   const entry = ofLink(saved);
   if (options.mapIp.length === 0) return entry;
   const change = (from: readonly number[]) => words(replaced(bytesOf(from), options.mapIp));

@@ -31,58 +31,51 @@ const inotifyHears = (info: FdInfo): boolean => inotifyWatches(info).some(({ mas
 /** The same for one of fanotify. */
 const fanotifyHears = (info: FdInfo): boolean => fanotifyInfo(info).marks.some(({ mask }) => (mask & (BY_LOOKS | FAN_PERMISSIONS)) !== 0);
 
-/** Whether running processes hear of looks at files; in doubt they do. */
+/** Whether running processes hear of looks at files. */
 export function hearOfLooks(pids: readonly number[]): boolean {
   return pids.some((pid) => {
-    let fds: readonly number[];
-    try {
-      fds = readFdNumbers(pid);
-    } catch {
-      return false; // it has ended
+    const files: number[] = [];
+    for (const fd of whileThere(() => readFdNumbers(pid)) ?? []) {
+      const link = whileThere(() => readlinkSync(`/proc/${pid}/fd/${fd}`));
+      if (link?.startsWith("/") === true) files.push(fd);
+      else if (link !== undefined && whileThere(() => hears(pid, fd, link)) === true) return true;
     }
-    return fds.some((fd) => hears(pid, fd)) || hasOwnedDirectory(pid, fds);
+    return hasOwnedDirectory(pid, files);
   });
 }
 
-function hears(pid: number, fd: number): boolean {
+function hears(pid: number, fd: number, link: string): boolean {
+  if (link === INOTIFY_LINK) return inotifyHears(readFdInfo(pid, fd));
+  return link === FANOTIFY_LINK && fanotifyHears(readFdInfo(pid, fd));
+}
+
+/** What `look` returns; undefined when the process has ended, or has closed what was looked at. */
+function whileThere<T>(look: () => T): T | undefined {
   try {
-    const link = readlinkSync(`/proc/${pid}/fd/${fd}`);
-    if (link === INOTIFY_LINK) return inotifyHears(readFdInfo(pid, fd));
-    return link === FANOTIFY_LINK && fanotifyHears(readFdInfo(pid, fd));
+    return look();
   } catch {
-    return false; // it was closed
+    return undefined;
   }
 }
 
 /** Whether somebody is told by signals about one of these descriptors, and it is of a directory. */
 export function hasOwnedDirectory(pid: number, fds: readonly number[]): boolean {
-  const directories = fds.filter((fd) => isDirectory(`/proc/${pid}/fd/${fd}`));
-  if (directories.length === 0) return false;
-  const pidfd = pidfdOpen(pid);
+  const directories = fds.filter((fd) => whileThere(() => statSync(`/proc/${pid}/fd/${fd}`).isDirectory()));
+  const pidfd = directories.length === 0 ? undefined : whileThere(() => pidfdOpen(pid));
+  if (pidfd === undefined) return false;
   try {
-    return directories.some((fd) => hasOwner(pidfd, fd));
+    return directories.some((fd) => whileThere(() => hasOwner(pidfd, fd)));
   } finally {
     closeSync(pidfd);
   }
 }
 
-function isDirectory(path: string): boolean {
-  try {
-    return readlinkSync(path).startsWith("/") && statSync(path).isDirectory();
-  } catch {
-    return false; // it was closed
-  }
-}
-
 function hasOwner(pidfd: Fd, fd: number): boolean {
-  let local: Fd | undefined;
+  const local = pidfdGetfd(pidfd, fd);
   try {
-    local = pidfdGetfd(pidfd, fd);
     return (getStatusFlags(local) & O_PATH) === 0 && getOwner(local).pid !== 0;
-  } catch {
-    return false; // it was closed
   } finally {
-    if (local !== undefined) closeSync(local);
+    closeSync(local);
   }
 }
 
