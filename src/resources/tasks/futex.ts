@@ -70,7 +70,8 @@ export const rseq: ThreadPart = {
   },
   restore({ program, core }) {
     const entry = core.thread_core?.rseq_entry;
-    if (entry === undefined) return undefined;
+    // CRIU writes an address of 0 for a thread that had not registered one yet, as a thread that is just beginning.
+    if (entry === undefined || BigInt(entry.rseq_abi_pointer) === 0n) return;
     program.call(SYS.rseq, entry.rseq_abi_pointer, entry.rseq_abi_size, 0, entry.signature).must("registering the rseq area");
     return undefined;
   },
